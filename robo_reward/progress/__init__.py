@@ -1,0 +1,1 @@
+"""Progress of an episode: labels, hop algebra, pairs, fusion, tracker, completion, training."""

@@ -1,0 +1,302 @@
+"""Every setting, its default and its allowed range, as frozen dataclasses; Hydra composes `conf/` on top of them.
+
+A new setting is one line here: Hydra knows it from then on, and a yaml in `conf/` names it only to depart from the
+default. Wrong keys, types and ranges raise ValueError in one line that says what is allowed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def number(default: Any, low: float | None = None, high: float | None = None, above: float | None = None) -> Any:
+    """A field holding a number with low <= value <= high and value > above; a tuple's elements each obey it."""
+    return field(default=default, metadata={"low": low, "high": high, "above": above})
+
+
+def choice(default: Any, *options: Any) -> Any:
+    """A field holding one of `options`."""
+    return field(default=default, metadata={"options": options})
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Where a run leaves its folder, and where finished stages are kept for every run to share."""
+
+    root: str = "runs"
+    name: str = "run"
+    dir: str = "runs/run"
+    stages: str = "runs/stages"
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    id: str = "robo_reward/PegInsert-v0"
+    cameras: tuple[str, ...] = ("front", "side", "wrist")
+    image_size: int = number(84, low=16, high=1024)
+    """[px], square"""
+    horizon: int = number(120, low=1)
+    """[steps]"""
+
+
+@dataclass(frozen=True)
+class CollectConfig:
+    """Rollouts that are recorded, by who acts and what for; every one of them is counted in the results."""
+
+    demos: int = number(30, low=1)
+    weak: int = number(30, low=0)
+    validation: int = number(20, low=0)
+    test: int = number(60, low=0)
+    query_every: int = number(4, low=1)
+    """[steps] between the frames that the reward model sees"""
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    kind: str = choice("compact", "compact", "oracle")
+    fusion: str = choice("kalman", "average", "consistency", "kalman")
+    seed: int = number(0, low=0)
+    steps: int = number(1500, low=1)
+    batch: int = number(128, low=1)
+    learning_rate: float = number(1e-3, above=0)
+    width: int = number(32, low=1)
+    views: tuple[str, ...] | None = None
+    """Cameras the model sees; null: all of the environment's."""
+
+
+@dataclass(frozen=True)
+class ShapingConfig:
+    kind: str = choice("potential", "none", "potential", "naive")
+    scale: float = number(1.0, low=0)
+
+
+@dataclass(frozen=True)
+class BaseConfig:
+    kind: str = choice("cloning", "cloning", "scripted", "zero")
+    demos: int = number(5, low=1)
+    """Few on purpose: what makes the base weak."""
+    steps: int = number(2000, low=1)
+    batch: int = number(128, low=1)
+    learning_rate: float = number(1e-3, above=0)
+    hidden: int = number(256, low=1)
+    chunk: int = number(4, low=1)
+    """[steps] predicted at once"""
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    kind: str = choice("residual_td3", "residual_td3")
+    gamma: float = number(0.99, above=0, high=1)
+    n_step: int = number(3, low=1)
+    heads: int = number(10, low=2)
+    subset: int = number(2, low=1)
+    hidden: int = number(256, low=1)
+    batch: int = number(256, low=2)
+    """Half demonstrations, half online."""
+    learning_rate: float = number(1e-3, above=0)
+    tau: float = number(0.01, above=0, high=1)
+    residual_scale: float = number(0.5, above=0, high=2)
+    updates_per_step: int = number(1, low=1)
+    actor_every: int = number(2, low=1)
+    exploration_noise: float = number(0.05, low=0)
+    target_noise: float = number(0.1, low=0)
+    target_noise_clip: float = number(0.3, low=0)
+    gradient_clip: float = number(1.0, above=0)
+    replay_capacity: int = number(200_000, low=1)
+    """[transitions]"""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    rollouts: int = number(150, low=1)
+    warmup_rollouts: int = number(10, low=0)
+    evaluate_every: int = number(10, low=1)
+    """[rollouts]"""
+    evaluate_episodes: int = number(20, low=1)
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    episodes: int = number(100, low=1)
+    first_seed: int = number(100_000, low=0)
+    """Seeds of the paired initial states: first_seed, first_seed + 1, ... [never used in training]"""
+    videos: int = number(4, low=0)
+
+
+@dataclass(frozen=True)
+class Config:
+    """One command's whole configuration."""
+
+    command: str = "train"
+    name: str = "default"
+    """The experiment's name; part of the run folder's name."""
+    seed: int = number(0, low=0)
+    quiet: bool = False
+    """No progress bars and no reports on the terminal."""
+    dataset: str | None = None
+    """Folder of a LeRobotDataset to use in place of the collected one."""
+    keyframes: str | None = None
+    """JSON file of keyframes to use in place of the simulator's stage predicates."""
+    run: RunConfig = field(default_factory=RunConfig)
+    env: EnvConfig = field(default_factory=EnvConfig)
+    collect: CollectConfig = field(default_factory=CollectConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    shaping: ShapingConfig = field(default_factory=ShapingConfig)
+    base: BaseConfig = field(default_factory=BaseConfig)
+    agent: AgentConfig = field(default_factory=AgentConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+
+    def __post_init__(self) -> None:
+        if self.agent.subset > self.agent.heads:
+            raise ValueError(f"agent.subset={self.agent.subset} exceeds agent.heads={self.agent.heads}")
+        if self.base.demos > self.collect.demos:
+            raise ValueError(f"base.demos={self.base.demos} exceeds collect.demos={self.collect.demos}")
+        if self.reward.views is not None:
+            for view in self.reward.views:
+                if view not in self.env.cameras:
+                    raise ValueError(unknown("reward.views entry", view, self.env.cameras))
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`did you mean 'x'?` for the nearest known word, else the list of what there is."""
+    known = sorted(known)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"did you mean '{near[0]}'?" if near else f"there is {', '.join(known)}"
+
+
+def unknown(what: str, word: str, known: Iterable[str]) -> str:
+    """One line that names an unknown word and the nearest known one."""
+    return f"unknown {what} '{word}': {did_you_mean(word, known)}"
+
+
+def leaf_keys(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted names of all sections and settings."""
+    keys = []
+    for key, value in settings.items():
+        keys.append(prefix + key)
+        if isinstance(value, Mapping):
+            keys += leaf_keys(value, f"{prefix}{key}.")
+    return keys
+
+
+def build(cls: type[T], settings: Mapping[str, Any], path: str = "") -> T:
+    """A frozen dataclass from plain settings; keys left out keep their defaults.
+
+    Raises:
+        ValueError: unknown key, wrong type or value out of range, named by its dotted path.
+    """
+    hints = typing.get_type_hints(cls)
+    for key in settings:
+        if key not in hints:
+            raise ValueError(unknown("setting", path + str(key), [path + name for name in hints]))
+    values = {}
+    for item in fields(cls):  # type: ignore[arg-type]
+        if item.name in settings:
+            values[item.name] = _convert(hints[item.name], settings[item.name], path + item.name)
+        elif item.default is MISSING and item.default_factory is MISSING:
+            raise ValueError(f"{path}{item.name} is missing")
+        if item.name in values:
+            _check_range(values[item.name], item.metadata, path + item.name)
+    return cls(**values)
+
+
+def _convert(hint: Any, value: Any, path: str) -> Any:
+    """`value` as the type `hint` (a dataclass, a union with None, a tuple or a plain type)."""
+    if is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{path}={value!r}: expected a section of settings")
+        return build(typing.cast(type, hint), value, path + ".")
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        return _convert(next(a for a in arguments if a is not type(None)), value, path)
+    if origin is tuple:
+        if not isinstance(value, Sequence) or isinstance(value, str):
+            raise ValueError(f"{path}={value!r}: expected a list, such as {path}=[a,b]")
+        return tuple(_convert(arguments[0], element, f"{path}[{i}]") for i, element in enumerate(value))
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+        raise ValueError(f"{path}={value!r}: expected {names[hint]}")
+    return value
+
+
+def _check_range(value: Any, limits: Mapping[str, Any], path: str) -> None:
+    if value is None or not limits:
+        return
+    options = limits.get("options")
+    if options is not None and value not in options:
+        raise ValueError(unknown(f"{path} value", str(value), map(str, options)))
+    for element in value if isinstance(value, tuple) else (value,):
+        rules = []
+        if limits.get("low") is not None:
+            rules.append((f">= {limits['low']}", element >= limits["low"]))
+        if limits.get("above") is not None:
+            rules.append((f"> {limits['above']}", element > limits["above"]))
+        if limits.get("high") is not None:
+            rules.append((f"<= {limits['high']}", element <= limits["high"]))
+        if not all(kept for _, kept in rules):  # NaN keeps no rule
+            raise ValueError(f"{path}={value}: must be {' and '.join(rule for rule, _ in rules)}")
+
+
+def settings_digest(settings: Mapping[str, Any]) -> str:
+    """Eight hex digits of everything that changes a run's numbers: not where it is written, nor what it prints."""
+    kept = {key: value for key, value in settings.items() if key not in ("run", "quiet", "hydra")}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def register() -> None:
+    """Make the defaults and the `settings_digest` resolver known to Hydra; harmless when repeated."""
+    from hydra.core.config_store import ConfigStore
+    from omegaconf import DictConfig, OmegaConf
+
+    def digest(_root_: DictConfig) -> str:
+        return settings_digest({k: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v
+                                for k, v in _root_.items_ex(resolve=False) if k not in ("run", "hydra")})
+
+    OmegaConf.register_new_resolver("settings_digest", digest, replace=True)
+    defaults = asdict(Config())
+    for key in ("name", "dir", "stages"):
+        defaults["run"][key] = "???"
+    ConfigStore.instance().store(name="defaults", node=_lists(defaults))
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _lists(element) for key, element in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def from_hydra(composed: Any) -> Config:
+    """The dataclasses from Hydra's composition; its own `hydra` node is passed over."""
+    from omegaconf import OmegaConf
+
+    plain = typing.cast("dict[str, Any]", OmegaConf.to_container(composed, resolve=True, throw_on_missing=True))
+    plain.pop("hydra", None)
+    return build(Config, plain)
+
+
+def load_config(overrides: Sequence[str] = (), command: str = "train") -> Config:
+    """Compose as the command line would, for scripts, notebooks and tests.
+
+    Args:
+        overrides: Hydra overrides such as `"agent.heads=4"` or `"shaping=none"`.
+        command: the command whose configuration it is.
+    """
+    from hydra import compose, initialize_config_module
+
+    register()
+    with initialize_config_module("robo_reward.conf", version_base="1.3"):
+        return from_hydra(compose("config", [*overrides, f"command={command}"]))

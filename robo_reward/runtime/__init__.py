@@ -1,0 +1,1 @@
+"""Runs, stages and the loops that drive them."""

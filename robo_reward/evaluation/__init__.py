@@ -1,0 +1,1 @@
+"""Evaluation: success protocol, statistics, episode videos, report."""

@@ -1,0 +1,6 @@
+"""Worlds: native MuJoCo tasks and the robosuite adapter, registered with Gymnasium."""
+
+from gymnasium.envs.registration import register
+
+register(id="robo_reward/PegInsert-v0", entry_point="robo_reward.envs.peg_insert:PegInsertEnv")
+register(id="robo_reward/Lift-v0", entry_point="robo_reward.envs.robosuite_lift:LiftEnv")

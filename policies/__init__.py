@@ -1,0 +1,1 @@
+"""Base policies: scripted experts and behaviour cloning."""

@@ -1,0 +1,232 @@
+"""`robo-reward <command> [settings]`: every command is a Hydra application.
+
+A user's mistake (a wrong word, a missing file, a missing extra) ends in one line on standard error and exit code 2, an
+interruption in one line and exit code 130. HYDRA_FULL_ERROR=1 shows tracebacks instead.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from robo_reward import __version__
+from robo_reward.config import Config, from_hydra, register
+from robo_reward.extras import missing_extra
+from robo_reward.settings import leaf_keys, unknown
+
+
+@dataclass(frozen=True)
+class Command:
+    """One word of the command line."""
+
+    summary: str
+    function: str = ""
+    """`module:function` taking a Config; imported when the command runs. Empty: its namesake in runtime.pipeline."""
+    leaves_folder: bool = True
+    """Whether it writes a run folder."""
+
+
+COMMANDS: dict[str, Command] = {
+    "collect": Command("record demonstrations and weak, validation and test rollouts as a LeRobotDataset"),
+    "label": Command("turn keyframes and outcomes into the potential of every frame"),
+    "train-reward": Command("train the process reward model on balanced hop pairs"),
+    "bench-reward": Command("measure the reward model against controls and the oracle"),
+    "annotate": Command("write the reward model's potential of every episode"),
+    "train-base": Command("train the base policy, then frozen"),
+    "train": Command("everything above as far as it is missing, then the shaped residual learner, then the report"),
+    "evaluate": Command("base against trained policy on paired initial states, with videos"),
+    "runs": Command("list the run folders", "robo_reward.runtime.runs:runs", leaves_folder=False),
+    "doctor": Command("check rendering, video and packages", "robo_reward.doctor:doctor", leaves_folder=False),
+}
+
+EXAMPLES = """\
+examples:
+  robo-reward train                                  the default experiment
+  robo-reward train experiment=smoke                 the whole line in its smallest size
+  robo-reward train shaping=none seed=1 agent.heads=5
+  robo-reward train -m seed=0,1,2                    one run after the other
+  robo-reward train --help                           all settings of a command
+  eval "$(robo-reward -sc install=bash)"             completion in this shell
+"""
+
+
+def main(
+    argv: Sequence[str] | None = None, commands: Mapping[str, Command | Callable[[Config], Any]] = COMMANDS
+) -> None:
+    """Run one command and leave with its exit code: 0, 2 for a user's mistake, 130 when interrupted.
+
+    Args:
+        argv: the words after `robo-reward`; the process's own by default.
+        commands: name -> Command, or a function of the Config.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage(commands))
+        raise SystemExit(0)
+    if words[0] == "--version":
+        print(__version__)
+        raise SystemExit(0)
+    if words[0] in ("-sc", "--shell-completion"):
+        words = _completion(words, commands)
+    name, rest = words[0], words[1:]
+    tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    previous = sys.argv
+    try:
+        if name not in commands:
+            print(f"robo-reward: {unknown('command', name, commands)}", file=sys.stderr)
+            raise SystemExit(2)
+        sys.argv = ["robo-reward", *words]
+        failures = _run(name, commands[name], _options_first(rest), tracebacks)
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to resume", file=sys.stderr)
+        raise SystemExit(130) from None
+    except Exception as error:
+        line = None if tracebacks else explain(error)
+        if line is None:
+            raise
+        failures = [line]
+    finally:
+        sys.argv = previous
+    for line in failures:
+        print(f"robo-reward {name}: {line}", file=sys.stderr)
+    raise SystemExit(2 if failures else 0)
+
+
+def usage(commands: Mapping[str, Any] = COMMANDS) -> str:
+    """The text of `robo-reward --help`."""
+    rows = [f"  {name:<13} {getattr(command, 'summary', '')}" for name, command in commands.items()]
+    return "\n".join(["robo-reward <command> [setting=value ...]", "", "commands:", *rows, "", EXAMPLES.rstrip()])
+
+
+def explain(error: BaseException) -> str | None:
+    """One line for a user's mistake; None for what is our own."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    if isinstance(error, ImportError):
+        return missing_extra(error)
+    if isinstance(error, (HydraException, OmegaConfBaseException)):
+        return _explain_hydra(str(error))
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return f"{where}{error.strerror}"
+    if isinstance(error, (ValueError, OSError)):
+        return " ".join(str(error).split()) or type(error).__name__
+    return None
+
+
+def _explain_hydra(message: str) -> str:
+    first = message.strip().splitlines()[0] if message.strip() else "wrong settings"
+    defaults = asdict(Config())
+    if found := re.search(r"Could not (?:override|delete)[^']*'([^']+)'", message):
+        word = found[1].split("@")[0]
+        known = [*leaf_keys(defaults), "experiment"]
+        return unknown("setting", word, known if "." in word else [key for key in known if "." not in key])
+    if found := re.search(r"Could not find '([^']+)/([^'/]+)'", message):
+        options = re.search(r"Available options in '[^']*':\n((?:\t[^\n]+\n?)+)", message)
+        return unknown(found[1], found[2], options[1].split() if options else [])
+    if "Ambiguous value for argument" in message:
+        return f"{first}: a list is written [a,b], a sweep needs -m"
+    if "mismatched input" in message or "LexerNoViableAlt" in message or "extraneous input" in message:
+        return f"cannot read the settings ({first}): they are written name=value"
+    if first.startswith("Error parsing override"):
+        return f"{first}: settings are written name=value"
+    return first
+
+
+def _options_first(words: list[str]) -> list[str]:
+    """`-m` may stand anywhere; an option that Hydra does not know is most likely a setting with dashes."""
+    from hydra._internal.utils import get_args_parser
+
+    known = get_args_parser()._option_string_actions
+    for word in words:
+        option = word.split("=")[0]
+        if option.startswith("-") and option not in known:
+            name = option.strip("-")
+            raise ValueError(f"unknown option '{option}': settings are written without dashes, {name or 'seed'}=value")
+    sweep = [word for word in words if word in ("-m", "--multirun")]
+    return [*sweep, *(word for word in words if word not in sweep)]
+
+
+def _completion(words: list[str], commands: Mapping[str, Any]) -> list[str]:
+    """The command that answers the shell's question; Hydra completes settings and knows nothing of our first word."""
+    if words[1:] != ["query=bash"]:
+        return ["train", *words]
+    typed = os.environ.get("COMP_LINE", "").split(" ")
+    if len(typed) < 3:
+        print(" ".join(commands))
+        raise SystemExit(0)
+    os.environ["COMP_LINE"] = " ".join([typed[0], *typed[2:]])
+    return [typed[1], *words]
+
+
+def _run(name: str, command: Command | Callable[[Config], Any], words: list[str], tracebacks: bool) -> list[str]:
+    """Hand over to Hydra; returns the lines of jobs that failed by a user's mistake."""
+    import hydra
+
+    failures: list[str] = []
+
+    def job(composed: Any) -> None:
+        try:
+            config = from_hydra(composed)
+            _refuse_shared_folder(config)
+            _function(name, command)(config)
+        except Exception as error:  # caught here because Hydra would print lines of its own around it
+            line = None if tracebacks else explain(error)
+            if line is None:
+                raise
+            failures.append(line)  # a sweep goes on with its other jobs
+
+    _quieten_libraries()
+    register(name)
+    tool = isinstance(command, Command) and not command.leaves_folder
+    application = hydra.main("pkg://robo_reward.conf", "tool" if tool else "config", version_base="1.3")(job)
+    # MUJOCO_GL: the simulator renders without a display. HYDRA_FULL_ERROR: Hydra raises its errors to main().
+    os.environ.setdefault("MUJOCO_GL", "egl")
+    before, arguments = os.environ.get("HYDRA_FULL_ERROR"), sys.argv
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    sys.argv = ["robo-reward", *words]
+    try:
+        application()
+    finally:
+        sys.argv = arguments
+        if before is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+    return failures
+
+
+def _function(name: str, command: Command | Callable[[Config], Any]) -> Callable[[Config], Any]:
+    if not isinstance(command, Command):
+        return command
+    module, _, function = command.function.partition(":")
+    if not module:
+        module, function = "robo_reward.runtime.pipeline", name.replace("-", "_")
+    found: Callable[[Config], Any] = getattr(importlib.import_module(module), function)
+    return found
+
+
+def _refuse_shared_folder(config: Config) -> None:
+    """In a sweep every job has a folder of its own, below run.root."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    job = HydraConfig.get()
+    if job.mode == RunMode.MULTIRUN and os.path.abspath(config.run.dir) != os.path.abspath(job.runtime.output_dir):
+        raise ValueError("run.dir cannot be set in a sweep, its jobs would share it: set run.root")
+
+
+def _quieten_libraries() -> None:
+    """Keep libraries' notes off the terminal; `python -W` brings the warnings back."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    for library in ("robosuite_logs", "datasets", "absl", "matplotlib", "PIL"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+    os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder: errors only
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")

@@ -1,0 +1,26 @@
+"""Which extra brings which optional package, so that a missing one is answered with the command that installs it."""
+
+from __future__ import annotations
+
+EXTRA_OF = {
+    "torch": "learn",
+    "safetensors": "learn",
+    "tensorboard": "learn",
+    "mujoco": "sim",
+    "cv2": "sim",
+    "av": "sim",
+    "robosuite": "robosuite",
+    "lerobot": "lerobot",
+    "datasets": "lerobot",
+    "torchvision": "lerobot",
+    "torchcodec": "lerobot",
+}
+"""Import name -> extra of pyproject.toml."""
+
+
+def missing_extra(error: ImportError) -> str | None:
+    """The line for a user whose installation lacks an optional package; None when it is no such package."""
+    module = (error.name or "").split(".")[0]
+    if module not in EXTRA_OF:
+        return None
+    return f"this needs the package '{module}', which is not installed: pip install 'robo_reward[{EXTRA_OF[module]}]'"

@@ -1,0 +1,29 @@
+"""Shared by all tests: headless rendering, one thread each, and the folder of real recordings where there is one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before any test module imports numpy, torch or mujoco: these are read once.
+os.environ.setdefault("MUJOCO_GL", "egl")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(threads, "1")  # small arrays on few cores: more threads only wait for each other
+
+
+@pytest.fixture(scope="session")
+def project() -> Path:
+    """The repository's root."""
+    return Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data(project: Path) -> Path:
+    """A folder of recordings of real robots beside the repository; tests that need it are skipped without it."""
+    folder = project.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("no folder of real recordings beside the repository")
+    return folder

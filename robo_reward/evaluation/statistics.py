@@ -98,7 +98,7 @@ def paired_difference_interval(base: ArrayLike, other: ArrayLike, confidence: fl
     p1, p2 = (both + only_other) / n, (both + only_base) / n
     (low1, high1), (low2, high2) = (wilson_interval(round(p * n), n, confidence) for p in (p1, p2))
     margins = (both + only_other) * (only_base + neither) * (both + only_base) * (only_other + neither)
-    covariance = both * neither - only_other * only_base
+    covariance = float(both * neither - only_other * only_base)
     if covariance > 0:
         covariance = max(covariance - n / 2, 0.0)  # the correction belongs to method 10
     phi = covariance / math.sqrt(margins) if margins else 0.0

@@ -1,0 +1,136 @@
+"""Plots as SVG text: the one module of this room that needs matplotlib."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from robo_reward.evaluation.statistics import wilson_interval
+
+# Okabe and Ito: apart for colour-blind readers. The trained policy is always the blue.
+BLUE, VERMILION, GREEN, GREY, INK = "#0072B2", "#D55E00", "#009E73", "#8A94A3", "#20262E"
+STYLE: Any = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 10,
+    "axes.edgecolor": "#B8C0CA",
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E9ECF0",
+    "xtick.color": "#667080",
+    "ytick.color": "#667080",
+    "text.color": INK,
+    "legend.frameon": False,
+    "svg.hashsalt": "robo_reward",  # the same data give the same file
+}
+
+DASHES = ((0, (1, 1)), (0, (4, 1.5)), (0, (6, 1.5, 1, 1.5)), (0, (2, 2)), (0, (8, 2)), (0, (1, 3)))
+
+
+def learning_curve(
+    rollouts: Sequence[int],
+    successes: Sequence[int],
+    episodes: Sequence[int] | int,
+    *,
+    base: float | None = None,
+    controls: Mapping[str, tuple[Sequence[int], Sequence[float]]] | None = None,
+    target: float | None = None,
+) -> str:
+    """Success against online rollouts with its 95% Wilson band.
+
+    Args:
+        rollouts: online rollouts at each evaluation, (E,).
+        successes: successful evaluation episodes, (E,).
+        episodes: evaluation episodes, one number or (E,).
+        base: success rate of the frozen base in [0, 1], a horizontal line.
+        controls: name -> (rollouts, success rates in [0, 1]), thin lines.
+        target: success rate in [0, 1] to mark.
+
+    Returns:
+        SVG text.
+
+    Raises:
+        ValueError: no evaluations, rows of unequal length, or counts outside their ranges.
+    """
+    count = len(rollouts)
+    totals = [episodes] * count if isinstance(episodes, int) else list(episodes)
+    if not count or len(successes) != count or len(totals) != count:
+        raise ValueError(
+            f"{count} rollout counts, {len(successes)} success counts and {len(totals)} episode counts; "
+            "allowed: equal numbers, at least one"
+        )
+    bands = [wilson_interval(int(k), int(n)) for k, n in zip(successes, totals, strict=True)]
+    rates = [k / n for k, n in zip(successes, totals, strict=True)]
+    with _svg() as (axes, svg):
+        if target is not None:
+            axes.axhline(target, color=GREY, lw=1, ls=":", zorder=1)
+            place = {"xycoords": ("axes fraction", "data"), "va": "bottom", "color": "#667080", "fontsize": 9}
+            axes.annotate(f"target {target:.0%}", (0.01, target), **place)
+        if base is not None:
+            axes.axhline(base, color=VERMILION, lw=1.6, ls="--", label=f"base policy, {base:.0%}")
+        for (name, (x, y)), dash in zip((controls or {}).items(), cycle(DASHES)):
+            axes.plot(x, y, color="#667080", lw=1.3, ls=dash, label=name)
+        axes.fill_between(rollouts, *zip(*bands, strict=True), color=BLUE, alpha=0.16, lw=0)
+        axes.plot(rollouts, rates, color=BLUE, lw=2.2, marker="o", ms=5, label="trained policy, 95% band")
+        axes.set(xlabel="online rollouts", ylabel="success", ylim=(-0.02, 1.03))
+        axes.set_yticks(np.linspace(0, 1, 6), [f"{tick}%" for tick in range(0, 101, 20)])
+        axes.legend(loc="lower right" if rates[-1] > 0.5 else "upper right", fontsize=9)
+    return svg()
+
+
+def progress_curves(
+    successes: Sequence[ArrayLike], failures: Sequence[ArrayLike], *, seconds_per_step: float, shown: int = 40
+) -> str:
+    """Potential against time: each episode thin, their median thick; an episode that ended keeps its last value.
+
+    Args:
+        successes: potential tracks in [0, 1] of successful episodes, lengths may differ.
+        failures: potential tracks of failed episodes.
+        seconds_per_step: time between two values [s].
+        shown: at most so many thin lines for each outcome.
+
+    Returns:
+        SVG text.
+
+    Raises:
+        ValueError: no episodes at all.
+    """
+    if not len(successes) and not len(failures):
+        raise ValueError("no episodes to plot; allowed: at least one success or failure")
+    with _svg() as (axes, svg):
+        for tracks, colour, dash, name in (
+            (failures, VERMILION, "--", "failures"),
+            (successes, BLUE, "-", "successes"),
+        ):
+            rows = [np.asarray(track, float) for track in tracks]
+            for row in rows[:shown]:
+                axes.plot(np.arange(len(row)) * seconds_per_step, row, color=colour, alpha=0.16, lw=0.9)
+            if rows:
+                length = max(len(row) for row in rows)
+                median = np.median([np.pad(row, (0, length - len(row)), "edge") for row in rows], axis=0)
+                label = f"{name}, median of {len(rows)}"
+                axes.plot(np.arange(length) * seconds_per_step, median, color=colour, lw=2.4, ls=dash, label=label)
+        axes.set(xlabel="time [s]", ylabel="progress", ylim=(-0.02, 1.03))
+        axes.set_xlim(left=0)
+        axes.legend(loc="lower right", fontsize=9)
+    return svg()
+
+
+@contextmanager
+def _svg() -> Iterator[tuple[Any, Callable[[], str]]]:
+    """Axes in the house style, and a function that returns the finished plot once the block is left."""
+    import matplotlib
+    from matplotlib.figure import Figure  # without pyplot: no window system and no global list of figures
+
+    figure, out = Figure(figsize=(7.2, 3.6), layout="constrained"), io.StringIO()
+    with matplotlib.rc_context(STYLE):
+        yield figure.add_subplot(), out.getvalue
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})

@@ -127,8 +127,11 @@ def progress_curves(
 @contextmanager
 def _svg() -> Iterator[tuple[Any, Callable[[], str]]]:
     """Axes in the house style, and a function that returns the finished plot once the block is left."""
-    import matplotlib
-    from matplotlib.figure import Figure  # without pyplot: no window system and no global list of figures
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure  # without pyplot: no window system and no global list of figures
+    except ImportError as error:
+        raise ValueError("plots need the package 'matplotlib': pip install 'robo_reward[sim]'") from error
 
     figure, out = Figure(figsize=(7.2, 3.6), layout="constrained"), io.StringIO()
     with matplotlib.rc_context(STYLE):

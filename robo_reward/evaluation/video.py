@@ -76,7 +76,10 @@ def _canvases(
     frames: Frames, curves: Mapping[str, np.ndarray], fps: float, success: bool | None, title: str
 ) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
     """Yield the composed frames; the last one is held."""
-    from PIL import Image, ImageDraw, ImageFont
+    try:
+        from PIL import Image, ImageDraw, ImageFont
+    except ImportError as error:
+        raise ValueError("episode videos need the package 'pillow': pip install 'robo_reward[sim]'") from error
 
     font, bold = ImageFont.load_default(14), ImageFont.load_default(17)
     sizes = {name: _even(VIEW_HEIGHT * view.shape[2] / view.shape[1]) for name, view in frames.items()}

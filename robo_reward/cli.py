@@ -172,8 +172,10 @@ def _run(name: str, command: Command | Callable[[Config], Any], words: list[str]
     import hydra
 
     failures: list[str] = []
+    typed = sys.argv
 
     def job(composed: Any) -> None:
+        sys.argv = typed  # what summary.json repeats
         try:
             config = from_hydra(composed)
             _refuse_shared_folder(config)
@@ -190,13 +192,13 @@ def _run(name: str, command: Command | Callable[[Config], Any], words: list[str]
     application = hydra.main("pkg://robo_reward.conf", "tool" if tool else "config", version_base="1.3")(job)
     # MUJOCO_GL: the simulator renders without a display. HYDRA_FULL_ERROR: Hydra raises its errors to main().
     os.environ.setdefault("MUJOCO_GL", "egl")
-    before, arguments = os.environ.get("HYDRA_FULL_ERROR"), sys.argv
+    before = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = ["robo-reward", *words]
     try:
         application()
     finally:
-        sys.argv = arguments
+        sys.argv = typed
         if before is None:
             del os.environ["HYDRA_FULL_ERROR"]
     return failures

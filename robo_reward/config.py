@@ -98,6 +98,9 @@ class AgentConfig:
     target_noise: float = number(0.1, low=0)
     target_noise_clip: float = number(0.3, low=0)
     gradient_clip: float = number(1.0, above=0)
+    weight_decay: float = number(0.0, low=0)
+    imitation: float = number(0.0, low=0)
+    """Weight of the imitation term on demonstrated steps."""
     replay_capacity: int = number(200_000, low=1)
     """[transitions]"""
 

@@ -12,6 +12,7 @@ EXTRA_OF = {
     "robosuite": "robosuite",
     "lerobot": "lerobot",
     "datasets": "lerobot",
+    "pyarrow": "lerobot",
     "torchvision": "lerobot",
     "torchcodec": "lerobot",
 }

@@ -1,0 +1,64 @@
+"""What is shipped: the wheel holds the linked rooms as real files, and works in an environment of its own."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("build")
+    folder = tmp_path_factory.mktemp("wheel")
+    root = Path(__file__).parents[2]
+    kept = {"robo_reward", "envs", "policies", "hardware", "conf", "pyproject.toml", "README.md", "LICENSE"}
+
+    def others(parent: str, names: list[str]) -> set[str]:
+        return {name for name in names if (Path(parent) == root and name not in kept) or name == "__pycache__"}
+
+    # A copy, because setuptools would take leftovers of earlier builds from the checkout's build folder.
+    shutil.copytree(root, folder / "source", symlinks=True, ignore=others)
+    source, out = str(folder / "source"), str(folder / "dist")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, source]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr[-2000:]
+    return next(folder.glob("dist/*.whl"))
+
+
+def test_the_wheel_holds_the_rooms_and_nothing_at_top_level(wheel, project):
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"robo_reward"}
+    for room in ("envs", "policies", "conf"):
+        for source in (project / room).rglob("*"):
+            if source.suffix in (".py", ".yaml"):
+                assert f"robo_reward/{source.relative_to(project).as_posix()}" in names
+
+
+def test_every_module_is_in_the_wheel(wheel, project):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    missing = {path.relative_to(project).as_posix() for path in (project / "robo_reward").rglob("*.py")} - names
+    assert not missing, "a folder without __init__.py is left out"
+
+
+def test_the_installed_wheel_composes_its_configuration(wheel, tmp_path):
+    target = tmp_path / "site"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(wheel)]
+    subprocess.run(pip, check=True, capture_output=True)
+    program = f"""
+import sys
+sys.meta_path = [finder for finder in sys.meta_path if "editable" not in type(finder).__module__ + repr(finder)]
+sys.path.insert(0, {str(target)!r})
+import robo_reward
+from robo_reward.config import load_config
+assert robo_reward.__file__.startswith({str(target)!r}), robo_reward.__file__
+print(load_config(["experiment=smoke"]).name)
+"""
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert answer.stdout.strip() == "smoke", answer.stderr

@@ -1,0 +1,100 @@
+"""Configuration: every yaml loads, every setting is checked, the digest follows the numbers and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from robo_reward.config import Config, load_config
+from robo_reward.settings import build, leaf_keys
+
+CONF = Path(__file__).parents[2] / "conf"
+GROUPS = sorted(path.relative_to(CONF).with_suffix("") for path in CONF.glob("*/*.yaml"))
+
+
+def test_the_default_experiment_is_the_dataclasses_default():
+    config = load_config()
+    default = Config(name="peg_insert")
+    assert replace(config, run=default.run) == default
+
+
+@pytest.mark.parametrize("option", GROUPS, ids=str)
+def test_every_group_option_loads(option):
+    group, name = option.parts
+    config = load_config([f"{group}={name}"])
+    if group == "experiment":
+        assert config.name == name
+
+
+def test_no_yaml_escapes_these_tests():
+    found = {path.relative_to(CONF).with_suffix("") for path in CONF.rglob("*.yaml")}
+    assert found == {Path("config"), Path("tool"), *GROUPS}
+
+
+def test_every_section_can_be_overridden_on_the_command_line():
+    config = load_config(["seed=7", "agent.heads=4", "env.cameras=[front]", "reward.views=[front]", "dataset=here"])
+    assert (config.seed, config.agent.heads, config.env.cameras, config.dataset) == (7, 4, ("front",), "here")
+    assert config.reward.views == ("front",)
+
+
+def test_the_command_line_wins_over_the_experiment():
+    assert load_config(["experiment=smoke"]).train.rollouts < load_config().train.rollouts
+    assert load_config(["experiment=smoke", "train.rollouts=9"]).train.rollouts == 9
+
+
+def test_an_experiment_chooses_its_environment():
+    assert load_config(["experiment=lift"]).env.id == "robo_reward/Lift-v0"
+
+
+def test_the_run_folder_follows_the_settings_and_not_where_it_is_written():
+    name = load_config(["seed=1"]).run.name
+    assert name.startswith("train-peg_insert-s1-")
+    assert load_config(["seed=1", "run.root=elsewhere", "quiet=true"]).run.name == name
+    assert load_config(["seed=1", "agent.heads=4"]).run.name != name
+    assert load_config(["seed=1"], command="evaluate").run.name != name
+    assert load_config(["run.root=elsewhere"]).run.stages == "elsewhere/stages"
+
+
+def test_configurations_are_frozen():
+    with pytest.raises(FrozenInstanceError):
+        Config().seed = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sed": 1}, "unknown setting 'sed': did you mean 'seed'"),
+        ({"agent": {"head": 3}}, "unknown setting 'agent.head': did you mean 'agent.heads'"),
+        ({"agent": 3}, "agent=3: expected a section"),
+        ({"seed": -1}, "seed=-1: must be >= 0"),
+        ({"seed": 1.5}, "seed=1.5: expected a whole number"),
+        ({"seed": True}, "seed=True: expected a whole number"),
+        ({"quiet": 1}, "quiet=1: expected true or false"),
+        ({"agent": {"gamma": "high"}}, "agent.gamma='high': expected a number"),
+        ({"agent": {"gamma": 0}}, "agent.gamma=0.0: must be > 0 and <= 1"),
+        ({"agent": {"gamma": float("inf")}}, "agent.gamma=inf: must be > 0 and <= 1"),
+        ({"env": {"cameras": [3]}}, r"env.cameras\[0\]=3: expected a text"),
+        ({"shaping": {"kind": "potental"}}, "did you mean 'potential'"),
+        ({"agent": {"heads": 4, "subset": 5}}, "agent.subset=5 exceeds agent.heads=4"),
+        ({"base": {"demos": 31}}, "base.demos=31 exceeds collect.demos=30"),
+    ],
+)
+def test_wrong_settings_are_named_with_what_is_allowed(settings, message):
+    with pytest.raises(ValueError, match=message):
+        build(Config, settings)
+
+
+def test_whole_numbers_serve_where_numbers_are_asked_for():
+    assert build(Config, {"shaping": {"scale": 2}}).shaping.scale == 2.0
+
+
+def test_every_default_lies_in_its_own_range():
+    def plain(value):
+        if is_dataclass(value):
+            return {item.name: plain(getattr(value, item.name)) for item in fields(value)}
+        return list(value) if isinstance(value, tuple) else value
+
+    assert build(Config, plain(Config())) == Config()
+    assert "agent.heads" in leaf_keys(plain(Config()))

@@ -1,0 +1,1 @@
+"""Episodes on disk: LeRobot datasets, videos and keyframe files, all as numpy."""

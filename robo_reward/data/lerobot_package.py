@@ -1,0 +1,26 @@
+"""The one door to the optional `lerobot` package."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from robo_reward.data.torchvision_cure import cure
+
+
+def import_lerobot() -> Any:
+    """Return the module `lerobot.datasets`, its submodules `lerobot_dataset`, `video_utils` and `utils` imported.
+
+    Raises ValueError in one line when LeRobot, torch or one of LeRobot's own needs is missing.
+    """
+    try:
+        cure()
+        import lerobot.datasets
+        import lerobot.datasets.compute_stats
+        import lerobot.datasets.lerobot_dataset
+        import lerobot.datasets.utils
+        import lerobot.datasets.video_utils
+    except ImportError as error:
+        raise ValueError(
+            f"LeRobot datasets need the package {error.name or 'lerobot'!r}: pip install 'robo_reward[lerobot]'"
+        ) from error
+    return lerobot.datasets

@@ -27,8 +27,8 @@ LEVELS = [
 ]
 """A room imports from its own line and the lines above."""
 
-DISTRIBUTION_OF = {"cv2": "opencv-python-headless", "yaml": "pyyaml", "hydra": "hydra-core", "PIL": "pillow"}
-COMES_WITH = dict.fromkeys(("pillow", "datasets", "pyarrow", "pandas", "torchvision", "torchcodec"), "lerobot")
+DISTRIBUTION_OF = {"yaml": "pyyaml", "hydra": "hydra-core", "PIL": "pillow"}
+COMES_WITH = dict.fromkeys(("datasets", "pyarrow", "pandas", "torchvision", "torchcodec"), "lerobot")
 """Packages that an extra's own package brings along."""
 
 

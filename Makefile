@@ -1,0 +1,38 @@
+# Everything from a fresh checkout: `make demo` (the default experiment) and `make test`.
+SHELL  := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   ?= .venv
+LOCK   := requirements/lock-cpu-py311.txt
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.setup-$(shell cat $(LOCK) pyproject.toml | sha256sum | cut -c1-12)
+
+.PHONY: setup demo test fault bench lint format
+setup: $(STAMP)
+
+# torch comes first and with its dependencies, which differ between its CPU and CUDA builds (PIP_EXTRA_INDEX_URL
+# chooses); the rest is pinned and installed as listed, because two packages' declared ranges exclude each other.
+$(STAMP):
+	PYTHON=$(PYTHON) docker/install.sh
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c $(LOCK) "$$(grep '^torch==' $(LOCK))"
+	$(BIN)/pip install --quiet --no-deps -r $(LOCK)
+	$(BIN)/pip install --quiet --no-deps -e .
+	rm -f $(VENV)/.setup-* && touch $@
+
+demo: setup
+	$(BIN)/robo-reward train
+
+test: setup
+	$(BIN)/python -m pytest -q
+
+fault: setup
+	$(BIN)/python -m pytest -q -m fault || test $$? -eq 5  # 5: there are none
+
+bench: setup
+	for script in $(wildcard scripts/bench_*.py); do $(BIN)/python $$script || exit 1; done
+
+lint: setup
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

@@ -13,6 +13,7 @@ import os
 import sys
 import weakref
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,7 @@ class OffscreenRenderer:
         self._cameras = dict(cameras)
         self._size = image_size
         self._geom_groups = geom_groups
-        self._gl = None
+        self._gl: Any = None
 
     def render(self, data) -> dict[str, np.ndarray]:
         """Frames of every camera, view -> uint8 (image_size, image_size, 3), first row at the top.

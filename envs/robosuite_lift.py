@@ -7,33 +7,28 @@ stands in for a perception module, so a first grasp can miss; the fingers tell w
 from __future__ import annotations
 
 import logging
-from typing import Any, ClassVar, NamedTuple
+from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from robo_reward.envs.lift_progress import CUBE_WIDTH, CubeInHand, oracle_of, stage_of
 from robo_reward.envs.offscreen import OffscreenRenderer
 from robo_reward.safety.gate import check_action
 
 CONTROL_HZ = 20
-STAGES = ("approach", "straddle", "grasp", "lift")
-"""Stage k is over when the state reaches k+1 by `stage_of`."""
 CAMERAS = {"agentview": "agentview", "wrist": "robot0_eye_in_hand"}
 """View name -> camera of robosuite's model."""
-AGENT_POS = {
+AGENT_POS: dict[str, slice] = {
     "joints": slice(0, 7),
     "position": slice(7, 10),
     "quaternion": slice(10, 14),
-    "gap": 14,
+    "gap": slice(14, 15),
     "wrench": slice(15, 21),
     "last_action": slice(21, 26),
 }
 """Where each quantity lies in `agent_pos`."""
-NEAR_SIDEWAYS, NEAR_HEIGHT = 0.030, 0.060
-STRADDLE_ACROSS, STRADDLE_HEIGHT = 0.020, 0.015
-LIFTED_HEIGHT = 0.040
-_REACH, _MAX_GAP, _CUBE_WIDTH = 0.20, 0.080, 0.040
 _TABLE_HEIGHT, _PLACEMENT = 0.8, 0.08
 _ESTIMATE_BIAS = np.array([0.012, 0.012, 0.004, np.radians(6.0)])
 _ESTIMATE_NOISE = np.array([0.0015, 0.0015, 0.0015, np.radians(1.0)])
@@ -46,65 +41,6 @@ INSTRUCTIONS = (
     "take the red cube off the table",
     "raise the red cube from the table",
 )
-
-
-class CubeInHand(NamedTuple):
-    """The geometry that stages and oracle are defined on; lengths in metres."""
-
-    along: float
-    """Cube centre minus grip point along the fingers' opening direction."""
-    across: float
-    """The same, horizontally at right angles to it."""
-    height: float
-    """Grip point over cube centre."""
-    gap: float
-    """Distance between the fingers, 0 to 0.08."""
-    grasped: bool
-    """Both fingers touch the cube and the grip point is at its height."""
-    lift: float
-    """Cube centre over its place of rest on the table."""
-
-
-def stage_of(state: CubeInHand) -> int:
-    """Stages reached by this state alone: 1 near or above the cube, 2 around it, 3 grasped, 4 lifted by 4 cm."""
-    if state.grasped:
-        return 4 if state.lift >= LIFTED_HEIGHT else 3
-    if (
-        abs(state.along) <= state.gap / 2
-        and abs(state.across) <= STRADDLE_ACROSS
-        and abs(state.height) <= STRADDLE_HEIGHT
-    ):
-        return 2
-    return int(np.hypot(state.along, state.across) <= NEAR_SIDEWAYS and abs(state.height) <= NEAR_HEIGHT)
-
-
-def oracle_of(state: CubeInHand) -> float:
-    """Oracle progress in [0, 1]: (stages reached + share of the next one) / 4, a function of the state alone.
-
-    So it is defined on failures, and falls when the cube is dropped. The share is 1 - distance left to the next
-    stage's region / that stage's extent: 20 cm of reach; 6 cm from hovering to straddling; the fingers' closing from
-    8 cm to the cube's 4 cm; 4 cm of lift.
-    """
-    stage = stage_of(state)
-    sideways, height = np.hypot(state.along, state.across), abs(state.height)
-    if stage == 4:
-        return 1.0
-    if stage == 3:
-        share = state.lift / LIFTED_HEIGHT
-    elif stage == 2:
-        share = (_MAX_GAP - state.gap) / (_MAX_GAP - _CUBE_WIDTH)
-    elif stage == 1:
-        left = np.linalg.norm(
-            [
-                max(abs(state.along) - state.gap / 2, 0.0),
-                max(abs(state.across) - STRADDLE_ACROSS, 0.0),
-                max(height - STRADDLE_HEIGHT, 0.0),
-            ]
-        )
-        share = 1 - left / NEAR_HEIGHT
-    else:
-        share = 1 - np.hypot(max(sideways - NEAR_SIDEWAYS, 0.0), max(height - NEAR_HEIGHT, 0.0)) / _REACH
-    return (stage + float(np.clip(share, 0.0, 1.0))) / 4
 
 
 class LiftEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
@@ -129,7 +65,7 @@ class LiftEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         render_mode: `rgb_array` or None.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}
 
     def __init__(
         self,
@@ -187,8 +123,9 @@ class LiftEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Draw a new scene. There is one cube: `options={"target": 0}` is the only target."""
         super().reset(seed=seed)
-        if (options or {}).get("target", 0) != 0:
-            raise ValueError(f"reset option target={options['target']} is unknown; Lift has one cube, target 0")
+        target = (options or {}).get("target", 0)
+        if target != 0:
+            raise ValueError(f"reset option target={target} is unknown; Lift has one cube, target 0")
         rng = self.np_random
         # Cube placement and the joints' initial noise are robosuite's, drawn from this episode's generator.
         self._world.rng = self._world.placement_initializer.rng = rng
@@ -215,7 +152,7 @@ class LiftEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         success = info["is_success"]
         return self._observe(), float(success), success, not success and self._steps >= self.horizon, info
 
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
+    def render(self) -> np.ndarray | None:
         """The agentview at 256 px."""
         return self._picture.render(self._data)["agentview"] if self.render_mode == "rgb_array" else None
 
@@ -264,7 +201,7 @@ class LiftEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             height=height,
             gap=self._gap(),
             # Fingers pressing on the top face touch the cube as well: the height tells the two apart.
-            grasped=abs(height) <= _CUBE_WIDTH / 2 and self._fingers_on_cube(),
+            grasped=abs(height) <= CUBE_WIDTH / 2 and self._fingers_on_cube(),
             lift=float(self._data.xpos[self._cube, 2]) - self._rest_height,
         )
 
@@ -320,7 +257,7 @@ def _make_robosuite_lift() -> Any:
         from robosuite.utils.placement_samplers import UniformRandomSampler
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"Lift needs robosuite ({error.name} is missing): pip install 'robo_reward[robosuite]'", name=error.name
+            f"Lift needs robosuite ({error.name} is missing): pip install 'robo_reward[robosuite]'", name="robosuite"
         ) from error
     world = robosuite.make(
         "Lift",

@@ -99,7 +99,7 @@ class ScriptedLift:
         style = state.style or _draw_style(rng, self.kind)
         grip = np.asarray(agent_pos[AGENT_POS["position"]], np.float64)
         state = _remember(replace(state, style=style), grip + estimate[:3])
-        gap = float(agent_pos[AGENT_POS["gap"]])
+        gap = float(agent_pos[AGENT_POS["gap"]][0])
         state = _next_phase(state, style, grip, gap, rng)
         goal = _goal(state, style)
         action = np.zeros(5)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robo_reward.envs.robosuite_lift import CubeInHand, oracle_of, stage_of
+from robo_reward.envs.lift_progress import CubeInHand, oracle_of, stage_of
 
 FAR = CubeInHand(along=0.05, across=0.05, height=0.20, gap=0.04, grasped=False, lift=0.0)
 HOVERING = CubeInHand(along=0.005, across=0.0, height=0.05, gap=0.08, grasped=False, lift=0.0)

@@ -1,0 +1,1 @@
+"""Conformance kits that every implementation of an interface runs, and fault tools."""

@@ -131,7 +131,7 @@ def _svg() -> Iterator[tuple[Any, Callable[[], str]]]:
         import matplotlib
         from matplotlib.figure import Figure  # without pyplot: no window system and no global list of figures
     except ImportError as error:
-        raise ValueError("plots need the package 'matplotlib': pip install 'robo_reward[sim]'") from error
+        raise ValueError("plots need the package 'matplotlib': pip install 'robo_reward[learn]'") from error
 
     figure, out = Figure(figsize=(7.2, 3.6), layout="constrained"), io.StringIO()
     with matplotlib.rc_context(STYLE):

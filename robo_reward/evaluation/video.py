@@ -79,7 +79,7 @@ def _canvases(
     try:
         from PIL import Image, ImageDraw, ImageFont
     except ImportError as error:
-        raise ValueError("episode videos need the package 'pillow': pip install 'robo_reward[sim]'") from error
+        raise ValueError("episode videos need the package 'pillow': pip install 'robo_reward[learn]'") from error
 
     font, bold = ImageFont.load_default(14), ImageFont.load_default(17)
     sizes = {name: _even(VIEW_HEIGHT * view.shape[2] / view.shape[1]) for name, view in frames.items()}

@@ -8,6 +8,7 @@ off centre in the hand; the clearance is 1 mm a side. The policy sees what an ar
 from __future__ import annotations
 
 import os
+import weakref
 from typing import Any, ClassVar
 
 import gymnasium
@@ -39,6 +40,8 @@ STAGES = ("approach", "align", "search", "insert")
 OVER_SIDEWAYS, OVER_HEIGHT = 0.025, 0.030
 CONTACT_HEIGHT, CONTACT_SIDEWAYS = 0.003, 0.006
 ENGAGED_DEPTH, INSERTED_DEPTH, HOLE_SIDEWAYS = 0.002, 0.020, 0.0025
+NEAR_FIELD = 0.006
+"""Range [m] of the clipped copy of the relative position: what a network that standardises its inputs resolves."""
 _OVER_DISTANCE = float(np.hypot(OVER_SIDEWAYS, OVER_HEIGHT))
 
 
@@ -51,7 +54,7 @@ class PegInsertEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     Observation: `agent_pos` = joints [rad] (7), tool position [m] (3) and rotation vector from tool-down [rad] (3),
     wrench at the nominal tip [N, Nm] (6), target minus measured pose (6), gripper opening [m] (1), last executed action;
     `estimate` = estimated socket x, y, z, yaw (4), in-hand x, y, yaw (3), and the estimated peg tip relative to the
-    socket's mouth in the socket's frame: x, y, z, yaw (4); `environment_state` = the truth (privileged); `pixels` when
+    socket's mouth in the socket's frame: x, y, z, yaw (4), its x, y, z again clipped to +-6 mm (3); `environment_state` = the truth (privileged); `pixels` when
     `cameras` is not empty.
     """
 
@@ -80,6 +83,8 @@ class PegInsertEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self.model = mujoco.MjModel.from_xml_string(build_xml())
         self.data = mujoco.MjData(self.model)
         self._renderers: dict[int, mujoco.Renderer] = {}
+        # Free the contexts while the GL library is still loaded, also when nobody calls close().
+        weakref.finalize(self, _close_all, self._renderers)
         self._cache_addresses()
         self._limits = GateLimits(
             step=np.array([0.006, 0.006, 0.006, 0.05, 0.05, 0.05]),
@@ -93,7 +98,7 @@ class PegInsertEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self.instruction = ""
         self.target = 0
         self._last_action = np.zeros(actions)
-        box = {"agent_pos": 26 + actions, "estimate": 11, "environment_state": 15}
+        box = {"agent_pos": 26 + actions, "estimate": 14, "environment_state": 15}
         observation: dict[str, spaces.Space[Any]] = {
             key: spaces.Box(-np.inf, np.inf, (size,), np.float32) for key, size in box.items()
         }
@@ -184,9 +189,7 @@ class PegInsertEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
 
     def close(self) -> None:
         """Free the rendering contexts."""
-        for renderer in self._renderers.values():
-            renderer.close()
-        self._renderers = {}
+        _close_all(self._renderers)
 
     # ------------------------------------------------------------------ simulation
 
@@ -308,6 +311,7 @@ class PegInsertEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         estimate = np.concatenate(
             [seen, in_hand, _rotate(-seen[3], relative[:2]), relative[2:], [measured[5] + in_hand[2] - seen[3]]]
         )
+        estimate = np.concatenate([estimate, np.clip(estimate[7:10], -NEAR_FIELD, NEAR_FIELD)])
         truth = np.concatenate(
             [
                 socket,
@@ -340,6 +344,11 @@ class PegInsertEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             self._renderers[size] = renderer
         self._renderers[size].update_scene(self.data, camera)
         return self._renderers[size].render().copy()
+
+
+def _close_all(renderers: dict[int, mujoco.Renderer]) -> None:
+    while renderers:
+        renderers.popitem()[1].close()
 
 
 def _yaw_quat(yaw: float) -> np.ndarray:

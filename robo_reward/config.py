@@ -99,6 +99,11 @@ class AgentConfig:
     target_noise_clip: float = number(0.3, low=0)
     gradient_clip: float = number(1.0, above=0)
     weight_decay: float = number(0.0, low=0)
+    q_weight: float = number(1.0, low=0)
+    pessimism: float = number(0.0, low=0)
+    """Standard deviations over the heads that the actor's objective subtracts."""
+    noise_correlation: float = number(0.7, low=0, high=0.999)
+    imitate_better: int = number(0, low=0)
     imitation: float = number(0.0, low=0)
     """Weight of the imitation term on demonstrated steps."""
     replay_capacity: int = number(200_000, low=1)
@@ -109,9 +114,13 @@ class AgentConfig:
 class TrainConfig:
     rollouts: int = number(150, low=1)
     warmup_rollouts: int = number(10, low=0)
+    warmup_updates: int = number(1500, low=0)
+    """Critic-only updates at the end of the warm-up."""
     evaluate_every: int = number(10, low=1)
     """[rollouts]"""
     evaluate_episodes: int = number(20, low=1)
+    evaluate_seed: int = number(90_000, low=0)
+    """First of the initial states that the learning curve is measured on [never used in training]"""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,44 @@
+"""One episode as one .npz file, written whole or not at all, read without executing anything in it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robo_reward.types import Episode
+
+_VIEW = "view."
+
+
+def save_episode(path: Path, episode: Episode) -> None:
+    """Write the episode compressed, synced, under its final name only when complete."""
+    arrays: dict[str, Any] = {f"{_VIEW}{view}": frames for view, frames in episode.frames.items()}
+    for item in fields(Episode):
+        value = getattr(episode, item.name)
+        if item.name != "frames" and value is not None:
+            arrays[item.name] = np.asarray(value)
+    part = path.with_name(path.name + ".part")
+    with open(part, "wb") as file:
+        np.savez_compressed(file, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def load_episode(path: Path) -> Episode:
+    """Read what `save_episode` wrote. Raises FileNotFoundError, or ValueError for a damaged file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no episode at {path}")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except Exception as error:  # zipfile and numpy raise many types for a damaged file
+        raise ValueError(f"{path} is not a readable episode ({error}); delete it and run the command again") from error
+    frames = {name[len(_VIEW) :]: value for name, value in arrays.items() if name.startswith(_VIEW)}
+    scalars = {name: value.item() for name, value in arrays.items() if value.ndim == 0}
+    rest = {name: value for name, value in arrays.items() if value.ndim and not name.startswith(_VIEW)}
+    return Episode(**rest, **scalars, frames=frames).validate()

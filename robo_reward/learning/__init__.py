@@ -1,0 +1,1 @@
+"""The residual off-policy learner (needs the `learn` extra)."""

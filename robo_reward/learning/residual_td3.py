@@ -1,0 +1,161 @@
+"""Residual TD3 over a frozen base policy: the reference learner, readable top to bottom.
+
+The executed action is a = clip(a_base + scale * pi(s, a_base)). Ten critics see the full action; the target takes the
+smaller of two of them drawn anew each update (REDQ); half of every batch are demonstrations (RLPD). Potential-based
+shaping is added here, when a batch has been sampled. Sources: ResFiT (arXiv 2509.19301) for the recipe, TD3, REDQ,
+RLPD for its parts; learning rates and scale were measured on PegInsert.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from robo_reward.config import AgentConfig
+from robo_reward.learning.networks import EnsembleCritic, ResidualActor
+from robo_reward.learning.replay import Batch
+from robo_reward.shaping import Shaping
+
+
+class ResidualTD3:
+    """Actor, critics, their targets and optimisers.
+
+    Arguments: sizes of the policy's input and of the action, mean and standard deviation of the input over the
+    demonstrations (fixed from then on), settings, the shaping scheme with its scale, and a seed.
+    """
+
+    def __init__(
+        self,
+        mean_S: np.ndarray,
+        std_S: np.ndarray,
+        action_size: int,
+        settings: AgentConfig,
+        shaping: Shaping,
+        shaping_scale: float,
+        seed: int,
+    ):
+        torch.manual_seed(seed)
+        self.settings, self.shaping, self.shaping_scale = settings, shaping, shaping_scale
+        self.generator = torch.Generator().manual_seed(seed)
+        self.mean, self.std = torch.from_numpy(mean_S), torch.from_numpy(std_S)
+        size, hidden = len(mean_S), settings.hidden
+        self.actor = ResidualActor(size, action_size, hidden)
+        self.actor_target = ResidualActor(size, action_size, hidden)
+        self.critic = EnsembleCritic(settings.heads, size + action_size, hidden)
+        self.critic_target = EnsembleCritic(settings.heads, size + action_size, hidden)
+        self.actor_target.load_state_dict(self.actor.state_dict())
+        self.critic_target.load_state_dict(self.critic.state_dict())
+        for network in (self.actor_target, self.critic_target):
+            network.requires_grad_(False)
+        adam = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay, "fused": True}
+        self.actor_optimiser = torch.optim.AdamW(self.actor.parameters(), **adam)
+        self.critic_optimiser = torch.optim.AdamW(self.critic.parameters(), **adam)
+
+    def act(self, state_S: np.ndarray, base_A: np.ndarray) -> np.ndarray:
+        """The learned action for one observation, in [-1, 1], without exploration."""
+        with torch.no_grad():
+            state, base = self._normalise(state_S[None]), torch.from_numpy(base_A[None])
+            return self._action(self.actor, state, base)[0].numpy()
+
+    def update_critics(self, batch: Batch) -> dict[str, float]:
+        """One step on every head towards the n-step target; the mask is `terminated`, never a time-out."""
+        s = self.settings
+        state, next_state = self._normalise(batch.state_BS), self._normalise(batch.next_state_BS)
+        reward = self.shaping(
+            batch.reward_B, batch.phi_BW, batch.length_B, batch.terminated_B, gamma=s.gamma, scale=self.shaping_scale
+        )
+        with torch.no_grad():
+            next_base = torch.from_numpy(batch.next_base_BA)
+            noise = torch.empty_like(next_base).normal_(generator=self.generator) * s.target_noise
+            noise = noise.clamp(-s.target_noise_clip, s.target_noise_clip)
+            next_action = self._action(self.actor_target, next_state, next_base, noise)
+            heads = torch.randperm(s.heads, generator=self.generator)[: s.subset]
+            next_q = self.critic_target(next_state, next_action)[heads].amin(0)
+            alive_discount = torch.from_numpy(batch.discount_B * (1.0 - batch.terminated_B))
+            target = torch.from_numpy(np.asarray(reward, np.float32)) + alive_discount * next_q
+        q_NB = self.critic(state, torch.from_numpy(batch.action_BA))
+        loss = (q_NB - target).square().mean(1).sum()
+        norm = self._step(self.critic_optimiser, loss, self.critic)
+        _move(self.critic_target, self.critic, s.tau)
+        return {"critic_loss": float(loss.detach()) / s.heads, "q": float(q_NB.detach().mean()), "critic_norm": norm}
+
+    def update_actor(self, batch: Batch) -> dict[str, float]:
+        """One step up the mean critic, and towards the actions that turned out better than the policy's own."""
+        s = self.settings
+        state, base = self._normalise(batch.state_BS), torch.from_numpy(batch.base_BA)
+        action = self._action(self.actor, state, base)
+        self.critic.requires_grad_(False)
+        q_NB = self.critic(state, action)
+        self.critic.requires_grad_(True)
+        q_B = q_NB.mean(0)
+        # Where the heads disagree the critics know nothing: moving there is not an improvement.
+        loss = -s.q_weight * (q_B - s.pessimism * q_NB.std(0)).mean()
+        taken = torch.from_numpy(batch.action_BA)
+        # The actor imitates the nearest action within the residual's reach; the critic judges the executed one.
+        reachable = torch.minimum(torch.maximum(taken, base - s.residual_scale), base + s.residual_scale)
+        with torch.no_grad():
+            better = (self.critic(state, taken).mean(0) > q_B).float()
+            weight = torch.maximum(
+                better if s.imitate_better else torch.zeros_like(better), torch.from_numpy(batch.demonstration_B)
+            )
+        loss = loss + s.imitation * (weight * (action - reachable).square().sum(-1)).mean()
+        norm = self._step(self.actor_optimiser, loss, self.actor)
+        _move(self.actor_target, self.actor, s.tau)
+        return {"actor_q": float(q_B.detach().mean()), "actor_norm": norm, "imitated": float(weight.mean())}
+
+    def _normalise(self, state_BS: np.ndarray) -> torch.Tensor:
+        return ((torch.from_numpy(state_BS) - self.mean) / self.std).clamp(-10.0, 10.0)
+
+    def _action(
+        self, actor: ResidualActor, state: torch.Tensor, base: torch.Tensor, noise: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        residual = actor(state, base)
+        if noise is not None:
+            residual = residual + noise
+        return (base + self.settings.residual_scale * residual).clamp(-1.0, 1.0)
+
+    def _step(self, optimiser: torch.optim.Optimizer, loss: torch.Tensor, network: torch.nn.Module) -> float:
+        """Backward, clip, step. A non-finite loss or gradient never reaches the weights: ValueError instead."""
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = float(torch.nn.utils.clip_grad_norm_(network.parameters(), self.settings.gradient_clip))
+        if not np.isfinite(norm):
+            raise FloatingPointError("a gradient is not finite; the weights were left as they were")
+        optimiser.step()
+        return norm
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything an exact continuation needs: networks, targets, optimisers, random state."""
+        tensors = {"generator": self.generator.get_state()}
+        for name in ("actor", "actor_target", "critic", "critic_target"):
+            tensors |= {f"{name}.{key}": value for key, value in getattr(self, name).state_dict().items()}
+        for name in ("actor_optimiser", "critic_optimiser"):
+            for index, slot in getattr(self, name).state_dict()["state"].items():
+                tensors |= {f"{name}.{index}.{key}": value for key, value in slot.items()}
+        return tensors
+
+    def load_state_dict(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Restore what `state_dict` returned."""
+        self.generator.set_state(tensors["generator"])
+        for name in ("actor", "actor_target", "critic", "critic_target"):
+            prefix = f"{name}."
+            own = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
+            getattr(self, name).load_state_dict(own)
+        for name in ("actor_optimiser", "critic_optimiser"):
+            optimiser = getattr(self, name)
+            packed = optimiser.state_dict()
+            slots: dict[int, dict[str, torch.Tensor]] = {}
+            for key, value in tensors.items():
+                if key.startswith(f"{name}."):
+                    _, index, slot = key.split(".")
+                    slots.setdefault(int(index), {})[slot] = value
+            packed["state"] = slots
+            optimiser.load_state_dict(packed)
+
+
+def _move(target: torch.nn.Module, source: torch.nn.Module, tau: float) -> None:
+    """Polyak: target += tau (source - target), all tensors in one call."""
+    with torch.no_grad():
+        torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), tau)

@@ -1,0 +1,195 @@
+"""runtime=local: actor and learner take turns in one process. Deterministic, and resumed exactly after any interrupt.
+
+Same seed and settings, same numbers on the same machine; a run interrupted and continued equals one that was not,
+because checkpoints are taken between episodes, when no simulator, tracker or chunk queue is in flight.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from robo_reward.config import AgentConfig, Config
+from robo_reward.data.episodes import load_episode, save_episode
+from robo_reward.evaluation.rollout import run_episode
+from robo_reward.interfaces import Policy
+from robo_reward.learning.replay import EpisodeReplay, concatenate
+from robo_reward.learning.residual_td3 import ResidualTD3
+from robo_reward.learning.weights import load_weights, save_weights
+from robo_reward.policies.cloning import policy_input
+from robo_reward.runtime.tasks import first_seed
+from robo_reward.shaping import SCHEMES
+from robo_reward.terminal import progress
+from robo_reward.types import Episode, PhiTrack
+
+Annotate = Callable[[Episode], PhiTrack]
+
+
+class ResidualRollout:
+    """Base plus residual plus exploration noise, bound to one running episode; the base's state starts fresh.
+
+    The noise is correlated in time (an Ornstein-Uhlenbeck process), so that exploration leans on something for a while
+    instead of trembling on the spot.
+    """
+
+    def __init__(
+        self, base: Policy, agent: ResidualTD3, noise: float = 0.0, rng: np.random.Generator | None = None
+    ) -> None:
+        self.base, self.agent, self.noise, self.rng = base, agent, noise, rng
+        self.state = base.initial_state(1)
+        self.drift: np.ndarray | None = None
+
+    def __call__(self, agent_pos: np.ndarray, estimate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        base_BA, self.state = self.base.act(agent_pos[None], estimate[None], self.state)
+        base = base_BA[0].astype(np.float32)
+        action = self.agent.act(policy_input(agent_pos, estimate), base)
+        if self.noise > 0 and self.rng is not None:
+            fresh = self.rng.normal(size=base.shape) * self.noise
+            keep = self.agent.settings.noise_correlation
+            self.drift = fresh if self.drift is None else keep * self.drift + np.sqrt(1 - keep**2) * fresh
+            action = np.clip(action + self.drift, -1.0, 1.0).astype(np.float32)
+        return action, base
+
+
+@dataclass
+class Progress:
+    """Counters of a run; all that a checkpoint needs beside the networks and the episodes."""
+
+    rollouts: int = 0
+    env_steps: int = 0
+    updates: int = 0
+    learn_s: float = 0.0
+
+
+def train_residual(
+    config: Config,
+    env: gymnasium.Env[Any, Any],
+    base: Policy,
+    demonstrations: list[Episode],
+    annotate: Annotate,
+    folder: Path,
+    log: Callable[..., None],
+) -> dict[str, Any]:
+    """Alternate one rollout and its learner updates until `train.rollouts` are done; evaluate now and then.
+
+    Everything lands in `folder` (agent weights, episodes/, curve as rows of `log`); called again on the same folder it
+    goes on from the last checkpoint. Returns a flat summary with the learning curve.
+    """
+    settings, train = config.agent, config.train
+    query_every = config.collect.query_every if needs_frames(config) else 0
+    episodes = folder / "episodes"
+    episodes.mkdir(parents=True, exist_ok=True)
+    agent, demos, online = make_agent(config, env, base, demonstrations, annotate)
+    counters, curve, rng = Progress(), [], np.random.default_rng(config.seed)
+    if (folder / "checkpoint.json").exists():
+        tensors, header = load_weights(folder / "checkpoint")
+        agent.load_state_dict(tensors)
+        counters, curve = Progress(**header["counters"]), header["curve"]
+        rng.bit_generator.state = header["rng"]
+        for rollout in range(counters.rollouts):
+            _remember(online, load_episode(episodes / f"{rollout:05d}.npz"), annotate)
+    bar = progress(range(counters.rollouts, train.rollouts), description="train", quiet=config.quiet)
+    for rollout in bar:
+        actor = ResidualRollout(base, agent, settings.exploration_noise, rng)
+        seed = first_seed(config.seed, "online") + rollout
+        episode = run_episode(env, actor, seed=seed, source="policy", query_every=query_every)
+        save_episode(episodes / f"{rollout:05d}.npz", episode)
+        _remember(online, episode, annotate)
+        updates = _updates_due(rollout, len(episode), config)
+        started = time.monotonic()
+        numbers = learn(agent, demos, online, updates, settings, rng, actor_moves=rollout >= train.warmup_rollouts)
+        counters.rollouts, counters.env_steps = rollout + 1, counters.env_steps + len(episode)
+        counters.updates, counters.learn_s = counters.updates + updates, counters.learn_s + time.monotonic() - started
+        numbers |= {"rollout": rollout + 1, "train_success": float(episode.success), "episode_steps": len(episode)}
+        if counters.rollouts % train.evaluate_every == 0 or counters.rollouts == train.rollouts:
+            seeds = range(train.evaluate_seed, train.evaluate_seed + train.evaluate_episodes)
+            successes = [
+                run_episode(env, ResidualRollout(base, agent), seed=seed, source="policy").success for seed in seeds
+            ]
+            curve.append([counters.rollouts, counters.env_steps, int(sum(successes)), len(successes)])
+            numbers["success"] = float(np.mean(successes))
+            header = {"counters": vars(counters), "curve": curve, "rng": rng.bit_generator.state}
+            save_weights(folder / "checkpoint", agent.state_dict(), header)
+        log(counters.env_steps, **numbers)
+    return {
+        "rollouts": counters.rollouts,
+        "env_steps": counters.env_steps,
+        "updates": counters.updates,
+        "updates_per_s": counters.updates / max(counters.learn_s, 1e-9),
+        "curve": curve,
+    }
+
+
+def make_agent(
+    config: Config, env: gymnasium.Env[Any, Any], base: Policy, demonstrations: list[Episode], annotate: Annotate
+) -> tuple[ResidualTD3, EpisodeReplay, EpisodeReplay]:
+    """The agent, the demonstrations' replay (base actions recomputed along each episode) and an empty online replay."""
+    settings = config.agent
+    inputs = np.concatenate([policy_input(episode.agent_pos, episode.estimate) for episode in demonstrations])
+    mean, std = inputs.mean(0), inputs.std(0) + 1e-3
+    action_size = demonstrations[0].action.shape[1]
+    scheme = SCHEMES[config.shaping.kind]
+    agent = ResidualTD3(mean, std, action_size, settings, scheme, config.shaping.scale, config.seed)
+    replays = [
+        EpisodeReplay(settings.replay_capacity, inputs.shape[1], action_size, settings.n_step, settings.gamma)
+        for _ in range(2)
+    ]
+    for episode in demonstrations:
+        _remember(replays[0], with_base_actions(episode, base), annotate, demonstration=True)
+    return agent, replays[0], replays[1]
+
+
+def with_base_actions(episode: Episode, base: Policy) -> Episode:
+    """The episode with what the base policy would have done at each of its observations, its queue kept as it goes."""
+    state, actions = base.initial_state(1), []
+    for agent_pos, estimate in zip(episode.agent_pos, episode.estimate, strict=True):
+        action, state = base.act(agent_pos[None], estimate[None], state)
+        actions.append(action[0])
+    return replace(episode, base_action=np.asarray(actions, np.float32))
+
+
+def needs_frames(config: Config) -> bool:
+    """Whether the potential is read off camera frames: sparse and oracle rewards need none."""
+    return config.reward.kind == "compact" and config.shaping.kind != "none"
+
+
+def learn(
+    agent: ResidualTD3,
+    demonstrations: EpisodeReplay,
+    online: EpisodeReplay,
+    updates: int,
+    settings: AgentConfig,
+    rng: np.random.Generator,
+    actor_moves: bool = True,
+) -> dict[str, float]:
+    """`updates` critic steps on half demonstrations, half online; the actor moves once per `actor_every` of them."""
+    means: dict[str, list[float]] = {}
+    half = settings.batch // 2
+    for update in range(updates):
+        batch = concatenate(demonstrations.sample(half, rng), online.sample(settings.batch - half, rng))
+        numbers = agent.update_critics(batch)
+        if actor_moves and (update + 1) % settings.actor_every == 0:
+            numbers |= agent.update_actor(batch)
+        for key, value in numbers.items():
+            means.setdefault(key, []).append(value)
+    return {key: float(np.mean(values)) for key, values in means.items()}
+
+
+def _updates_due(rollout: int, steps: int, config: Config) -> int:
+    """None during warm-up, all that were saved up (critic only) at its end, then a fixed number per step."""
+    if rollout + 1 < config.train.warmup_rollouts:
+        return 0
+    if rollout + 1 == config.train.warmup_rollouts:
+        return config.train.warmup_updates
+    return steps * config.agent.updates_per_step
+
+
+def _remember(replay: EpisodeReplay, episode: Episode, annotate: Annotate, demonstration: bool = False) -> None:
+    inputs = policy_input(episode.agent_pos, episode.estimate)
+    replay.append(episode, inputs, annotate(episode), demonstration=demonstration)

@@ -1,0 +1,65 @@
+"""What belongs to one environment: its scripted experts, its stages, its seeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+
+from robo_reward.config import EnvConfig
+from robo_reward.interfaces import Policy
+from robo_reward.settings import unknown
+
+SPLITS = ("demos", "weak", "validation", "test")
+SEED_SPAN = 1_000_000
+"""Seeds of one experiment seed: every kind of rollout has its own range inside, so no two share an initial state."""
+_OFFSETS = {"demos": 0, "weak": 100_000, "validation": 200_000, "test": 300_000, "online": 400_000}
+
+
+@dataclass(frozen=True)
+class Task:
+    """Names of a task's stages and robot."""
+
+    stages: tuple[str, ...]
+    robot: str
+    fps: int = 20
+
+
+TASKS = {
+    "robo_reward/PegInsert-v0": Task(("over the socket", "at the mouth", "engaged", "inserted"), "panda_primitive"),
+    "robo_reward/Lift-v0": Task(("near the cube", "around the cube", "grasped", "lifted"), "panda"),
+}
+
+
+def task_of(env: EnvConfig) -> Task:
+    """The task of an environment id; ValueError with the nearest known id."""
+    if env.id not in TASKS:
+        raise ValueError(unknown("env.id", env.id, TASKS))
+    return TASKS[env.id]
+
+
+def make_env(env: EnvConfig) -> gymnasium.Env[Any, Any]:
+    """The environment without cameras in its observation: frames are rendered only where they are asked for."""
+    import robo_reward.envs  # noqa: F401 - registers the ids
+
+    task_of(env)
+    made = gymnasium.make(env.id, cameras=env.cameras, image_size=env.image_size, horizon=env.horizon)
+    made.close()  # the cameras were only named to be checked
+    return gymnasium.make(env.id, cameras=(), image_size=env.image_size, horizon=env.horizon)
+
+
+def scripted(env: EnvConfig, kind: str, seed: int) -> Policy:
+    """The environment's scripted expert or weak policy."""
+    if env.id == "robo_reward/Lift-v0":
+        from robo_reward.policies.scripted_lift import ScriptedLift
+
+        return ScriptedLift(kind, seed)
+    from robo_reward.policies.scripted import ScriptedPeg
+
+    return ScriptedPeg(kind, seed)
+
+
+def first_seed(seed: int, split: str) -> int:
+    """First initial-state seed of a kind of rollout; evaluation has its own, shared by all runs."""
+    return (seed + 1) * SEED_SPAN + _OFFSETS[split]

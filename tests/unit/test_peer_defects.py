@@ -126,14 +126,25 @@ def test_the_critic_bootstraps_through_a_time_out_and_not_through_a_terminal_sta
 
 
 @pytest.fixture
-def chunked():
+def env():
+    return gymnasium.make("robo_reward/PegInsert-v0", horizon=6)
+
+
+@pytest.fixture
+def sizes(env):
+    """Of agent_pos and of estimate."""
+    return [env.observation_space[key].shape[0] for key in ("agent_pos", "estimate")]
+
+
+@pytest.fixture
+def chunked(sizes):
     """A policy that looks once and acts eight times; episodes of six steps always end in the middle of a chunk."""
     torch.manual_seed(0)
-    return ClonedPolicy(mlp(30 + 11, 16, 8 * 4), np.zeros(41, np.float32), np.ones(41, np.float32), 8, 4)
+    mean = np.zeros(sum(sizes), np.float32)
+    return ClonedPolicy(mlp(len(mean), 16, 8 * 4), mean, mean + 1, 8, 4)
 
 
-def test_the_first_action_of_an_episode_does_not_depend_on_the_episode_before(chunked):
-    env = gymnasium.make("robo_reward/PegInsert-v0", horizon=6)
+def test_the_first_action_of_an_episode_does_not_depend_on_the_episode_before(env, chunked):
     first, after_first = run_policy(env, chunked, [1, 2], source="base")
     (alone,) = run_policy(env, chunked, [2], source="base")
     assert first.truncated
@@ -147,9 +158,9 @@ def test_the_first_action_of_an_episode_does_not_depend_on_the_episode_before(ch
     assert not np.allclose(stale, fresh)
 
 
-def test_acting_leaves_the_state_it_was_given_alone_and_resets_one_episode_of_a_batch(chunked):
+def test_acting_leaves_the_state_it_was_given_alone_and_resets_one_episode_of_a_batch(chunked, sizes):
     rng = np.random.default_rng(0)
-    agent_pos, estimate = (rng.normal(size=(3, size)).astype(np.float32) for size in (30, 11))
+    agent_pos, estimate = (rng.normal(size=(3, size)).astype(np.float32) for size in sizes)
     _, state = chunked.act(agent_pos, estimate, chunked.initial_state(3))
     again = [chunked.act(agent_pos, estimate, state)[0] for _ in range(2)]
     np.testing.assert_array_equal(*again)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from robo_reward.data.torchvision_cure import cure
+from robo_reward.extras import missing_extra
 
 
 def import_lerobot() -> Any:
@@ -20,7 +21,5 @@ def import_lerobot() -> Any:
         import lerobot.datasets.utils
         import lerobot.datasets.video_utils
     except ImportError as error:
-        raise ValueError(
-            f"LeRobot datasets need the package {error.name or 'lerobot'!r}: pip install 'robo_reward[lerobot]'"
-        ) from error
+        raise ValueError(missing_extra(error) or f"LeRobot does not load: {error}") from error
     return lerobot.datasets

@@ -176,13 +176,13 @@ class DatasetWriter:
 @contextmanager
 def _plain_saving() -> Iterator[None]:
     """Keep LeRobot from copying every row of an episode in search of still images, of which our datasets have none (two
-    thirds of the time that writing takes), and from warning about its own statistics of yes/no features."""
+    thirds of the time that writing takes), and from warning about its own arithmetic."""
     module = import_lerobot().lerobot_dataset
     original = module.embed_images
     module.embed_images = lambda rows: rows
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
+            warnings.simplefilter("ignore")
             yield
     finally:
         module.embed_images = original

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64, UInt8
 
+from robo_reward.extras import missing_extra
+
 BROWSER = {"crf": "18", "preset": "medium"}  # libx264: visually lossless, plays everywhere with yuv420p
 
 
@@ -116,6 +118,6 @@ def _av() -> Any:
         import av
         import av.logging
     except ImportError as error:
-        raise ValueError("videos need the package 'av': pip install 'robo_reward[sim]'") from error
+        raise ValueError(missing_extra(error) or f"PyAV does not load: {error}") from error
     av.logging.set_libav_level(av.logging.ERROR)  # FFmpeg's statistics would be printed over progress bars
     return av

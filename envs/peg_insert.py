@@ -51,11 +51,13 @@ class PegInsertEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     Action (`action_mode="xyz_yaw"`): dx, dy, dz, dyaw in [-1, 1], one unit = 6 mm or 0.05 rad of the target pose,
     base frame. `action_mode="pose_gripper"`: dx, dy, dz, drx, dry, drz, gripper (-1 opens, +1 closes).
 
-    Observation: `agent_pos` = joints [rad] (7), tool position [m] (3) and rotation vector from tool-down [rad] (3),
-    wrench at the nominal tip [N, Nm] (6), target minus measured pose (6), gripper opening [m] (1), last executed action;
-    `estimate` = estimated socket x, y, z, yaw (4), in-hand x, y, yaw (3), and the estimated peg tip relative to the
-    socket's mouth in the socket's frame: x, y, z, yaw (4), its x, y, z again clipped to +-6 mm (3); `environment_state` = the truth (privileged); `pixels` when
-    `cameras` is not empty.
+    Observation, in this order:
+    `agent_pos`: joints [rad] (7), tool position [m] (3) and rotation vector from tool-down [rad] (3), wrench at the
+    nominal tip [N, Nm] (6), target minus measured pose (6), gripper opening [m] (1), last executed action;
+    `estimate`: socket x, y, z, yaw (4), in-hand x, y, yaw (3), peg tip relative to the socket's mouth in the socket's
+    frame x, y, z, yaw (4), its x, y, z again clipped to +-6 mm (3), all estimated;
+    `environment_state`: the truth (privileged);
+    `pixels`: when `cameras` is not empty.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}

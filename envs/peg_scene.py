@@ -27,25 +27,26 @@ STIFFNESS = (2500.0, 2500.0, 2500.0, 60.0, 60.0, 60.0)
 DAMPING = (150.0, 150.0, 150.0, 4.0, 4.0, 4.0)
 
 _LINKS = (
-    # name, pos, quat, joint range, torque limit, mass, geoms
-    ("link1", "0 0 0.333", "1 0 0 0", "-2.8973 2.8973", 87, 3.0, '<geom type="capsule" size="0.06" fromto="0 0 -0.19 0 0 0.0"/>'),
-    ("link2", "0 0 0", "1 -1 0 0", "-1.7628 1.7628", 87, 3.0, '<geom type="capsule" size="0.06" fromto="0 0 0.05 0 -0.16 0.0"/>'),
-    ("link3", "0 -0.316 0", "1 1 0 0", "-2.8973 2.8973", 87, 2.5, '<geom type="capsule" size="0.055" fromto="0.04 0 -0.10 0.06 0 0.0"/>'),
-    ("link4", "0.0825 0 0", "1 1 0 0", "-3.0718 -0.0698", 87, 2.5, '<geom type="capsule" size="0.055" fromto="-0.06 0.08 0 -0.06 0.14 0"/>'),
-    ("link5", "-0.0825 0.384 0", "1 -1 0 0", "-2.8973 2.8973", 12, 2.5, '<geom type="capsule" size="0.05" fromto="0 0 -0.20 0 0.03 -0.03"/>'),
-    ("link6", "0 0 0", "1 1 0 0", "-0.0175 3.7525", 12, 1.5, '<geom type="capsule" size="0.045" fromto="0 0 0.0 0.08 0 0"/>'),
-    ("link7", "0.088 0 0", "1 1 0 0", "-2.8973 2.8973", 12, 0.7, '<geom type="cylinder" size="0.044 0.02" pos="0 0 0.08"/>'),
-)  # fmt: skip
+    # position, quaternion, joint range [rad], torque limit [Nm], mass [kg], capsule radius [m] and ends [m]
+    ("0 0 0.333", "1 0 0 0", "-2.8973 2.8973", 87, 3.0, 0.060, "0 0 -0.19 0 0 0"),
+    ("0 0 0", "1 -1 0 0", "-1.7628 1.7628", 87, 3.0, 0.060, "0 0 0.05 0 -0.16 0"),
+    ("0 -0.316 0", "1 1 0 0", "-2.8973 2.8973", 87, 2.5, 0.055, "0.04 0 -0.10 0.06 0 0"),
+    ("0.0825 0 0", "1 1 0 0", "-3.0718 -0.0698", 87, 2.5, 0.055, "-0.06 0.08 0 -0.06 0.14 0"),
+    ("-0.0825 0.384 0", "1 -1 0 0", "-2.8973 2.8973", 12, 2.5, 0.050, "0 0 -0.20 0 0.03 -0.03"),
+    ("0 0 0", "1 1 0 0", "-0.0175 3.7525", 12, 1.5, 0.045, "0 0 0 0.08 0 0"),
+    ("0.088 0 0", "1 1 0 0", "-2.8973 2.8973", 12, 0.7, 0.040, "0 0 0.06 0 0 0.10"),
+)
 
 
 def _arm(tool_z: float) -> str:
     """Nested bodies of the arm; `tool_z` is the nominal peg tip below the hand's flange."""
     opening = closing = ""
-    for index, (name, pos, quat, limits, torque, mass, geom) in enumerate(_LINKS, start=1):
+    for index, (pos, quat, limits, torque, mass, radius, ends) in enumerate(_LINKS, start=1):
         opening += (
-            f'<body name="{name}" pos="{pos}" quat="{quat}" gravcomp="1">'
+            f'<body name="link{index}" pos="{pos}" quat="{quat}" gravcomp="1">'
             f'<inertial pos="0 0 0" mass="{mass}" diaginertia="{0.01 * mass} {0.01 * mass} {0.006 * mass}"/>'
-            f'<joint name="joint{index}" range="{limits}" actuatorfrcrange="-{torque} {torque}"/>{geom}'
+            f'<joint name="joint{index}" range="{limits}" actuatorfrcrange="-{torque} {torque}"/>'
+            f'<geom type="capsule" size="{radius}" fromto="{ends}"/>'
         )
         closing += "</body>"
     hand = f"""
@@ -85,11 +86,11 @@ def _socket(name: str, colour: str) -> str:
         (0, offset, hole, thick),
         (0, -offset, hole, thick),
     ):
-        walls += (
-            f'<geom class="wall" type="box" pos="{x} {y} {half_height}" size="{sx} {sy} {half_height}" rgba="{colour}"/>'
-        )
+        pose = f'pos="{x} {y} {half_height}" size="{sx} {sy} {half_height}"'
+        walls += f'<geom class="wall" type="box" {pose} rgba="{colour}"/>'
     floor = f'<geom class="wall" type="box" pos="0 0 0.003" size="{hole} {hole} 0.003" rgba="0.05 0.05 0.05 1"/>'
-    return f'<body name="{name}" pos="0.5 0 0">{walls}{floor}<site name="{name}_mouth" pos="0 0 {SOCKET_HEIGHT}"/></body>'
+    mouth = f'<site name="{name}_mouth" pos="0 0 {SOCKET_HEIGHT}"/>'
+    return f'<body name="{name}" pos="0.5 0 0">{walls}{floor}{mouth}</body>'
 
 
 def build_xml() -> str:
@@ -99,7 +100,7 @@ def build_xml() -> str:
     impedance = "".join(
         f'<general name="{name}" site="tool" refsite="world_frame" gear="{gear}" dyntype="filterexact" '
         f'dynprm="0.02" gainprm="{k}" biastype="affine" biasprm="0 -{k} -{d}"/>'
-        for name, gear, k, d in zip(("x", "y", "z", "rx", "ry", "rz"), axes, STIFFNESS, DAMPING)
+        for name, gear, k, d in zip(("x", "y", "z", "rx", "ry", "rz"), axes, STIFFNESS, DAMPING, strict=True)
     )
     sockets = "".join(_socket(f"socket_{name}", rgba) for name, rgba in COLOURS.items())
     return f"""

@@ -15,6 +15,7 @@ from torch import nn
 
 from robo_reward.learning.networks import mlp
 from robo_reward.learning.weights import digest_of, load_weights, save_weights
+from robo_reward.policies.inputs import policy_input
 from robo_reward.types import Episode
 
 
@@ -42,8 +43,16 @@ class Queue:
 class ClonedPolicy:
     """Chunked behaviour cloning; implements `robo_reward.interfaces.Policy`."""
 
-    def __init__(self, network: nn.Module, mean: np.ndarray, std: np.ndarray, chunk: int, action_size: int):
-        self.network, self.mean, self.std = network.eval(), mean, std
+    def __init__(
+        self,
+        network: nn.Module,
+        mean: np.ndarray,
+        std: np.ndarray,
+        chunk: int,
+        action_size: int,
+        columns: tuple[int, ...] | None = None,
+    ):
+        self.network, self.mean, self.std, self.columns = network.eval(), mean, std, columns
         self.chunk, self.action_size = chunk, action_size
         self.policy_id = f"cloning-{digest_of(network.state_dict())}"
 
@@ -58,7 +67,7 @@ class ClonedPolicy:
         empty = [index for index, queue in enumerate(state) if len(queue.actions) == 0]
         queues = [queue.actions for queue in state]
         if empty:
-            inputs = policy_input(agent_pos_BP[empty], estimate_BE[empty])
+            inputs = policy_input(agent_pos_BP[empty], estimate_BE[empty], self.columns)
             with torch.no_grad():
                 chunks = self.network(torch.from_numpy((inputs - self.mean) / self.std)).numpy()
             for index, chunk in zip(empty, chunks.reshape(len(empty), self.chunk, self.action_size), strict=True):
@@ -72,6 +81,7 @@ class ClonedPolicy:
             "action_size": self.action_size,
             "mean": self.mean.tolist(),
             "std": self.std.tolist(),
+            "columns": self.columns,
         }
         save_weights(folder / "policy", self.network.state_dict(), header)
 
@@ -83,23 +93,25 @@ class ClonedPolicy:
         hidden, inputs = weights["0.weight"].shape
         network = mlp(inputs, hidden, header["chunk"] * header["action_size"])
         network.load_state_dict(weights)
-        return cls(network, mean, std, header["chunk"], header["action_size"])
+        columns = header["columns"]
+        columns = None if columns is None else tuple(columns)
+        return cls(network, mean, std, header["chunk"], header["action_size"], columns)
 
 
-def policy_input(agent_pos_BP: np.ndarray, estimate_BE: np.ndarray) -> np.ndarray:
-    """What every learned policy sees: proprioception and the noisy estimate, nothing privileged; float32 (B, P+E)."""
-    return np.concatenate([agent_pos_BP, estimate_BE], axis=-1).astype(np.float32)
+def train_cloning(
+    episodes: list[Episode], settings: CloningSettings, columns: tuple[int, ...] | None = None
+) -> tuple[ClonedPolicy, dict[str, float]]:
+    """Fit a chunked policy to the executed actions of `episodes` (mean absolute error, AdamW, cosine decay).
 
-
-def train_cloning(episodes: list[Episode], settings: CloningSettings) -> tuple[ClonedPolicy, dict[str, float]]:
-    """Fit a chunked policy to the executed actions of `episodes` (mean absolute error, AdamW, cosine decay)."""
+    `columns` of the policy's input are used, default all (see `policy_input`).
+    """
     if not episodes:
         raise ValueError("no demonstrations to clone; collect some first")
     generator = torch.Generator().manual_seed(settings.seed)
     torch.manual_seed(settings.seed)
     inputs, targets, known = [], [], []
     for episode in episodes:
-        inputs.append(policy_input(episode.agent_pos[:-1], episode.estimate[:-1]))
+        inputs.append(policy_input(episode.agent_pos[:-1], episode.estimate[:-1], columns))
         steps = np.arange(len(episode))[:, None] + np.arange(settings.chunk)
         targets.append(episode.action[np.minimum(steps, len(episode) - 1)])
         known.append(steps < len(episode))
@@ -120,7 +132,5 @@ def train_cloning(episodes: list[Episode], settings: CloningSettings) -> tuple[C
         loss.backward()
         optimiser.step()
         schedule.step()
-    policy = ClonedPolicy(network, mean, std, settings.chunk, action_size)
+    policy = ClonedPolicy(network, mean, std, settings.chunk, action_size, columns)
     return policy, {"cloning_loss": float(loss.detach()), "demonstrations": len(episodes), "frames": len(x)}
-
-

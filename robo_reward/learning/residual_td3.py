@@ -23,7 +23,8 @@ class ResidualTD3:
     """Actor, critics, their targets and optimisers.
 
     Arguments: sizes of the policy's input and of the action, mean and standard deviation of the input over the
-    demonstrations (fixed from then on), settings, the shaping scheme with its scale, and a seed.
+    demonstrations (fixed from then on), settings, the shaping scheme with its scale, a seed, and the columns of the
+    observation that the input is made of.
     """
 
     def __init__(
@@ -35,11 +36,13 @@ class ResidualTD3:
         shaping: Shaping,
         shaping_scale: float,
         seed: int,
+        columns: tuple[int, ...] | None = None,
     ):
         torch.manual_seed(seed)
         self.settings, self.shaping, self.shaping_scale = settings, shaping, shaping_scale
         self.generator = torch.Generator().manual_seed(seed)
         self.mean, self.std = torch.from_numpy(mean_S), torch.from_numpy(std_S)
+        self.action_size, self.columns = action_size, columns
         size, hidden = len(mean_S), settings.hidden
         self.actor = ResidualActor(size, action_size, hidden)
         self.actor_target = ResidualActor(size, action_size, hidden)

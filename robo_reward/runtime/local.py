@@ -22,8 +22,8 @@ from robo_reward.interfaces import Policy
 from robo_reward.learning.replay import EpisodeReplay, concatenate
 from robo_reward.learning.residual_td3 import ResidualTD3
 from robo_reward.learning.weights import load_weights, save_weights
-from robo_reward.policies.cloning import policy_input
-from robo_reward.runtime.tasks import first_seed
+from robo_reward.policies.inputs import policy_input
+from robo_reward.runtime.tasks import first_seed, task_of
 from robo_reward.shaping import SCHEMES
 from robo_reward.terminal import progress
 from robo_reward.types import Episode, PhiTrack
@@ -48,7 +48,7 @@ class ResidualRollout:
     def __call__(self, agent_pos: np.ndarray, estimate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         base_BA, self.state = self.base.act(agent_pos[None], estimate[None], self.state)
         base = base_BA[0].astype(np.float32)
-        action = self.agent.act(policy_input(agent_pos, estimate), base)
+        action = self.agent.act(policy_input(agent_pos, estimate, self.agent.columns), base)
         if self.noise > 0 and self.rng is not None:
             fresh = self.rng.normal(size=base.shape) * self.noise
             keep = self.agent.settings.noise_correlation
@@ -85,7 +85,10 @@ def train_residual(
     query_every = config.collect.query_every if needs_frames(config) else 0
     episodes = folder / "episodes"
     episodes.mkdir(parents=True, exist_ok=True)
-    agent, demos, online = make_agent(config, env, base, demonstrations, annotate)
+    agent = new_agent(config, demonstrations)
+    demos, online = new_replay(config, agent), new_replay(config, agent)
+    for episode in demonstrations:
+        _remember(demos, agent, with_base_actions(episode, base), annotate, demonstration=True)
     counters, curve, rng = Progress(), [], np.random.default_rng(config.seed)
     if (folder / "checkpoint.json").exists():
         tensors, header = load_weights(folder / "checkpoint")
@@ -93,14 +96,14 @@ def train_residual(
         counters, curve = Progress(**header["counters"]), header["curve"]
         rng.bit_generator.state = header["rng"]
         for rollout in range(counters.rollouts):
-            _remember(online, load_episode(episodes / f"{rollout:05d}.npz"), annotate)
+            _remember(online, agent, load_episode(episodes / f"{rollout:05d}.npz"), annotate)
     bar = progress(range(counters.rollouts, train.rollouts), description="train", quiet=config.quiet)
     for rollout in bar:
         actor = ResidualRollout(base, agent, settings.exploration_noise, rng)
         seed = first_seed(config.seed, "online") + rollout
         episode = run_episode(env, actor, seed=seed, source="policy", query_every=query_every)
         save_episode(episodes / f"{rollout:05d}.npz", episode)
-        _remember(online, episode, annotate)
+        _remember(online, agent, episode, annotate)
         updates = _updates_due(rollout, len(episode), config)
         started = time.monotonic()
         numbers = learn(agent, demos, online, updates, settings, rng, actor_moves=rollout >= train.warmup_rollouts)
@@ -126,23 +129,26 @@ def train_residual(
     }
 
 
-def make_agent(
-    config: Config, env: gymnasium.Env[Any, Any], base: Policy, demonstrations: list[Episode], annotate: Annotate
-) -> tuple[ResidualTD3, EpisodeReplay, EpisodeReplay]:
-    """The agent, the demonstrations' replay (base actions recomputed along each episode) and an empty online replay."""
-    settings = config.agent
-    inputs = np.concatenate([policy_input(episode.agent_pos, episode.estimate) for episode in demonstrations])
-    mean, std = inputs.mean(0), inputs.std(0) + 1e-3
-    action_size = demonstrations[0].action.shape[1]
-    scheme = SCHEMES[config.shaping.kind]
-    agent = ResidualTD3(mean, std, action_size, settings, scheme, config.shaping.scale, config.seed)
-    replays = [
-        EpisodeReplay(settings.replay_capacity, inputs.shape[1], action_size, settings.n_step, settings.gamma)
-        for _ in range(2)
-    ]
-    for episode in demonstrations:
-        _remember(replays[0], with_base_actions(episode, base), annotate, demonstration=True)
-    return agent, replays[0], replays[1]
+def new_agent(config: Config, demonstrations: list[Episode]) -> ResidualTD3:
+    """An untrained agent whose inputs are standardised by the demonstrations."""
+    columns = task_of(config.env).columns
+    inputs = np.concatenate([policy_input(e.agent_pos, e.estimate, columns) for e in demonstrations])
+    return ResidualTD3(
+        inputs.mean(0),
+        inputs.std(0) + 1e-3,
+        demonstrations[0].action.shape[1],
+        config.agent,
+        SCHEMES[config.shaping.kind],
+        config.shaping.scale,
+        config.seed,
+        columns,
+    )
+
+
+def new_replay(config: Config, agent: ResidualTD3) -> EpisodeReplay:
+    """An empty replay for this agent."""
+    s = config.agent
+    return EpisodeReplay(s.replay_capacity, len(agent.mean), agent.action_size, s.n_step, s.gamma)
 
 
 def with_base_actions(episode: Episode, base: Policy) -> Episode:
@@ -190,6 +196,8 @@ def _updates_due(rollout: int, steps: int, config: Config) -> int:
     return steps * config.agent.updates_per_step
 
 
-def _remember(replay: EpisodeReplay, episode: Episode, annotate: Annotate, demonstration: bool = False) -> None:
-    inputs = policy_input(episode.agent_pos, episode.estimate)
+def _remember(
+    replay: EpisodeReplay, agent: ResidualTD3, episode: Episode, annotate: Annotate, demonstration: bool = False
+) -> None:
+    inputs = policy_input(episode.agent_pos, episode.estimate, agent.columns)
     replay.append(episode, inputs, annotate(episode), demonstration=demonstration)

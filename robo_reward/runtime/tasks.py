@@ -19,15 +19,22 @@ _OFFSETS = {"demos": 0, "weak": 100_000, "validation": 200_000, "test": 300_000,
 
 @dataclass(frozen=True)
 class Task:
-    """Names of a task's stages and robot."""
+    """What a task is made of, beside its environment."""
 
     stages: tuple[str, ...]
     robot: str
+    columns: tuple[int, ...] | None = None
+    """Columns of (agent_pos, estimate) that learned policies see, default all."""
     fps: int = 20
 
 
 TASKS = {
-    "robo_reward/PegInsert-v0": Task(("over the socket", "at the mouth", "engaged", "inserted"), "panda_primitive"),
+    "robo_reward/PegInsert-v0": Task(
+        ("over the socket", "at the mouth", "engaged", "inserted"),
+        "panda_primitive",
+        # wrench, target offset, gripper, last action; socket yaw, in-hand pose, tip relative to the mouth
+        columns=(*range(13, 30), *range(33, 44)),
+    ),
     "robo_reward/Lift-v0": Task(("near the cube", "around the cube", "grasped", "lifted"), "panda"),
 }
 

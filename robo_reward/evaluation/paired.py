@@ -1,0 +1,50 @@
+"""Base against trained policy from the same initial states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium
+
+from robo_reward.evaluation.rollout import run_episode
+from robo_reward.evaluation.statistics import paired_difference_interval, wilson_interval
+from robo_reward.terminal import progress
+from robo_reward.types import Episode
+
+MakeActor = Callable[[], Any]
+
+
+def run_paired(
+    env: gymnasium.Env[Any, Any], actors: dict[str, MakeActor], seeds: Sequence[int], quiet: bool = False
+) -> dict[str, list[Episode]]:
+    """Every policy from the initial state of every seed; `actors` makes a fresh actor per episode."""
+    outcomes: dict[str, list[Episode]] = {name: [] for name in actors}
+    for seed in progress(seeds, len(seeds), "evaluate", quiet):
+        for name, make in actors.items():
+            outcomes[name].append(run_episode(env, make(), seed=seed, source=name))
+    return outcomes
+
+
+def summarise(base: Sequence[Episode], final: Sequence[Episode]) -> dict[str, float]:
+    """Success of both with Wilson intervals, the paired difference's interval (all 95 %), steps of successes."""
+    base_wins, final_wins = [e.success for e in base], [e.success for e in final]
+    episodes = len(base_wins)
+    base_interval, final_interval = (
+        wilson_interval(sum(base_wins), episodes),
+        wilson_interval(sum(final_wins), episodes),
+    )
+    difference = paired_difference_interval(base_wins, final_wins)
+    steps = [len(e) for e in final if e.success]
+    return {
+        "evaluation_episodes": episodes,
+        "base_success": sum(base_wins) / episodes,
+        "base_success_low": base_interval.low,
+        "base_success_high": base_interval.high,
+        "final_success": sum(final_wins) / episodes,
+        "final_success_low": final_interval.low,
+        "final_success_high": final_interval.high,
+        "difference_low": difference.low,
+        "difference_high": difference.high,
+        "final_steps_mean": sum(steps) / len(steps) if steps else float("nan"),
+    }

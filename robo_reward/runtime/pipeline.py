@@ -1,0 +1,106 @@
+"""The commands: each runs the stages it needs that are not there yet, then writes its own run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from robo_reward.config import Config
+from robo_reward.runtime import steps
+from robo_reward.runtime.run_folder import RunFolder
+from robo_reward.runtime.stages import StageResult
+from robo_reward.terminal import say
+
+
+def collect(config: Config) -> dict[str, Any]:
+    """Record demonstrations and weak, validation and test rollouts as LeRobotDatasets."""
+    with RunFolder(config.run.dir, config, "collect", config.quiet) as run:
+        stage = steps.collect_stage(config)
+        return _finish(run, [stage], {"dataset": str(stage.path)})
+
+
+def label(config: Config) -> dict[str, Any]:
+    """Keyframes and potentials of every episode."""
+    with RunFolder(config.run.dir, config, "label", config.quiet) as run:
+        data = steps.dataset_stage(config)
+        stage = steps.label_stage(config, data)
+        return _finish(run, [data, stage], {"labels": str(stage.path / "labels.json")})
+
+
+def train_reward(config: Config) -> dict[str, Any]:
+    """Train the compact process reward model."""
+    with RunFolder(config.run.dir, config, "train-reward", config.quiet) as run:
+        data = steps.dataset_stage(config)
+        stage = steps.reward_stage(config, data)
+        return _finish(run, [data, stage], {"reward_model": str(stage.path)})
+
+
+def bench_reward(config: Config) -> dict[str, Any]:
+    """Measure the reward model against controls and the oracle."""
+    from robo_reward.evaluation import report
+    from robo_reward.runtime import results
+
+    with RunFolder(config.run.dir, config, "bench-reward", config.quiet) as run:
+        data = steps.dataset_stage(config)
+        reward = steps.reward_stage(config, data)
+        bench = steps.bench_stage(config, data, reward)
+        results.print_reward_table(bench, config.quiet)
+        report.write_report(run.path / "report.html", results.reward_sections(bench), title="Reward model")
+        return _finish(run, [data, reward, bench], {"table": str(bench.path / "bench.csv")})
+
+
+def annotate(config: Config) -> dict[str, Any]:
+    """The reward model's potential of every episode of the dataset."""
+    with RunFolder(config.run.dir, config, "annotate", config.quiet) as run:
+        data = steps.dataset_stage(config)
+        reward = steps.reward_stage(config, data)
+        stage = steps.annotate_stage(config, data, reward)
+        return _finish(run, [data, reward, stage], {"annotations": str(stage.path / "annotations.npz")})
+
+
+def train_base(config: Config) -> dict[str, Any]:
+    """Train the base policy."""
+    with RunFolder(config.run.dir, config, "train-base", config.quiet) as run:
+        data = steps.dataset_stage(config)
+        stage = steps.base_stage(config, data)
+        return _finish(run, [data, stage], {"base_policy": str(stage.path)})
+
+
+def train(config: Config) -> dict[str, Any]:
+    """The whole line: data, reward model and its benchmark, base, residual, evaluation, report."""
+    return _train_and_evaluate(config, "train")
+
+
+def evaluate(config: Config) -> dict[str, Any]:
+    """Base against trained policy on paired initial states; trains first what is not there yet."""
+    return _train_and_evaluate(config, "evaluate")
+
+
+def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
+    from robo_reward.runtime import results
+
+    with RunFolder(config.run.dir, config, command, config.quiet) as run:
+        data = steps.dataset_stage(config)
+        needs_reward = config.reward.kind == "compact" and config.shaping.kind != "none"
+        reward = steps.reward_stage(config, data) if needs_reward else None
+        bench = steps.bench_stage(config, data, reward) if reward else None
+        base = steps.base_stage(config, data)
+        trained = steps.residual_stage(config, data, reward, base, run.log)
+        evaluation = steps.evaluate_stage(config, data, reward, base, trained)
+        line = results.Line(data, reward, bench, base, trained, evaluation)
+        summary = results.training_summary(config, line)
+        path = results.write_training_report(config, run, line, summary)
+        results.print_table(summary, config.quiet)
+        say(f"report: {path}", config.quiet)
+        return _finish(run, line.stages, summary)
+
+
+def _finish(run: RunFolder, stages: Sequence[StageResult], summary: dict[str, Any]) -> dict[str, Any]:
+    """summary.json; its wall time counts every stage it stands on, reused ones too."""
+    plain = {
+        key: value
+        for stage in stages
+        for key, value in stage.summary.items()
+        if isinstance(value, (int, float, str, type(None)))
+    }
+    return run.finish({**plain, **summary, "wall_s": round(sum(stage.wall_s for stage in stages), 1)})

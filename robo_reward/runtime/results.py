@@ -1,0 +1,160 @@
+"""What a training run shows: the flat summary, the plots and report.html."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from robo_reward.config import Config
+from robo_reward.evaluation import plots, report
+from robo_reward.runtime.run_folder import RunFolder, command_line
+from robo_reward.runtime.stages import StageResult
+from robo_reward.terminal import say
+
+
+@dataclass(frozen=True)
+class Line:
+    """The finished stages of one training run."""
+
+    data: StageResult
+    reward: StageResult | None
+    bench: StageResult | None
+    base: StageResult
+    trained: StageResult
+    evaluation: StageResult
+
+    @property
+    def stages(self) -> list[StageResult]:
+        """Those that were run or reused, in order."""
+        found = [self.data, self.reward, self.bench, self.base, self.trained, self.evaluation]
+        return [stage for stage in found if stage is not None]
+
+
+def training_summary(config: Config, line: Line) -> dict[str, Any]:
+    """The headline numbers of `train`, flat."""
+    collected, trained = line.data.summary, line.trained.summary
+    curve = trained["curve"]
+    reached = [rollouts for rollouts, _, wins, episodes in curve if wins / episodes >= 0.8]
+    reward_rollouts = sum(int(collected.get(f"{split}_episodes", 0)) for split in ("weak", "validation"))
+    summary = {
+        **{key: value for key, value in line.evaluation.summary.items() if key != "videos"},
+        "rollouts": trained["rollouts"],
+        "env_steps": trained["env_steps"],
+        "rollouts_to_0_8_success": reached[0] if reached else None,
+        "last_three_evaluations_low": min(wins / episodes for _, _, wins, episodes in curve[-3:]),
+        "demonstrations": int(collected.get("demos_episodes", 0)),
+        "reward_model_rollouts": reward_rollouts if line.reward else 0,
+        "updates": trained["updates"],
+        "updates_per_s": round(trained["updates_per_s"], 1),
+    }
+    if line.bench:
+        summary |= {key: value for key, value in line.bench.summary.items() if key.startswith("reward_")}
+    for stage in line.stages:
+        summary[f"{stage.name.replace('-', '_')}_wall_s"] = stage.wall_s
+    return summary
+
+
+def print_table(summary: dict[str, Any], quiet: bool) -> None:
+    """The table that a terminal shows at the end."""
+    rows = [("policy", "success", "95% interval")]
+    for name, label in (("base", "base, frozen"), ("final", "trained")):
+        low, high = summary[f"{name}_success_low"], summary[f"{name}_success_high"]
+        rows.append((label, f"{summary[f'{name}_success']:.0%}", f"{low:.0%} to {high:.0%}"))
+    rows.append(("difference, paired", "", f"{summary['difference_low']:+.0%} to {summary['difference_high']:+.0%}"))
+    for row in rows:
+        say(f"{row[0]:<20}{row[1]:>8}  {row[2]}", quiet)
+    reached = summary["rollouts_to_0_8_success"]
+    say(f"{summary['rollouts']} online rollouts; 80% success first seen after {reached or 'never'}", quiet)
+
+
+def print_reward_table(bench: StageResult, quiet: bool) -> None:
+    """The reward table on the terminal, without intervals."""
+    names = list(SHOWN)
+    say(f"{'method':<32}" + "".join(f"{name[:17]:>19}" for name in names), quiet)
+    for row in json.loads((bench.path / "bench.json").read_text()):
+        cells = (f"{row[name]:19.3f}" if row.get(name) is not None else f"{'-':>19}" for name in names)
+        say(f"{row['method']:<32}" + "".join(cells), quiet)
+
+
+def write_training_report(config: Config, run: RunFolder, line: Line, summary: dict[str, Any]) -> Path:
+    """report.html in the run folder, with links into the stages' folders for the videos."""
+    curve = line.trained.summary["curve"]
+    rollouts, wins, totals = [row[0] for row in curve], [row[2] for row in curve], [row[3] for row in curve]
+    outcomes = json.loads((line.evaluation.path / "episodes.json").read_text())
+    sections = [
+        report.summary_headline(summary),
+        report.figure(
+            "Learning curve",
+            plots.learning_curve(rollouts, wins, totals, base=summary["base_success"], target=0.95),
+            "success of the trained policy against online rollouts",
+            f"{totals[0]} episodes per point, their initial states never used in training.",
+        ),
+        report.success_table(
+            "Success",
+            [
+                report.SuccessRow("base policy, frozen", *_wins(outcomes["base"])),
+                report.SuccessRow("trained policy", *_wins(outcomes["trained"]), emphasis=True),
+            ],
+            difference=(summary["final_success"] - summary["base_success"], summary["difference_low"],
+                        summary["difference_high"]),
+        ),
+    ]  # fmt: skip
+    if line.bench:
+        sections += reward_sections(line.bench)
+    if line.evaluation.summary["videos"]:
+        sections.append(_videos(line.evaluation, run.path))
+    sections.append(
+        report.settings("Settings", command_line(), {"seed": config.seed, "stages": len(line.stages)},
+                        yaml.safe_dump(json.loads(json.dumps(asdict(config))), sort_keys=False))
+    )  # fmt: skip
+    return report.write_report(run.path / "report.html", sections, title=f"{config.name}", subtitle="robo-reward train")
+
+
+SHOWN = {
+    "progress_error": "error, successes",
+    "progress_error_failure": "error, failures",
+    "success_auc_8_before_end": "AUC 8 steps before the end",
+    "success_auc": "AUC, length-matched",
+    "alignment_rank_correlation": "rank correlation, alignment",
+    "wrong_instruction_accuracy": "wrong instruction recognised",
+    "stall_drift": "drift on stalls",
+    "voc": "VOC",
+    "vroc": "VROC",
+}
+"""Columns of the reward table: what discriminates first, what a clock can win last."""
+
+
+def reward_rows(bench: StageResult) -> list[list[object]]:
+    """One row a method: its name and each shown metric with its 95 % interval."""
+    rows = []
+    for row in json.loads((bench.path / "bench.json").read_text()):
+        cells = []
+        for key in SHOWN:
+            value, low, high = (row.get(f"{key}{suffix}") for suffix in ("", "_low", "_high"))
+            interval = "" if low is None else f" ({low:.2f} to {high:.2f})"
+            cells.append(None if value is None else f"{value:.3f}{interval}")
+        rows.append([row["method"], *cells])
+    return rows
+
+
+def reward_sections(bench: StageResult) -> list[report.Section]:
+    """The reward table with its controls."""
+    note = "95% intervals over episodes. A metric that the counter or minus length wins carries no claim."
+    columns = ["method", *SHOWN.values()]
+    return [report.table("Reward model on held-out episodes", columns, reward_rows(bench), emphasis=0, note=note)]
+
+
+def _videos(evaluation: StageResult, folder: Path) -> report.Section:
+    items = [
+        report.VideoItem(evaluation.path / video["file"], f"{video['policy']}, seed {video['seed']}", video["success"])
+        for video in evaluation.summary["videos"]
+    ]
+    return report.videos("Episodes", items, folder, "The curve is the potential that shaped the reward.")
+
+
+def _wins(episodes: list[dict[str, Any]]) -> tuple[int, int]:
+    return sum(episode["success"] for episode in episodes), len(episodes)

@@ -1,0 +1,352 @@
+"""The stages of the line, each kept by content: demonstrations -> reward model -> base -> residual -> evaluation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from robo_reward.config import Config
+from robo_reward.data.keyframes import load_dataset_keyframes
+from robo_reward.data.lerobot import DatasetWriter, read_dataset
+from robo_reward.evaluation.rollout import run_episode, run_policy
+from robo_reward.interfaces import Policy
+from robo_reward.runtime.run_folder import write_atomic
+from robo_reward.runtime.stages import StageResult, run_stage
+from robo_reward.runtime.tasks import SPLITS, first_seed, make_env, scripted, task_of
+from robo_reward.terminal import progress
+from robo_reward.types import Episode, PhiTrack
+
+if TYPE_CHECKING:
+    from robo_reward.learning.residual_td3 import ResidualTD3
+
+Log = Callable[..., None]
+
+
+def collect_stage(config: Config) -> StageResult:
+    """Scripted rollouts of every split as LeRobotDatasets, one folder a split."""
+    counts = {split: getattr(config.collect, split) for split in SPLITS}
+    key = {"env": config.env, "counts": counts, "seed": config.seed}
+    return _stage(config, "collect", key, [], lambda folder: _collect(config, folder, counts), resumable=True)
+
+
+def _collect(config: Config, folder: Path, counts: dict[str, int]) -> dict[str, Any]:
+    env, task = make_env(config.env), task_of(config.env)
+    summary: dict[str, Any] = {}
+    for split, count in counts.items():
+        if not count:
+            continue
+        with DatasetWriter(
+            folder / split, fps=task.fps, robot_type=task.robot, task_stages=task.stages, resume=True
+        ) as writer:
+            missing = range(len(writer.episode_ids), count)
+            rollouts = _split_episodes(config, env, split, missing)
+            for episode in progress(rollouts, len(missing), f"collect {split}", config.quiet):
+                writer.append(episode)
+    env.close()
+    for split, count in counts.items():
+        outcomes = [episode.success for episode in read_split(folder, split, views=())] if count else []
+        summary |= {f"{split}_episodes": len(outcomes), f"{split}_success": float(np.mean(outcomes or [0.0]))}
+    return summary
+
+
+def _split_episodes(config: Config, env: Any, split: str, numbers: range) -> Iterator[Episode]:
+    """Demonstrations are the expert's successes; other splits keep what happens, expert and weak in turn."""
+    for number in numbers:
+        kind = {"demos": "expert", "weak": "weak"}.get(split, "expert" if number % 2 else "weak")
+        for attempt in range(100):
+            seed = first_seed(config.seed, split) + number * 100 + attempt
+            episode = next(run_policy(env, scripted(config.env, kind, seed), [seed], source=kind, query_every=1))
+            if split != "demos" or episode.success:
+                break
+        else:
+            raise ValueError(f"the scripted expert of {config.env.id} failed 100 times in a row from seed {seed}")
+        yield episode
+
+
+def read_split(folder: Path, split: str, query_every: int = 1, views: tuple[str, ...] | None = None) -> list[Episode]:
+    """Episodes of one split of a collected stage; none where the split is empty."""
+    return read_dataset(folder / split, query_every=query_every, views=views) if (folder / split).exists() else []
+
+
+def dataset_stage(config: Config) -> StageResult:
+    """The collected dataset, or the user's own with `dataset=`."""
+    if config.dataset is None:
+        return collect_stage(config)
+    from robo_reward.data.lerobot import read_info
+
+    info = read_info(config.dataset)
+    key = {
+        "dataset": str(Path(config.dataset).resolve()),
+        "info": json.loads((info.root / "meta/info.json").read_text()),
+    }
+    return _stage(config, "dataset", key, [], lambda folder: _link_dataset(Path(config.dataset or ""), folder))
+
+
+def _link_dataset(dataset: Path, folder: Path) -> dict[str, Any]:
+    (folder / "demos").symlink_to(dataset.resolve(), target_is_directory=True)
+    episodes = read_split(folder, "demos", views=())
+    return {"demos_episodes": len(episodes), "demos_success": float(np.mean([e.success for e in episodes]))}
+
+
+def label_stage(config: Config, data: StageResult) -> StageResult:
+    """Keyframes and the potential of every observation, from stage predicates or the `keyframes=` file."""
+    return _stage(config, "label", _label_key(config), [data], lambda folder: _label(config, data, folder))
+
+
+def _label_key(config: Config) -> dict[str, Any]:
+    """The content of the keyframe file, not its name, decides."""
+    return {"keyframes": None if config.keyframes is None else json.loads(Path(config.keyframes).read_text())}
+
+
+def _label(config: Config, data: StageResult, folder: Path) -> dict[str, Any]:
+    from robo_reward.progress.labels import keyframes_from_stages, label_episode
+
+    stages = len(task_of(config.env).stages)
+    rows, exact = {}, []
+    for split in SPLITS:
+        episodes = read_split(data.path, split, views=())
+        given = _keyframes(config, episodes)
+        for episode in episodes:
+            keys = given.get(episode.episode_id)
+            label = label_episode(episode, stages, keys)
+            rows[episode.episode_id] = {
+                "split": split,
+                "keyframes": [int(key) for key in (keyframes_from_stages(episode.stage) if keys is None else keys)],
+                "phi": label.phi.round(4).tolist(),
+                "low": label.low.round(4).tolist(),
+                "high": label.high.round(4).tolist(),
+            }
+            exact.append(float(np.mean(label.low == label.high)))
+    write_atomic(folder / "labels.json", json.dumps(rows))
+    return {"labelled_episodes": len(rows), "exact_share": float(np.mean(exact))}
+
+
+def _keyframes(config: Config, episodes: list[Episode]) -> dict[str, Any]:
+    if config.keyframes is None:
+        return {}
+    return dict(load_dataset_keyframes(config.keyframes, [(e.episode_id, len(e) + 1) for e in episodes]))
+
+
+def reward_stage(config: Config, data: StageResult) -> StageResult:
+    """The compact reward model, from demonstrations and weak rollouts; completion calibrated on validation."""
+    key = {"reward": config.reward, "every": config.collect.query_every, **_label_key(config), "env": config.env.id}
+    return _stage(config, "train-reward", key, [data], lambda folder: _train_reward(config, data, folder))
+
+
+def _train_reward(config: Config, data: StageResult, folder: Path) -> dict[str, Any]:
+    from robo_reward.progress.training import train_reward
+
+    every, views = config.collect.query_every, config.reward.views
+    episodes = [e for split in ("demos", "weak") for e in read_split(data.path, split, every, views)]
+    validation = read_split(data.path, "validation", every, views) or None
+    stages = len(task_of(config.env).stages)
+    return train_reward(
+        episodes, reward_settings(config, stages), folder, config.quiet, validation, _keyframes(config, episodes)
+    )
+
+
+def bench_stage(config: Config, data: StageResult, reward: StageResult) -> StageResult:
+    """The reward model against controls and the oracle on the held-out test split."""
+    return _stage(config, "bench-reward", {"every": config.collect.query_every}, [data, reward],
+                  lambda folder: _bench(config, data, reward, folder))  # fmt: skip
+
+
+def _bench(config: Config, data: StageResult, reward: StageResult, folder: Path) -> dict[str, Any]:
+    from robo_reward.progress.bench.suite import BenchSettings
+    from robo_reward.progress.bench.suite import bench_reward as run_suite
+    from robo_reward.progress.training import load_reward
+
+    episodes = read_split(data.path, "test", config.collect.query_every, config.reward.views)
+    if not episodes:
+        raise ValueError("no test episodes to measure the reward model on; set collect.test above 0")
+    settings = BenchSettings(config.env.horizon, len(task_of(config.env).stages), seed=config.reward.seed)
+    return run_suite(load_reward(reward.path), episodes, settings, folder)
+
+
+def annotate_stage(config: Config, data: StageResult, reward: StageResult) -> StageResult:
+    """The reward model's potential and confidence of every step of every episode."""
+    return _stage(config, "annotate", {"every": config.collect.query_every}, [data, reward],
+                  lambda folder: _annotate(config, data, reward, folder))  # fmt: skip
+
+
+def _annotate(config: Config, data: StageResult, reward: StageResult, folder: Path) -> dict[str, Any]:
+    track = make_annotate(config, reward)
+    arrays: dict[str, np.ndarray] = {}
+    for split in SPLITS:
+        for episode in read_split(data.path, split, config.collect.query_every, config.reward.views):
+            found = track(episode)
+            arrays |= {f"{episode.episode_id}.phi": found.phi, f"{episode.episode_id}.confidence": found.confidence}
+    np.savez_compressed(folder / "annotations.npz", **arrays)  # type: ignore[arg-type]
+    return {"annotated_episodes": len(arrays) // 2}
+
+
+def reward_settings(config: Config, stages: int) -> Any:
+    """The reward section as the training settings of `progress`."""
+    from robo_reward.progress.models.compact import CompactSettings
+    from robo_reward.progress.tracker import TrackerSettings
+    from robo_reward.progress.training import TrainSettings
+
+    r = config.reward
+    return TrainSettings(
+        stages=stages,
+        seed=r.seed,
+        steps=r.steps,
+        learning_rate=r.learning_rate,
+        model=CompactSettings(views=r.views or config.env.cameras, image_size=config.env.image_size, stages=stages),
+        tracker=TrackerSettings(every=config.collect.query_every, fusion=r.fusion),
+    )
+
+
+def base_stage(config: Config, data: StageResult) -> StageResult:
+    """The frozen base policy."""
+    key = {"base": config.base, "seed": config.seed, "env": config.env.id}
+    return _stage(config, "train-base", key, [data], lambda folder: _train_base(config, data, folder))
+
+
+def _train_base(config: Config, data: StageResult, folder: Path) -> dict[str, Any]:
+    import torch
+
+    from robo_reward.policies.cloning import CloningSettings, train_cloning
+
+    if config.base.kind != "cloning":
+        return {"base": config.base.kind}
+    torch.set_num_threads(1)
+    demos = read_split(data.path, "demos", views=())[: config.base.demos]
+    b = config.base
+    settings = CloningSettings(b.chunk, b.hidden, b.steps, b.batch, b.learning_rate, seed=config.seed)
+    policy, summary = train_cloning(demos, settings, task_of(config.env).columns)
+    policy.save(folder)
+    return summary
+
+
+def load_base(config: Config, stage: StageResult) -> Policy:
+    """The base policy that `base_stage` left."""
+    if config.base.kind == "zero":
+        from robo_reward.policies.simple import ZeroPolicy
+
+        env = make_env(config.env)
+        return ZeroPolicy(env.action_space.shape[0])
+    if config.base.kind == "scripted":
+        return scripted(config.env, "weak", config.seed)
+    from robo_reward.policies.cloning import ClonedPolicy
+
+    return ClonedPolicy.load(stage.path)
+
+
+def residual_stage(
+    config: Config, data: StageResult, reward: StageResult | None, base: StageResult, log: Log
+) -> StageResult:
+    """The residual learner; resumed from its last checkpoint when it was interrupted."""
+    key = {"agent": config.agent, "shaping": config.shaping, "train": config.train, "seed": config.seed,
+           "reward": config.reward.kind, "every": config.collect.query_every}  # fmt: skip
+    inputs = [data, base, *([reward] if reward else [])]
+    return _stage(config, "train", key, inputs, lambda folder: _train(config, data, reward, base, folder, log),
+                  resumable=True)  # fmt: skip
+
+
+def _train(
+    config: Config, data: StageResult, reward: StageResult | None, base: StageResult, folder: Path, log: Log
+) -> dict[str, Any]:
+    import torch
+
+    from robo_reward.runtime.local import needs_frames, train_residual
+
+    torch.set_num_threads(1)  # two threads are slower at this size, and one gives the same sums everywhere
+    views = None if needs_frames(config) else ()
+    demos = read_split(data.path, "demos", config.collect.query_every, views)
+    env = make_env(config.env)
+    annotate = make_annotate(config, reward)
+    summary = train_residual(config, env, load_base(config, base), demos, annotate, folder, log)
+    env.close()
+    return summary
+
+
+def evaluate_stage(
+    config: Config, data: StageResult, reward: StageResult | None, base: StageResult, trained: StageResult
+) -> StageResult:
+    """Base and trained policy on the same initial states, and videos of some with the progress curve under them."""
+    inputs = [data, base, trained, *([reward] if reward else [])]
+    return _stage(config, "evaluate", {"evaluate": config.evaluate}, inputs,
+                  lambda folder: _evaluate(config, data, reward, base, trained, folder))  # fmt: skip
+
+
+def _evaluate(
+    config: Config, data: StageResult, reward: StageResult | None, base_stage: StageResult, trained: StageResult,
+    folder: Path,
+) -> dict[str, Any]:  # fmt: skip
+    from robo_reward.evaluation.paired import run_paired, summarise
+    from robo_reward.evaluation.rollout import PolicyActor
+    from robo_reward.runtime.local import ResidualRollout
+
+    env, base = make_env(config.env), load_base(config, base_stage)
+    agent = load_agent(config, data, trained)
+    first = config.evaluate.first_seed
+    actors = {"base": lambda: PolicyActor(base), "trained": lambda: ResidualRollout(base, agent)}
+    outcomes = run_paired(env, actors, range(first, first + config.evaluate.episodes), config.quiet)
+    episodes = {
+        name: [{"seed": e.seed, "success": e.success, "steps": len(e), "stage": int(e.stage[-1])} for e in found]
+        for name, found in outcomes.items()
+    }
+    write_atomic(folder / "episodes.json", json.dumps(episodes))
+    videos = _videos(config, env, actors, reward, folder) if config.evaluate.videos else []
+    env.close()
+    return {**summarise(outcomes["base"], outcomes["trained"]), "videos": videos}
+
+
+def _videos(
+    config: Config, env: Any, actors: dict[str, Any], reward: StageResult | None, folder: Path
+) -> list[dict[str, Any]]:
+    """The first initial states, base and trained, filmed at every step; the curve is the reward model's own."""
+    from robo_reward.evaluation.video import write_episode_video
+
+    curve = make_annotate(config, reward)
+    made = []
+    for number in range(config.evaluate.videos):
+        name = ("base", "trained")[number % 2]
+        seed = config.evaluate.first_seed + number // 2
+        episode = run_episode(env, actors[name](), seed=seed, source=name, query_every=1)
+        path = folder / f"{name}-{seed}.mp4"
+        write_episode_video(
+            path, episode.frames, curve(episode).phi, fps=task_of(config.env).fps,
+            perspectives={"oracle": episode.oracle}, success=episode.success, title=f"{name}: {episode.instruction}",
+        )  # fmt: skip
+        made.append({"file": path.name, "policy": name, "seed": seed, "success": episode.success})
+    return made
+
+
+def make_annotate(config: Config, reward: StageResult | None) -> Callable[[Episode], PhiTrack]:
+    """Episode -> the potential of its steps, under the one reward model of this run."""
+    if config.shaping.kind == "none":
+        return lambda episode: _constant_track("none", np.zeros(len(episode) + 1, np.float32))
+    if config.reward.kind == "oracle" or reward is None:
+        return lambda episode: _constant_track("oracle", episode.oracle)
+    from robo_reward.progress.annotate import annotate
+    from robo_reward.progress.training import load_reward
+
+    trained = load_reward(reward.path)
+    return lambda episode: annotate(episode, trained.model, trained.tracker, trained.references)
+
+
+def _constant_track(name: str, phi: np.ndarray) -> PhiTrack:
+    return PhiTrack(name, phi, np.ones_like(phi))
+
+
+def load_agent(config: Config, data: StageResult, trained: StageResult) -> ResidualTD3:
+    """The trained agent of `residual_stage`."""
+    from robo_reward.learning.weights import load_weights
+    from robo_reward.runtime.local import new_agent
+
+    agent = new_agent(config, read_split(data.path, "demos", views=()))
+    agent.load_state_dict(load_weights(trained.path / "checkpoint")[0])
+    return agent
+
+
+def _stage(
+    config: Config, name: str, key: dict[str, Any], inputs: list[StageResult],
+    build: Callable[[Path], Any], resumable: bool = False,
+) -> StageResult:  # fmt: skip
+    return run_stage(config.run.stages, name, key, inputs, build, resumable=resumable, quiet=config.quiet)

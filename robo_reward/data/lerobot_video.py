@@ -1,9 +1,10 @@
 """Encodes an episode's videos in place of LeRobot's own encoder, whose quality cannot be set from outside.
 
-LeRobot's fixed setting (AV1, halved colour resolution, crf 30) changes single pixels of an 84 x 84 robot view by up to
-190 grey levels, and a reward model trained on such frames meets other ones when it runs. "exact" is H.264 at full
-colour resolution with quantiser 0: off by at most 1 level, smaller than LeRobot's and twice as fast to write. LeRobot's
-reader decodes it like any other file; few browsers play it. "compact" is LeRobot's setting, which they do play.
+LeRobot's fixed setting (AV1, halved colour resolution, crf 30) changes single pixels of the three 84 x 84 views of
+PegInsert by up to 239 grey levels (PSNR 32 dB), and a reward model trained on such frames meets other ones when it
+runs. "exact" is H.264 at full colour resolution with quantiser 0: off by at most 2 levels (53 dB), 74 instead of 41 kB
+for 91 frames, written in a quarter of the time. LeRobot's reader decodes it like any other file; few browsers play it.
+"compact" is LeRobot's setting, which they do play.
 """
 
 from __future__ import annotations

@@ -101,6 +101,8 @@ def encode(
     options: Mapping[str, str],
 ) -> None:
     """Encode frames to `path` with FFmpeg's names for codec, pixel format and options, on one thread."""
+    if codec == "libsvtav1":
+        os.environ.setdefault("SVT_LOG", "1")  # errors only; it prints past FFmpeg's logging
     rate = Fraction(fps).limit_denominator(1001)
     with _av().open(str(path), "w", options={"movflags": "faststart"}) as container:
         stream = container.add_stream(codec, rate, options={"threads": "1", **options})

@@ -8,7 +8,6 @@ off centre in the hand; the clearance is 1 mm a side. The policy sees what an ar
 from __future__ import annotations
 
 import os
-import weakref
 from typing import Any, ClassVar
 
 import gymnasium
@@ -22,6 +21,7 @@ try:
 except ModuleNotFoundError as error:  # pragma: no cover - exercised by the install tests
     raise ModuleNotFoundError("PegInsert needs MuJoCo: pip install 'robo-reward[sim]'", name="mujoco") from error
 
+from robo_reward.envs.offscreen import OffscreenRenderer
 from robo_reward.envs.peg_scene import (
     CAMERAS,
     COLOURS,
@@ -42,6 +42,8 @@ CONTACT_HEIGHT, CONTACT_SIDEWAYS = 0.003, 0.006
 ENGAGED_DEPTH, INSERTED_DEPTH, HOLE_SIDEWAYS = 0.002, 0.020, 0.0025
 NEAR_FIELD = 0.006
 """Range [m] of the clipped copy of the relative position: what a network that standardises its inputs resolves."""
+PRESSING = 2.0
+"""Contact force [N] from which the wrench says where the contact is."""
 _OVER_DISTANCE = float(np.hypot(OVER_SIDEWAYS, OVER_HEIGHT))
 
 
@@ -55,7 +57,8 @@ class PegInsertEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     `agent_pos`: joints [rad] (7), tool position [m] (3) and rotation vector from tool-down [rad] (3), wrench at the
     nominal tip [N, Nm] (6), target minus measured pose (6), gripper opening [m] (1), last executed action;
     `estimate`: socket x, y, z, yaw (4), in-hand x, y, yaw (3), peg tip relative to the socket's mouth in the socket's
-    frame x, y, z, yaw (4), its x, y, z again clipped to +-6 mm (3), all estimated;
+    frame x, y, z, yaw (4), its x, y, z again clipped to +-6 mm (3), where the contact presses on the peg's end, from
+    the wrench, base frame x, y (2), all estimated;
     `environment_state`: the truth (privileged);
     `pixels`: when `cameras` is not empty.
     """
@@ -84,9 +87,8 @@ class PegInsertEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self.socket_bias, self.yaw_bias = float(socket_bias), float(yaw_bias)
         self.model = mujoco.MjModel.from_xml_string(build_xml())
         self.data = mujoco.MjData(self.model)
-        self._renderers: dict[int, mujoco.Renderer] = {}
-        # Free the contexts while the GL library is still loaded, also when nobody calls close().
-        weakref.finalize(self, _close_all, self._renderers)
+        self._views = OffscreenRenderer(self.model, {name: name for name in CAMERAS}, self.image_size)
+        self._film = OffscreenRenderer(self.model, {"front": "front"}, 256)
         self._cache_addresses()
         self._limits = GateLimits(
             step=np.array([0.006, 0.006, 0.006, 0.05, 0.05, 0.05]),
@@ -100,7 +102,7 @@ class PegInsertEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self.instruction = ""
         self.target = 0
         self._last_action = np.zeros(actions)
-        box = {"agent_pos": 26 + actions, "estimate": 14, "environment_state": 15}
+        box = {"agent_pos": 26 + actions, "estimate": 16, "environment_state": 15}
         observation: dict[str, spaces.Space[Any]] = {
             key: spaces.Box(-np.inf, np.inf, (size,), np.float32) for key, size in box.items()
         }
@@ -183,15 +185,16 @@ class PegInsertEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
 
     def render(self) -> np.ndarray | None:  # type: ignore[override]
         """The front view at 256 px."""
-        return self._render("front", 256) if self.render_mode == "rgb_array" else None
+        return self._film.render(self.data)["front"] if self.render_mode == "rgb_array" else None
 
     def render_views(self) -> dict[str, np.ndarray]:
         """All three views (uint8, image_size square), whether or not they are part of the observation."""
-        return {name: self._render(name, self.image_size) for name in CAMERAS}
+        return self._views.render(self.data)
 
     def close(self) -> None:
         """Free the rendering contexts."""
-        _close_all(self._renderers)
+        self._views.close()
+        self._film.close()
 
     # ------------------------------------------------------------------ simulation
 
@@ -313,7 +316,8 @@ class PegInsertEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         estimate = np.concatenate(
             [seen, in_hand, _rotate(-seen[3], relative[:2]), relative[2:], [measured[5] + in_hand[2] - seen[3]]]
         )
-        estimate = np.concatenate([estimate, np.clip(estimate[7:10], -NEAR_FIELD, NEAR_FIELD)])
+        pressure = self._pressure_point(measured[5], in_hand)
+        estimate = np.concatenate([estimate, np.clip(estimate[7:10], -NEAR_FIELD, NEAR_FIELD), pressure])
         truth = np.concatenate(
             [
                 socket,
@@ -329,28 +333,16 @@ class PegInsertEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             "environment_state": truth.astype(np.float32),
         }
         if self.cameras:
-            observation["pixels"] = {name: self._render(name, self.image_size) for name in self.cameras}
+            views = self.render_views()
+            observation["pixels"] = {name: views[name] for name in self.cameras}
         return observation
 
-    def _render(self, camera: str, size: int) -> np.ndarray:
-        if size not in self._renderers:
-            try:
-                renderer = mujoco.Renderer(self.model, size, size)
-            except Exception as error:  # the GL libraries raise many types
-                raise ValueError(
-                    f"cannot render with MUJOCO_GL={os.environ.get('MUJOCO_GL')}: {error}; install libegl1, "
-                    "libegl-mesa0 and libgl1-mesa-dri, or set MUJOCO_GL=osmesa with libosmesa6"
-                ) from error
-            renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
-            renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
-            self._renderers[size] = renderer
-        self._renderers[size].update_scene(self.data, camera)
-        return self._renderers[size].render().copy()
-
-
-def _close_all(renderers: dict[int, mujoco.Renderer]) -> None:
-    while renderers:
-        renderers.popitem()[1].close()
+    def _pressure_point(self, yaw: float, in_hand: np.ndarray) -> np.ndarray:
+        """Where the contact pushes the peg's end, relative to the peg's estimated axis, base frame [m]; 0 in the air."""
+        if self._wrench[2] < PRESSING:
+            return np.zeros(2)
+        point = np.array([-self._wrench[4], self._wrench[3]]) / self._wrench[2] - _rotate(yaw, in_hand[:2])
+        return np.clip(point, -0.015, 0.015)
 
 
 def _yaw_quat(yaw: float) -> np.ndarray:

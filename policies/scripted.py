@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-POSE, WRENCH, OFFSET = slice(7, 13), slice(13, 19), slice(19, 25)
-"""Where PegInsert's agent_pos keeps the tool pose, the wrench and the target offset."""
+WRENCH, OFFSET = slice(13, 19), slice(19, 25)
+"""Where PegInsert's agent_pos keeps the wrench and the target offset."""
 STEP, STEP_YAW = 0.006, 0.05
 """Action units of PegInsert: [m] and [rad] per action of 1."""
 
@@ -105,14 +105,14 @@ class ScriptedPeg:
 
 def _act(agent_pos: np.ndarray, estimate: np.ndarray, memory: PegMemory) -> tuple[np.ndarray, PegMemory]:
     style, rng = memory.style, memory.rng
-    pose, wrench, offset = agent_pos[POSE], agent_pos[WRENCH], agent_pos[OFFSET]
+    wrench, offset = agent_pos[WRENCH], agent_pos[OFFSET]
     c, s = np.cos(estimate[3]), np.sin(estimate[3])
     seen = np.array([c * estimate[7] - s * estimate[8], s * estimate[7] + c * estimate[8]])
     """Estimated tip minus mouth, base frame [m]."""
     height, yaw_error = float(estimate[9]), float(estimate[10])
+    if style.wrong_socket:  # the other socket stands mirrored about the table's middle line, roughly
+        seen = seen + np.array([0.0, 2 * estimate[1]])
     away = seen - np.array(memory.correction) - np.array(style.aim)
-    if style.wrong_socket:  # the other socket stands mirrored about the table's middle line
-        away = away + np.array([0.0, 2 * estimate[1]])
     action = np.zeros(4)
     action[3] = -0.5 * yaw_error / STEP_YAW
     correction, searching, retreat = np.array(memory.correction), memory.searching, memory.retreat
@@ -134,9 +134,7 @@ def _act(agent_pos: np.ndarray, estimate: np.ndarray, memory: PegMemory) -> tupl
         searching += 1
         action[2] = np.clip((wrench[2] - style.press) / 2500.0 / STEP, -0.5, 0.5)
         if style.feels:
-            in_hand = np.array([np.cos(pose[5]) * estimate[4] - np.sin(pose[5]) * estimate[5],
-                                np.sin(pose[5]) * estimate[4] + np.cos(pose[5]) * estimate[5]])  # fmt: skip
-            felt = np.array([-wrench[4], wrench[3]]) / wrench[2] - in_hand
+            felt = estimate[14:16]
             # The rim pushes where the peg overlaps it: the hole lies the other way. Lean that way by a fixed
             # stretch of the spring, so that it creeps and does not run past the hole.
             lean = -style.lean * np.clip(felt / 0.004, -1, 1)

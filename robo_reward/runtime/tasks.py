@@ -32,8 +32,8 @@ TASKS = {
     "robo_reward/PegInsert-v0": Task(
         ("over the socket", "at the mouth", "engaged", "inserted"),
         "panda_primitive",
-        # wrench, target offset, gripper, last action; socket yaw, in-hand pose, tip relative to the mouth
-        columns=(*range(13, 30), *range(33, 44)),
+        # wrench, target offset, gripper, last action; socket yaw, in-hand pose, tip relative to the mouth, contact
+        columns=(*range(13, 30), *range(33, 46)),
     ),
     "robo_reward/Lift-v0": Task(("near the cube", "around the cube", "grasped", "lifted"), "panda"),
 }

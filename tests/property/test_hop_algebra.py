@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -12,6 +12,7 @@ potentials = st.floats(0.0, 1.0)
 hops = st.floats(-1.0, 1.0)
 
 
+@settings(deadline=None)
 @given(potentials, potentials)
 def test_applying_the_hop_between_two_states_reaches_the_second(p, q):
     hop = hop_from_potentials(p, q)
@@ -20,11 +21,13 @@ def test_applying_the_hop_between_two_states_reaches_the_second(p, q):
     assert apply_hop(p, hop) == pytest.approx(q, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(st.floats(1e-3, 1.0 - 1e-3), hops)
 def test_the_hop_between_a_state_and_its_successor_is_the_one_applied(phi, hop):
     assert hop_from_potentials(phi, apply_hop(phi, hop)) == pytest.approx(hop, abs=1e-9)
 
 
+@settings(deadline=None)
 @given(potentials, st.lists(hops, max_size=200))
 def test_no_sequence_of_hops_leaves_the_unit_interval(phi, sequence):
     for hop in sequence:
@@ -32,6 +35,7 @@ def test_no_sequence_of_hops_leaves_the_unit_interval(phi, sequence):
         assert 0.0 <= phi <= 1.0
 
 
+@settings(deadline=None)
 @given(potentials)
 def test_equal_states_hop_zero_and_a_zero_hop_changes_nothing(phi):
     assert hop_from_potentials(phi, phi) == 0.0
@@ -44,6 +48,7 @@ def test_zero_denominators_give_zero_without_a_warning(phi):
         assert hop_from_potentials(phi, phi) == 0.0
 
 
+@settings(deadline=None)
 @given(potentials)
 def test_a_full_hop_reaches_the_end_and_a_full_loss_the_start(phi):
     assert apply_hop(phi, 1.0) == 1.0
@@ -57,6 +62,7 @@ def test_values_worked_by_hand_from_equation_two(p, q, hop):
     assert hop_from_potentials(p, q) == pytest.approx(hop)
 
 
+@settings(deadline=None)
 @given(
     hnp.arrays(np.float32, 7, elements=st.floats(0, 1, width=32)),
     hnp.arrays(np.float32, 7, elements=st.floats(0, 1, width=32)),

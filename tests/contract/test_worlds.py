@@ -39,7 +39,7 @@ class Broken(gymnasium.Wrapper):
     def reset(self, **arguments):
         self.kept, info = self.env.reset(**arguments)
         if self.fault == "unseeded":
-            self.kept["estimate"] += np.random.default_rng().normal(size=11).astype(np.float32)
+            self.kept["estimate"] += np.random.default_rng().normal(size=len(self.kept["estimate"])).astype(np.float32)
         return self.kept, info
 
     def step(self, action):

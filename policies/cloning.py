@@ -54,7 +54,7 @@ class ClonedPolicy:
     ):
         self.network, self.mean, self.std, self.columns = network.eval(), mean, std, columns
         self.chunk, self.action_size = chunk, action_size
-        self.policy_id = f"cloning-{digest_of(network.state_dict())}"
+        self.policy_id = f"cloning-{digest_of(network.state_dict())[:12]}"
 
     def initial_state(self, batch: int) -> list[Queue]:
         """Empty queues: the first action of an episode always comes from a fresh chunk."""

@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-WRENCH, OFFSET = slice(13, 19), slice(19, 25)
-"""Where PegInsert's agent_pos keeps the wrench and the target offset."""
-STEP, STEP_YAW = 0.006, 0.05
+WRENCH = slice(13, 19)
+"""Where PegInsert's agent_pos keeps the wrench."""
+STIFFNESS = 2500.0
+"""Of PegInsert's impedance [N/m]."""
+STEP, STEP_YAW = 0.010, 0.08
 """Action units of PegInsert: [m] and [rad] per action of 1."""
 
 
@@ -105,7 +107,7 @@ class ScriptedPeg:
 
 def _act(agent_pos: np.ndarray, estimate: np.ndarray, memory: PegMemory) -> tuple[np.ndarray, PegMemory]:
     style, rng = memory.style, memory.rng
-    wrench, offset = agent_pos[WRENCH], agent_pos[OFFSET]
+    wrench = agent_pos[WRENCH]
     c, s = np.cos(estimate[3]), np.sin(estimate[3])
     seen = np.array([c * estimate[7] - s * estimate[8], s * estimate[7] + c * estimate[8]])
     """Estimated tip minus mouth, base frame [m]."""
@@ -126,22 +128,22 @@ def _act(agent_pos: np.ndarray, estimate: np.ndarray, memory: PegMemory) -> tupl
         action[:3] = [*(-0.3 * away / STEP), 0.6]
         retreat -= 1
     elif height < -0.004:
-        # In the hole: follow the walls sideways and in yaw, push down, shake a little when it sticks.
+        # In the hole: give way sideways and in yaw, push down, shake a little when it sticks.
         shake = 0.25 * rng.normal(size=2) if wrench[2] > 8.0 else np.zeros(2)
-        action[:3] = [*(-0.6 * offset[:2] / STEP + shake), -0.6 * style.speed]
-        action[3] = -0.6 * offset[5] / STEP_YAW
+        action[:3] = [*shake, -0.6 * style.speed]
+        action[3] = 0.0
     elif pressing and height < 0.006:
         searching += 1
-        action[2] = np.clip((wrench[2] - style.press) / 2500.0 / STEP, -0.5, 0.5)
+        action[2] = -style.press / STIFFNESS / STEP
         if style.feels:
             felt = estimate[14:16]
-            # The rim pushes where the peg overlaps it: the hole lies the other way. Lean that way by a fixed
-            # stretch of the spring, so that it creeps and does not run past the hole.
+            # The rim pushes where the peg overlaps it: the hole lies the other way. Lean that way gently, so that it
+            # creeps and does not run past the hole.
             lean = -style.lean * np.clip(felt / 0.004, -1, 1)
             stray = seen - np.array(style.aim)
             if np.hypot(*stray) > 0.005:  # further than the estimate can be wrong
                 lean -= style.lean * stray / np.hypot(*stray)
-            action[:2] = 0.7 * (lean - offset[:2]) / STEP
+            action[:2] = lean / STEP
             correction = stray
         if searching > 30 and style.feels:
             retreat, searching = int(rng.integers(3, 6)), 0
@@ -151,7 +153,7 @@ def _act(agent_pos: np.ndarray, estimate: np.ndarray, memory: PegMemory) -> tupl
         if sideways > 0.004 + 0.3 * max(height - style.hover, 0):
             action[2] = (style.hover - height) / STEP * 0.5
         else:
-            action[2] = -min(style.speed, max(0.35, 0.5 * height / STEP))
+            action[2] = -min(style.speed, max(0.25, 0.5 * height / STEP))
         limit = max(np.abs(action[:3]).max() / style.speed, 1.0)
         action[:3] /= limit
     action += rng.normal(size=4) * style.noise * [1, 1, 1, 0.5]

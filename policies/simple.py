@@ -55,7 +55,7 @@ class SearchingPolicy:
         self, agent_pos_BP: np.ndarray, estimate_BE: np.ndarray, state: list[SearchState]
     ) -> tuple[np.ndarray, list[SearchState]]:
         """The base's action; while pressing for longer than `patience` steps the sideways part is a spiral."""
-        from robo_reward.policies.scripted import OFFSET, STEP, WRENCH
+        from robo_reward.policies.scripted import STEP, STIFFNESS, WRENCH
 
         actions, states = [], []
         for agent_pos, estimate, memory in zip(agent_pos_BP, estimate_BE, state, strict=True):
@@ -66,9 +66,10 @@ class SearchingPolicy:
             if at_rim and pressing > self.patience:
                 turn = (pressing - self.patience) % 80
                 angle, radius = turn * 0.35, 0.001 + 0.005 * turn / 80
-                lean = radius * np.array([np.cos(angle), np.sin(angle)]) - agent_pos[OFFSET][:2]
-                action[:2] = np.clip(0.7 * lean / STEP, -1, 1)
-                action[2] = np.clip((force - 6.0) / 2500.0 / STEP, -0.5, 0.5)
+                # A spiral about where the base believes the hole to be.
+                goal = radius * np.array([np.cos(angle), np.sin(angle)]) - estimate[7:9]
+                action[:2] = np.clip(0.5 * goal / STEP, -0.35, 0.35)
+                action[2] = -6.0 / STIFFNESS / STEP
             actions.append(action)
             states.append(SearchState(base, pressing))
         return np.stack(actions), states

@@ -120,7 +120,7 @@ class ResidualTD3:
         return (base + self.settings.residual_scale * residual).clamp(-1.0, 1.0)
 
     def _step(self, optimiser: torch.optim.Optimizer, loss: torch.Tensor, network: torch.nn.Module) -> float:
-        """Backward, clip, step. A non-finite loss or gradient never reaches the weights: ValueError instead."""
+        """Backward, clip, step. A non-finite loss or gradient never reaches the weights: FloatingPointError instead."""
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = float(torch.nn.utils.clip_grad_norm_(network.parameters(), self.settings.gradient_clip))

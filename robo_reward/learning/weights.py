@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors plus a JSON header that carries their sha256, written so that a crash leaves the old."""
+"""Weights on disk: one safetensors file that carries its header and checksum, replaced whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,44 +10,56 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 
 
 def digest_of(weights: Mapping[str, torch.Tensor]) -> str:
-    """First 12 hex digits of the sha256 over names, shapes and bytes."""
+    """sha256 (hex) over names, shapes, types and bytes."""
     digest = hashlib.sha256()
     for name in sorted(weights):
         tensor = weights[name].detach().cpu().contiguous()
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()[:12]
+    return digest.hexdigest()
 
 
 def save_weights(path: Path, weights: Mapping[str, torch.Tensor], header: Mapping[str, Any]) -> None:
-    """Write `path`.safetensors, then `path`.json holding `header` and the weights' sha256."""
+    """Write `path`.safetensors with `header` (JSON values) and the weights' sha256 in its metadata, synced.
+
+    One file, so that a crash leaves either the old checkpoint or the new one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
-    _replace(path.with_suffix(".safetensors"), data)
-    text = json.dumps({**header, "sha256": hashlib.sha256(data).hexdigest()}, sort_keys=True, indent=1)
-    _replace(path.with_suffix(".json"), text.encode())
-
-
-def load_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Read what `save_weights` wrote; FileNotFoundError when missing, ValueError when the checksum differs."""
-    for suffix in (".json", ".safetensors"):
-        if not path.with_suffix(suffix).is_file():
-            raise FileNotFoundError(f"no weights at {path.with_suffix(suffix)}; train first or point at another folder")
-    header = json.loads(path.with_suffix(".json").read_text())
-    data = path.with_suffix(".safetensors").read_bytes()
-    if hashlib.sha256(data).hexdigest() != header.get("sha256"):
-        raise ValueError(f"{path.with_suffix('.safetensors')} does not match the checksum in its .json: train again")
-    return load(data), header
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(path.name + ".part")
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    text = json.dumps(dict(header), sort_keys=True)
+    checksum = hashlib.sha256((digest_of(plain) + text).encode()).hexdigest()
+    data = save(plain, metadata={"header": text, "sha256": checksum})
+    final = path.with_suffix(".safetensors")
+    temporary = final.with_name(final.name + ".part")
     with open(temporary, "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(temporary, path)
+    os.replace(temporary, final)
+
+
+def load_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Weights and header that `save_weights` wrote.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not such a file, or weights or header are not those that were written.
+    """
+    final = path.with_suffix(".safetensors")
+    if not final.is_file():
+        raise FileNotFoundError(f"no weights at {final}; train first or point at another folder")
+    try:
+        with safe_open(final, framework="pt") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        text, expected = metadata["header"], metadata["sha256"]
+    except (SafetensorError, KeyError) as error:
+        raise ValueError(f"{final} does not hold weights of this project ({error}): train again") from error
+    if hashlib.sha256((digest_of(weights) + text).encode()).hexdigest() != expected:
+        raise ValueError(f"{final} does not match its own checksum: train again")
+    return weights, json.loads(text)

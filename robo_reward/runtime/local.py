@@ -90,7 +90,7 @@ def train_residual(
     for episode in demonstrations:
         _remember(demos, agent, with_base_actions(episode, base), annotate, demonstration=True)
     counters, curve, rng = Progress(), [], np.random.default_rng(config.seed)
-    if (folder / "checkpoint.json").exists():
+    if (folder / "checkpoint.safetensors").exists():
         tensors, header = load_weights(folder / "checkpoint")
         agent.load_state_dict(tensors)
         counters, curve = Progress(**header["counters"]), header["curve"]

@@ -13,12 +13,11 @@ class GateLimits:
     """Limits in the base frame; positions [m], rotation vectors relative to tool-down [rad]."""
 
     step: Float[np.ndarray, "6"]
-    """Largest change of the target per action, the meaning of an action of 1."""
+    """Largest distance of the target from the measured pose, the meaning of an action of 1. Under an impedance of
+    stiffness K the static force stays below K * step."""
     low: Float[np.ndarray, "6"]
     high: Float[np.ndarray, "6"]
     """Workspace box of the target."""
-    leash: Float[np.ndarray, "6"]
-    """Largest distance of the target from the measured pose: with a stiffness K the force stays below K * leash."""
 
 
 def check_action(action: np.ndarray, size: int) -> np.ndarray:
@@ -34,16 +33,14 @@ def check_action(action: np.ndarray, size: int) -> np.ndarray:
 
 
 def gate_target(
-    target: Float[np.ndarray, "6"], measured: Float[np.ndarray, "6"], delta: Float[np.ndarray, "6"], limits: GateLimits
+    measured: Float[np.ndarray, "6"], delta: Float[np.ndarray, "6"], limits: GateLimits
 ) -> tuple[Float[np.ndarray, "6"], Float[np.ndarray, "6"], Bool[np.ndarray, "6"]]:
-    """Next target pose, the executed action (in action units) and which axes were cut.
+    """Target pose, the executed action (in action units) and which axes were cut.
 
-    The executed action is (target at the period's end - target at its start) / step: what is stored and learned from.
+    The target is the measured pose plus the requested delta, inside the workspace; the executed action is what was
+    left of the delta: what is stored and learned from.
     """
-    wanted = target + delta * limits.step
-    allowed = np.clip(wanted, measured - limits.leash, measured + limits.leash)
-    # The leash never pulls the target back further than one action could have moved it.
-    allowed = np.clip(allowed, target - limits.step, target + limits.step)
-    allowed = np.clip(allowed, limits.low, limits.high)
-    executed = np.clip((allowed - target) / limits.step, -1.0, 1.0)
-    return allowed, executed, np.abs(allowed - wanted) > 1e-9
+    wanted = measured + delta * limits.step
+    target = np.clip(wanted, limits.low, limits.high)
+    executed = np.clip((target - measured) / limits.step, -1.0, 1.0)
+    return target, executed, np.abs(target - wanted) > 1e-9

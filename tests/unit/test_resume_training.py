@@ -75,9 +75,7 @@ def test_a_finished_run_called_again_does_nothing_and_says_the_same(train, tmp_p
     assert sorted((path.name, path.stat().st_mtime_ns) for path in (tmp_path / "episodes").iterdir()) == episodes
 
 
-@pytest.mark.parametrize(
-    "survived", [0, pytest.param(1, marks=pytest.mark.xfail(reason="weights and header are two files", strict=False))]
-)
+@pytest.mark.parametrize("survived", [0, 1])
 def test_a_crash_while_a_checkpoint_is_written_leaves_a_readable_one(tmp_path, monkeypatch, survived):
     """Power fails after `survived` of the files were put in place: the old or the new checkpoint must load."""
     old, new = ({"w": torch.full((2,), value)} for value in (1.0, 2.0))

@@ -12,6 +12,7 @@ import numpy as np
 from robo_reward.types import Episode
 
 _VIEW = "view."
+_SINGLE = {"episode_id", "instruction", "source", "seed", "terminated", "truncated", "success"}
 
 
 def save_episode(path: Path, episode: Episode) -> None:
@@ -30,15 +31,18 @@ def save_episode(path: Path, episode: Episode) -> None:
 
 
 def load_episode(path: Path) -> Episode:
-    """Read what `save_episode` wrote. Raises FileNotFoundError, or ValueError for a damaged file."""
+    """Read what `save_episode` wrote. Raises FileNotFoundError, or ValueError for a damaged or foreign file."""
     if not path.is_file():
         raise FileNotFoundError(f"no episode at {path}")
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
+        frames = {name[len(_VIEW) :]: value for name, value in arrays.items() if name.startswith(_VIEW)}
+        single = {name: value.item() for name, value in arrays.items() if value.ndim == 0}
+        rest = {name: value for name, value in arrays.items() if value.ndim and not name.startswith(_VIEW)}
+        if single.keys() != _SINGLE:
+            raise ValueError(f"its single values are {sorted(single)}")
+        episode = Episode(**rest, **single, frames=frames)
     except Exception as error:  # zipfile and numpy raise many types for a damaged file
         raise ValueError(f"{path} is not a readable episode ({error}); delete it and run the command again") from error
-    frames = {name[len(_VIEW) :]: value for name, value in arrays.items() if name.startswith(_VIEW)}
-    scalars = {name: value.item() for name, value in arrays.items() if value.ndim == 0}
-    rest = {name: value for name, value in arrays.items() if value.ndim and not name.startswith(_VIEW)}
-    return Episode(**rest, **scalars, frames=frames).validate()
+    return episode.validate()

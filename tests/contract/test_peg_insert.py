@@ -21,10 +21,10 @@ from robo_reward.policies.scripted import ScriptedPeg  # noqa: E402
 from robo_reward.testing.environment import check_world  # noqa: E402
 
 WORLD = "robo_reward/PegInsert-v0"
-STEP = np.array([0.006, 0.006, 0.006, 0.05])
-"""[m, m, m, rad] per action of 1, as the environment documents it."""
-LEASH_N = 2500 * 0.006
-"""Largest static force [N]: stiffness times how far the target may lead the arm downwards."""
+STEP = np.array([0.010, 0.010, 0.010, 0.08])
+"""[m, m, m, rad] of the target from the measured pose per action of 1, as the environment documents it."""
+PRESS = 25.0
+"""[N] of an action of 1 in contact, as the environment documents it."""
 POSE, WRENCH, OFFSET = slice(7, 13), slice(13, 19), slice(19, 25)
 AXES = [0, 1, 2, 5]
 HOLD = np.array([0, 0, 0, 0, 0, 0, 1.0])
@@ -312,32 +312,41 @@ def test_the_peg_in_the_other_socket_is_no_success_and_little_progress():
 # ---- actions and forces ----
 
 
-def test_the_executed_action_is_what_the_target_really_moved(env):
-    """Pressed against the socket the leash holds the target back; the record says so and the observation repeats it."""
+def test_the_executed_action_is_where_the_target_really_went(env):
+    """The floor of the workspace cuts what is asked for; the record says so, and the observation repeats it."""
     observation, _ = env.reset(seed=0)
-    before, cut = target_pose(observation), 0
-    for seen, info in push_down(env, seed=0, over=np.array([0.02, 0.0])):
-        after = target_pose(seen)
-        np.testing.assert_allclose(info["executed_action"], (after - before) / STEP, atol=2e-3)
+    before, cut = observation["agent_pos"].astype(float)[POSE][AXES], 0
+    for seen, info in push_down(env, seed=0):
+        executed = (target_pose(seen) - before) / STEP
+        np.testing.assert_allclose(info["executed_action"], executed, atol=2e-3)
         np.testing.assert_array_equal(info["executed_action"], seen["agent_pos"][-4:])
-        cut += abs(info["executed_action"][2] + 1) > 0.5 and info["contact_force"] > 1
-        before = after
+        assert info["gated"] == (info["executed_action"][2] > -1)
+        cut += info["gated"]
+        before = seen["agent_pos"].astype(float)[POSE][AXES]
     assert cut > 10
 
 
 def test_the_free_arm_goes_where_the_actions_lead(env):
-    """At a pace that the leash lets through in the air: it cuts sustained actions beyond .46 in z, .78 in x and y."""
-    for axis, pace in enumerate([0.5, 0.5, 0.3, 1.0]):
-        start = target_pose(env.reset(seed=axis)[0])
-        action = np.zeros(4)
-        action[axis] = pace
-        for _ in range(5):
-            observation, *_, info = env.step(action)
-            assert not info["gated"]
-        for _ in range(40):
-            observation, *_ = env.step(np.zeros(4))
-        moved = observation["agent_pos"].astype(float)[POSE][AXES] - start
-        np.testing.assert_allclose(moved, 5 * pace * STEP * np.eye(4)[axis], atol=3e-4)
+    for axis in range(4):
+        way = {}
+        for pace in (0.4, -0.8):
+            start = env.reset(seed=axis)[0]["agent_pos"].astype(float)[POSE][AXES]
+            action = np.zeros(4)
+            action[axis] = pace
+            for _ in range(6):
+                observation, *_, info = env.step(action)
+                assert not info["gated"] and info["contact_force"] == 0
+            way[pace] = (observation["agent_pos"].astype(float)[POSE][AXES] - start) / STEP
+            assert np.abs(np.delete(way[pace], axis)).max() < 0.1
+            assert 0.3 < way[pace][axis] / (6 * pace) < 1.1
+        assert way[-0.8][axis] / way[0.4][axis] == pytest.approx(-2, rel=0.1)
+
+
+def test_an_idle_arm_stays_where_it_is(env):
+    start = env.reset(seed=0)[0]["agent_pos"][POSE]
+    for _ in range(100):
+        observation, *_ = env.step(np.zeros(4))
+    assert np.abs(observation["agent_pos"][POSE] - start).max() < 5e-4
 
 
 def test_full_down_onto_the_table_stops_over_it_without_force(env):
@@ -347,13 +356,12 @@ def test_full_down_onto_the_table_stops_over_it_without_force(env):
 
 
 @pytest.mark.parametrize("over", [(0.02, 0.0), (0.0, -0.022)])
-def test_full_down_onto_the_socket_presses_no_harder_than_the_leash_allows(env, over):
+def test_full_down_onto_the_socket_presses_no_harder_than_one_action_may(env, over):
     for seed in range(3):
         seen = push_down(env, seed, np.array(over))
         forces = np.array([info["contact_force"] for _, info in seen])
-        assert forces.max() < 200  # the blow of first contact at 0.12 m/s
-        steady = seen[-1][0]["agent_pos"][WRENCH][2]
-        assert 0.7 * LEASH_N < steady < 1.2 * LEASH_N and forces[-20:].max() < 1.5 * LEASH_N
+        assert forces.max() < 200  # the blow of first contact
+        assert forces[-20:].max() < 3**0.5 * PRESS  # all three axes may press
         assert seen[-1][1]["stage"] < 3
 
 
@@ -377,18 +385,16 @@ def test_joints_stay_within_limits_whatever_is_asked():
 # ---- the controller: torques, not positions ----
 
 
-def test_the_arm_is_a_spring_of_the_stated_stiffness(env):
-    """Pressed on the socket's rim, the force is 2500 N/m times how far the target lies below the arm."""
-    observation = push_down(env, seed=1, over=np.array([0.02, 0.0]))[-1][0]
-    for _ in range(2):
-        for _ in range(10):
-            observation, *_ = env.step(np.zeros(4))
-        lead = observation["agent_pos"][OFFSET][2]
-        np.testing.assert_allclose(observation["agent_pos"][WRENCH][2], -2500 * lead, rtol=0.1)
-        env.step(np.array([0.0, 0.0, 0.5, 0.0]))  # half as deep a press, half the force
+def test_in_contact_an_action_is_a_force(env):
+    """Pressed on the socket's rim: 2500 N/m times 10 mm times the action, and no windup from what was asked before."""
+    push_down(env, seed=1, over=np.array([0.02, 0.0]), steps=60)
+    for asked in (-0.3, -1.0, -0.6):
+        for _ in range(15):
+            observation, *_ = env.step(np.array([0.0, 0.0, asked, 0.0]))
+        np.testing.assert_allclose(observation["agent_pos"][WRENCH][2], -asked * PRESS, rtol=0.1)
 
 
-def test_free_in_the_air_the_arm_settles_on_its_target(env):
+def test_left_alone_in_the_air_the_arm_comes_to_rest_on_its_target(env):
     rng = np.random.default_rng(0)
     for seed in range(5):
         env.reset(seed=seed)
@@ -398,7 +404,7 @@ def test_free_in_the_air_the_arm_settles_on_its_target(env):
         for _ in range(40):
             observation, *_, info = env.step(np.zeros(4))
         offset = np.abs(observation["agent_pos"][OFFSET])
-        assert offset[:3].max() < 2e-4 and offset[3:].max() < 2e-3 and info["contact_force"] == 0
+        assert offset[:3].max() < 2e-4 and offset[3:].max() < 5e-3 and info["contact_force"] == 0
 
 
 def test_the_joints_never_exceed_their_torque_limits(env):

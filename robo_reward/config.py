@@ -39,8 +39,8 @@ class EnvConfig:
 class CollectConfig:
     """Rollouts that are recorded, by who acts and what for; every one of them is counted in the results."""
 
-    demos: int = number(30, low=1)
-    weak: int = number(30, low=0)
+    demos: int = number(10, low=1)
+    weak: int = number(60, low=0)
     validation: int = number(20, low=0)
     test: int = number(60, low=0)
     query_every: int = number(4, low=1)
@@ -68,14 +68,14 @@ class ShapingConfig:
 
 @dataclass(frozen=True)
 class BaseConfig:
-    kind: str = choice("cloning", "cloning", "scripted", "zero")
-    demos: int = number(5, low=1)
+    kind: str = choice("cloning", "cloning", "search", "zero")
+    demos: int = number(10, low=1)
     """Few on purpose: what makes the base weak."""
     steps: int = number(2000, low=1)
     batch: int = number(128, low=1)
     learning_rate: float = number(1e-3, above=0)
     hidden: int = number(256, low=1)
-    chunk: int = number(4, low=1)
+    chunk: int = number(8, low=1)
     """[steps] predicted at once"""
 
 
@@ -84,15 +84,15 @@ class AgentConfig:
     kind: str = choice("residual_td3", "residual_td3")
     gamma: float = number(0.99, above=0, high=1)
     n_step: int = number(3, low=1)
-    heads: int = number(10, low=2)
+    heads: int = number(5, low=2)
     subset: int = number(2, low=1)
-    hidden: int = number(256, low=1)
-    batch: int = number(256, low=2)
+    hidden: int = number(128, low=1)
+    batch: int = number(128, low=2)
     """Half demonstrations, half online."""
     learning_rate: float = number(1e-3, above=0)
-    tau: float = number(0.01, above=0, high=1)
+    tau: float = number(0.005, above=0, high=1)
     residual_scale: float = number(0.5, above=0, high=2)
-    updates_per_step: int = number(1, low=1)
+    updates_per_step: int = number(4, low=1)
     actor_every: int = number(2, low=1)
     exploration_noise: float = number(0.05, low=0)
     target_noise: float = number(0.1, low=0)
@@ -100,11 +100,12 @@ class AgentConfig:
     gradient_clip: float = number(1.0, above=0)
     weight_decay: float = number(0.0, low=0)
     q_weight: float = number(1.0, low=0)
-    pessimism: float = number(0.0, low=0)
+    pessimism: float = number(1.0, low=0)
     """Standard deviations over the heads that the actor's objective subtracts."""
-    noise_correlation: float = number(0.7, low=0, high=0.999)
+    evaluation_noise: float = number(0.05, low=0)
+    noise_correlation: float = number(0.8, low=0, high=0.999)
     imitate_better: int = number(0, low=0)
-    imitation: float = number(0.0, low=0)
+    imitation: float = number(1.0, low=0)
     """Weight of the imitation term on demonstrated steps."""
     replay_capacity: int = number(200_000, low=1)
     """[transitions]"""
@@ -118,7 +119,7 @@ class TrainConfig:
     """Critic-only updates at the end of the warm-up."""
     evaluate_every: int = number(10, low=1)
     """[rollouts]"""
-    evaluate_episodes: int = number(20, low=1)
+    evaluate_episodes: int = number(40, low=1)
     evaluate_seed: int = number(90_000, low=0)
     """First of the initial states that the learning curve is measured on [never used in training]"""
 

@@ -12,17 +12,17 @@ from robo_reward.evaluation.statistics import paired_difference_interval, wilson
 from robo_reward.terminal import progress
 from robo_reward.types import Episode
 
-MakeActor = Callable[[], Any]
+MakeActor = Callable[[int], Any]
 
 
 def run_paired(
     env: gymnasium.Env[Any, Any], actors: dict[str, MakeActor], seeds: Sequence[int], quiet: bool = False
 ) -> dict[str, list[Episode]]:
-    """Every policy from the initial state of every seed; `actors` makes a fresh actor per episode."""
+    """Every policy from the initial state of every seed; `actors` makes a fresh actor for an episode of that seed."""
     outcomes: dict[str, list[Episode]] = {name: [] for name in actors}
     for seed in progress(seeds, len(seeds), "evaluate", quiet):
         for name, make in actors.items():
-            outcomes[name].append(run_episode(env, make(), seed=seed, source=name))
+            outcomes[name].append(run_episode(env, make(seed), seed=seed, source=name))
     return outcomes
 
 

@@ -35,7 +35,8 @@ class ResidualRollout:
     """Base plus residual plus exploration noise, bound to one running episode; the base's state starts fresh.
 
     The noise is correlated in time (an Ornstein-Uhlenbeck process), so that exploration leans on something for a while
-    instead of trembling on the spot.
+    instead of trembling on the spot. Evaluation keeps `agent.evaluation_noise`: like the dither of a search controller
+    it frees a peg that a deterministic policy leaves stuck, and the critic was trained with it.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ def train_residual(
         if counters.rollouts % train.evaluate_every == 0 or counters.rollouts == train.rollouts:
             seeds = range(train.evaluate_seed, train.evaluate_seed + train.evaluate_episodes)
             successes = [
-                run_episode(env, ResidualRollout(base, agent), seed=seed, source="policy").success for seed in seeds
+                run_episode(env, trained_actor(base, agent, seed), seed=seed, source="policy").success for seed in seeds
             ]
             curve.append([counters.rollouts, counters.env_steps, int(sum(successes)), len(successes)])
             numbers["success"] = float(np.mean(successes))
@@ -127,6 +128,11 @@ def train_residual(
         "updates_per_s": counters.updates / max(counters.learn_s, 1e-9),
         "curve": curve,
     }
+
+
+def trained_actor(base: Policy, agent: ResidualTD3, seed: int) -> ResidualRollout:
+    """The policy as it is evaluated and deployed, for one episode; its dither is drawn from the episode's seed."""
+    return ResidualRollout(base, agent, agent.settings.evaluation_noise, np.random.default_rng(seed))
 
 
 def new_agent(config: Config, demonstrations: list[Episode]) -> ResidualTD3:

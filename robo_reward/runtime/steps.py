@@ -22,6 +22,7 @@ from robo_reward.types import Episode, PhiTrack
 
 if TYPE_CHECKING:
     from robo_reward.learning.residual_td3 import ResidualTD3
+    from robo_reward.policies.cloning import CloningSettings
 
 Log = Callable[..., None]
 
@@ -210,17 +211,23 @@ def base_stage(config: Config, data: StageResult) -> StageResult:
 def _train_base(config: Config, data: StageResult, folder: Path) -> dict[str, Any]:
     import torch
 
-    from robo_reward.policies.cloning import CloningSettings, train_cloning
+    from robo_reward.policies.cloning import train_cloning
 
-    if config.base.kind != "cloning":
-        return {"base": config.base.kind}
+    if config.base.kind == "zero":
+        return {"base": "zero"}
     torch.set_num_threads(1)
     demos = read_split(data.path, "demos", views=())[: config.base.demos]
-    b = config.base
-    settings = CloningSettings(b.chunk, b.hidden, b.steps, b.batch, b.learning_rate, seed=config.seed)
-    policy, summary = train_cloning(demos, settings, task_of(config.env).columns)
+    policy, summary = train_cloning(demos, cloning_settings(config), task_of(config.env).columns)
     policy.save(folder)
     return summary
+
+
+def cloning_settings(config: Config) -> CloningSettings:
+    """The base section as behaviour cloning's settings."""
+    from robo_reward.policies.cloning import CloningSettings
+
+    b = config.base
+    return CloningSettings(b.chunk, b.hidden, b.steps, b.batch, b.learning_rate, seed=config.seed)
 
 
 def load_base(config: Config, stage: StageResult) -> Policy:
@@ -230,11 +237,14 @@ def load_base(config: Config, stage: StageResult) -> Policy:
 
         env = make_env(config.env)
         return ZeroPolicy(env.action_space.shape[0])
-    if config.base.kind == "scripted":
-        return scripted(config.env, "weak", config.seed)
     from robo_reward.policies.cloning import ClonedPolicy
 
-    return ClonedPolicy.load(stage.path)
+    cloned = ClonedPolicy.load(stage.path)
+    if config.base.kind == "cloning":
+        return cloned
+    from robo_reward.policies.simple import SearchingPolicy
+
+    return SearchingPolicy(cloned)
 
 
 def residual_stage(
@@ -280,12 +290,12 @@ def _evaluate(
 ) -> dict[str, Any]:  # fmt: skip
     from robo_reward.evaluation.paired import run_paired, summarise
     from robo_reward.evaluation.rollout import PolicyActor
-    from robo_reward.runtime.local import ResidualRollout
+    from robo_reward.runtime.local import trained_actor
 
     env, base = make_env(config.env), load_base(config, base_stage)
     agent = load_agent(config, data, trained)
     first = config.evaluate.first_seed
-    actors = {"base": lambda: PolicyActor(base), "trained": lambda: ResidualRollout(base, agent)}
+    actors = {"base": lambda seed: PolicyActor(base), "trained": lambda seed: trained_actor(base, agent, seed)}
     outcomes = run_paired(env, actors, range(first, first + config.evaluate.episodes), config.quiet)
     episodes = {
         name: [{"seed": e.seed, "success": e.success, "steps": len(e), "stage": int(e.stage[-1])} for e in found]
@@ -308,7 +318,7 @@ def _videos(
     for number in range(config.evaluate.videos):
         name = ("base", "trained")[number % 2]
         seed = config.evaluate.first_seed + number // 2
-        episode = run_episode(env, actors[name](), seed=seed, source=name, query_every=1)
+        episode = run_episode(env, actors[name](seed), seed=seed, source=name, query_every=1)
         path = folder / f"{name}-{seed}.mp4"
         write_episode_video(
             path, episode.frames, curve(episode).phi, fps=task_of(config.env).fps,

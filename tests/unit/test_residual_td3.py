@@ -1,0 +1,292 @@
+"""The residual learner: where it starts, what its targets are, that it learns, that nothing bad reaches its weights.
+
+Masks, foreign frames, executed and human actions, resumption: tests/unit/test_peer_defects.py.
+"""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+
+from robo_reward.config import AgentConfig  # noqa: E402
+from robo_reward.learning.networks import EnsembleCritic, mlp  # noqa: E402
+from robo_reward.learning.replay import Batch, EpisodeReplay  # noqa: E402
+from robo_reward.learning.residual_td3 import ResidualTD3  # noqa: E402
+from robo_reward.runtime.local import learn  # noqa: E402
+from robo_reward.shaping import SCHEMES  # noqa: E402
+from robo_reward.types import Episode, PhiTrack  # noqa: E402
+
+torch.set_num_threads(1)
+S, A, N, GAMMA = 3, 2, 3, 0.9
+SETTINGS = AgentConfig(gamma=GAMMA, n_step=N, heads=4, hidden=32, batch=16)
+
+
+def learner(kind="potential", scale=1.0, seed=0, size=S, action_size=A, **changes):
+    settings = dataclasses.replace(SETTINGS, **changes)
+    zeros = np.zeros(size, np.float32)
+    return ResidualTD3(zeros, zeros + 1, action_size, settings, SCHEMES[kind], scale, seed)
+
+
+def make_batch(rows, seed=0, **changes):
+    rng = np.random.default_rng(seed)
+
+    def normal(*shape):
+        return rng.normal(size=shape).astype(np.float32)
+
+    length = rng.integers(1, N + 1, rows)
+    batch = Batch(
+        state_BS=normal(rows, S), base_BA=np.tanh(normal(rows, A)), action_BA=np.tanh(normal(rows, A)),
+        reward_B=normal(rows), discount_B=(GAMMA**length).astype(np.float32), terminated_B=np.zeros(rows, np.float32),
+        next_state_BS=normal(rows, S), next_base_BA=np.tanh(normal(rows, A)),
+        phi_BW=rng.uniform(size=(rows, N + 1)).astype(np.float32), length_B=length,
+        demonstration_B=np.zeros(rows, np.float32),
+    )  # fmt: skip
+    return dataclasses.replace(batch, **changes)
+
+
+def snapshot(agent):
+    return {name: tensor.clone() for name, tensor in agent.state_dict().items()}
+
+
+# ---- where it starts ----
+
+
+def test_before_any_update_it_is_the_base_policy():
+    agent, rng = learner(residual_scale=1.0), np.random.default_rng(0)
+    for _ in range(50):
+        base = rng.uniform(-1, 1, A).astype(np.float32)
+        np.testing.assert_array_equal(agent.act(rng.normal(size=S).astype(np.float32) * 100, base), base)
+
+
+def test_critic_updates_alone_leave_the_policy_as_it_is():
+    agent = learner()
+    for seed in range(5):
+        agent.update_critics(make_batch(16, seed))
+    base = np.array([0.3, -0.7], np.float32)
+    np.testing.assert_array_equal(agent.act(np.ones(S, np.float32), base), base)
+
+
+def test_a_step_of_the_actor_moves_the_policy_within_the_residual_s_reach():
+    agent = learner(residual_scale=0.2, learning_rate=0.1)
+    base = np.array([0.3, -0.7], np.float32)
+    for seed in range(5):
+        agent.update_critics(make_batch(16, seed))
+        agent.update_actor(make_batch(16, seed))
+    moved = np.abs(agent.act(np.ones(S, np.float32), base) - base)
+    assert 0.01 < moved.max() <= 0.2 + 1e-6
+
+
+# ---- the ensemble ----
+
+
+def test_the_ensemble_is_as_many_separate_networks():
+    torch.manual_seed(0)
+    heads, hidden = 5, 16
+    ensemble = EnsembleCritic(heads, S + A, hidden)
+    for parameter in ensemble.parameters():  # scales and shifts of the norms too
+        nn.init.normal_(parameter, std=0.5)
+    state, action = torch.randn(7, S), torch.randn(7, A)
+    together = ensemble(state, action)
+    assert together.shape == (heads, 7)
+    for head in range(heads):
+        alone = mlp(S + A, hidden, 1)
+        for ours, theirs in zip(alone.parameters(), ensemble.parameters(), strict=True):
+            value = theirs[head].detach()
+            ours.data = value.T.clone() if ours.ndim == 2 else value.reshape(ours.shape).clone()
+        torch.testing.assert_close(
+            together[head], alone(torch.cat([state, action], 1)).squeeze(1), atol=1e-5, rtol=1e-5
+        )
+
+
+def test_the_heads_start_different_and_all_learn():
+    agent = learner("none", learning_rate=3e-3)
+    batch = make_batch(16, terminated_B=np.ones(16, np.float32))
+
+    def heads():
+        with torch.no_grad():
+            return agent.critic(torch.from_numpy(batch.state_BS), torch.from_numpy(batch.action_BA))
+
+    assert heads().std(0).min() > 1e-3
+    for _ in range(300):
+        agent.update_critics(batch)
+    torch.testing.assert_close(heads(), torch.from_numpy(batch.reward_B).expand(4, -1), atol=0.15, rtol=0)
+
+
+# ---- the target ----
+
+
+class Constant(nn.Module):
+    """A critic whose heads say `value`, `value` + 1, ... everywhere."""
+
+    def __init__(self, heads, value):
+        super().__init__()
+        self.value = nn.Parameter(value + torch.arange(float(heads)))
+
+    def forward(self, state, action):
+        return self.value[:, None].expand(-1, len(state)) + 0 * (state.sum() + action.sum())
+
+
+def target_of(batch, kind, scale=1.0, next_q=2.0, **changes):
+    """The target of a batch of one row, read off the loss of a critic that says 0 (so it must not be negative)."""
+    agent = learner(kind, scale, heads=1, subset=1, tau=0.0, learning_rate=1e-9, **changes)
+    agent.critic, agent.critic_target = Constant(1, 0.0), Constant(1, next_q)
+    agent.critic_optimiser = torch.optim.SGD(agent.critic.parameters(), lr=0.0)
+    return np.sqrt(agent.update_critics(batch)["critic_loss"])
+
+
+ROWS = [make_batch(1, seed, reward_B=np.float32([5.0]), terminated_B=np.float32([seed % 2])) for seed in range(12)]
+
+
+@pytest.mark.parametrize("batch", ROWS[:4])
+def test_the_target_is_the_n_step_return_and_what_follows_unless_it_ended(batch):
+    length, alive = batch.length_B[0], 1 - batch.terminated_B[0]
+    assert target_of(batch, "none") == pytest.approx(5 + alive * GAMMA**length * 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.3])
+def test_shaped_and_sparse_targets_differ_by_the_telescoped_potential_and_nothing_else(scale):
+    for batch in ROWS:
+        length, alive, phi = batch.length_B[0], 1 - batch.terminated_B[0], batch.phi_BW[0]
+        shaped, sparse = target_of(batch, "potential", scale), target_of(batch, "none", scale)
+        assert shaped - sparse == pytest.approx(scale * (alive * GAMMA**length * phi[length] - phi[0]), abs=1e-5)
+        # A critic that has learned Q - scale Phi instead of Q (so a next value smaller by scale Phi') agrees exactly.
+        lowered = target_of(batch, "potential", scale, next_q=2 - scale * phi[length])
+        assert lowered == pytest.approx(sparse - scale * phi[0], abs=1e-5)
+
+
+def test_potentials_beyond_a_shortened_window_are_not_read():
+    batch = make_batch(1, 0, reward_B=np.float32([5.0]), length_B=np.array([1]), discount_B=np.float32([GAMMA]))
+    padded = dataclasses.replace(batch, phi_BW=np.concatenate([batch.phi_BW[:, :2], [[np.nan] * (N - 1)]], 1))
+    for kind in SCHEMES:
+        assert target_of(batch, kind) == pytest.approx(target_of(padded, kind))
+
+
+def test_the_target_takes_the_smaller_of_the_drawn_heads():
+    """Of heads that say 0, 1, 2, 3 two are drawn: the target is 5 + GAMMA times the smaller, 3 never."""
+    batch = make_batch(1, 0, reward_B=np.float32([5.0]), length_B=np.array([1]), discount_B=np.float32([GAMMA]))
+    seen = set()
+    agent = learner("none", tau=0.0)
+    agent.critic, agent.critic_target = Constant(4, 0.0), Constant(4, 0.0)
+    agent.critic.value.data[:] = 0
+    agent.critic_optimiser = torch.optim.SGD(agent.critic.parameters(), lr=0.0)
+    for _ in range(60):
+        seen.add(round((np.sqrt(agent.update_critics(batch)["critic_loss"]) - 5) / GAMMA, 3))
+    assert seen == {0.0, 1.0, 2.0}
+
+
+# ---- nothing bad reaches the weights ----
+
+
+@pytest.mark.parametrize(
+    "field,value",
+    [("reward_B", np.nan), ("reward_B", np.inf), ("phi_BW", np.nan), ("phi_BW", np.inf), ("action_BA", np.nan),
+     ("action_BA", np.inf), ("state_BS", np.nan), ("next_state_BS", np.nan)],
+)  # fmt: skip
+def test_a_value_that_is_not_finite_stops_the_critics_and_leaves_every_weight(field, value):
+    agent = learner()
+    agent.update_critics(make_batch(16))  # so that the optimiser has a state too
+    before = snapshot(agent)
+    batch = make_batch(16, 1)
+    array = getattr(batch, field).copy()
+    array.flat[0] = value
+    with pytest.raises(FloatingPointError, match="not finite"):
+        agent.update_critics(dataclasses.replace(batch, **{field: array}))
+    after = snapshot(agent)
+    assert after.keys() == before.keys()
+    for name in before.keys() - {"generator"}:
+        assert torch.equal(before[name], after[name]), name
+
+
+def test_a_nan_stops_the_actor_too():
+    agent = learner()
+    agent.update_actor(make_batch(16))
+    before = snapshot(agent)
+    state = make_batch(16).state_BS.copy()
+    state[0, 0] = np.nan
+    with pytest.raises(FloatingPointError, match="not finite"):
+        agent.update_actor(make_batch(16, state_BS=state))
+    after = snapshot(agent)
+    for name in before.keys() - {"generator"}:
+        assert torch.equal(before[name], after[name]), name
+    agent.update_critics(make_batch(16, 2))  # and it goes on with good data
+    agent.update_actor(make_batch(16, 2))
+
+
+# ---- it learns ----
+
+HORIZON = 15
+
+
+def base_action(x):
+    """Heads for .3, not 0: a biased estimate, as a base policy has."""
+    return np.clip(-2 * (x - 0.3), -1, 1).astype(np.float32)
+
+
+def roll(act, seed, number):
+    """One episode of a point on a line that must come within .1 of 0 from .5 to 1; act(x) -> action."""
+    rng = np.random.default_rng(seed)
+    x, reached = [rng.uniform(0.5, 1.0)], False
+    actions, rewards = [], []
+    while len(actions) < HORIZON and not reached:
+        actions.append(np.clip(act(np.float32([x[-1]])), -1, 1))
+        x.append(x[-1] + 0.15 * float(actions[-1][0]))
+        reached = abs(x[-1]) < 0.1
+        rewards.append(float(reached))
+    where, steps = np.float32(x)[:, None], len(actions)
+    phi = np.clip(1 - np.abs(where[:, 0]), 0, 1)
+    episode = Episode(
+        episode_id=str(number), instruction="reach", source="policy", seed=seed, agent_pos=where,
+        estimate=np.zeros((steps + 1, 0), np.float32), action=np.float32(actions), reward=np.float32(rewards),
+        stage=np.zeros(steps + 1, np.int64), oracle=phi, terminated=reached, truncated=not reached, success=reached,
+        frame_steps=np.zeros(0, np.int64), frames={}, base_action=base_action(where),
+    )  # fmt: skip
+    return episode, PhiTrack("exact", phi, np.ones_like(phi))
+
+
+def success(act, episodes=40):
+    return np.mean([roll(act, 10_000 + seed, 0)[0].success for seed in range(episodes)])
+
+
+@pytest.mark.parametrize("kind", ["none", "potential"])
+def test_it_learns_a_task_that_its_base_cannot_do(kind):
+    """A few hundred updates, seeded: from a base that never arrives to nearly always."""
+    settings = AgentConfig(
+        n_step=3, heads=4, hidden=32, batch=64, residual_scale=1.0, learning_rate=3e-3, tau=0.02, gamma=0.99,
+        target_noise=0.1, pessimism=0.0, imitation=0.0, imitate_better=0, actor_every=2,
+    )  # fmt: skip
+    agent = ResidualTD3(np.zeros(1, np.float32), np.ones(1, np.float32), 1, settings, SCHEMES[kind], 1.0, 0)
+    demos, online = (EpisodeReplay(5000, 1, 1, settings.n_step, settings.gamma) for _ in range(2))
+    rng = np.random.default_rng(0)
+    for number in range(5):
+        demos.append(*_with_state(roll(lambda x: np.clip(-3 * x, -1, 1), number, number)), demonstration=True)
+    before = success(base_action)
+    for number in range(30):
+
+        def explore(x):
+            return agent.act(x, base_action(x)) + 0.3 * rng.normal(size=1).astype(np.float32)
+
+        online.append(*_with_state(roll(explore, 100 + number, number)), demonstration=False)
+        learn(agent, demos, online, 15, settings, rng, actor_moves=number >= 5)
+    after = success(lambda x: agent.act(x, base_action(x)))
+    assert before < 0.05 and after > 0.9
+
+
+def _with_state(rolled):
+    episode, track = rolled
+    return episode, episode.agent_pos, track
+
+
+def test_one_seed_gives_one_learner():
+    def trained(seed):
+        agent = learner(seed=seed)
+        for number in range(4):
+            agent.update_critics(make_batch(16, number))
+            agent.update_actor(make_batch(16, number))
+        return agent.act(np.ones(S, np.float32), np.zeros(A, np.float32))
+
+    np.testing.assert_array_equal(trained(0), trained(0))
+    assert not np.array_equal(trained(0), trained(1))

@@ -1,0 +1,1 @@
+"""Judging reward models: metrics and the one table."""

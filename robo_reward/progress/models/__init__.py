@@ -1,0 +1,1 @@
+"""Backends of the process reward model, one file each."""

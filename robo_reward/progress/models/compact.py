@@ -1,0 +1,265 @@
+"""The embedded reward model: a small multi-view network from scratch that answers hop questions.
+
+One convolutional trunk per view (views differ more than frames do), modulated by the instruction, joined into one
+embedding per (frame, instruction); a head over the embeddings of before, after, start and goal gives a distribution
+over hop bins: its expectation is the hop, its spread the confidence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from robo_reward.progress.tracker import confidence_from_std
+from robo_reward.types import HopEstimate, HopQuery
+
+WORDS, WORDS_PER_INSTRUCTION = 256, 24
+CHUNK = 64
+"""Frames embedded at once: what stays in the caches of a small machine."""
+
+
+@dataclass(frozen=True)
+class CompactSettings:
+    """The network's shape; part of its id."""
+
+    views: tuple[str, ...] = ("front", "side", "wrist")
+    image_size: int = 84
+    stages: int = 4
+    channels: tuple[int, ...] = (32, 48, 48)
+    kernels: tuple[int, ...] = (4, 3, 3)
+    """Patches of 4 x 4 first: on a CPU twice as fast as small strided kernels, and more accurate at equal time."""
+    strides: tuple[int, ...] = (4, 2, 1)
+    view_features: int = 96
+    features: int = 128
+    hidden: int = 256
+    hop_bins: int = 25
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.views) <= 4 or len(set(self.views)) != len(self.views):
+            raise ValueError(f"views={list(self.views)}: expected 1 to 4 different camera names")
+        if self.stages < 1:
+            raise ValueError(f"stages={self.stages}: expected at least 1")
+        if not 32 <= self.image_size <= 256:
+            raise ValueError(f"image_size={self.image_size} outside [32, 256] pixels")
+        if self.hop_bins < 3:
+            raise ValueError(f"hop_bins={self.hop_bins}: expected at least 3")
+
+
+def word_ids(instruction: str) -> Int64[np.ndarray, "24"]:
+    """Hashed word numbers in [1, 255], 0 for padding: a vocabulary that needs no file."""
+    words = "".join(c if c.isalnum() else " " for c in instruction.lower()).split()[:WORDS_PER_INSTRUCTION]
+    ids = np.zeros(WORDS_PER_INSTRUCTION, dtype=np.int64)
+    for i, word in enumerate(words):
+        ids[i] = 1 + int.from_bytes(hashlib.sha256(word.encode()).digest()[:4], "big") % (WORDS - 1)
+    return ids
+
+
+class _Trunk(nn.Module):
+    """One view's convolutions, each modulated by the instruction: (N, 3, H, W) in [0, 1] -> (N, C, h, w)."""
+
+    def __init__(self, settings: CompactSettings, text: int) -> None:
+        super().__init__()
+        channels = settings.channels
+        shapes = zip((3, *channels[:-1]), channels, settings.kernels, settings.strides, strict=True)
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(n, c, k, stride=s, padding=(k - 1) // 2 if k % 2 else 0) for n, c, k, s in shapes
+        )
+        self.modulations = nn.ModuleList(nn.Linear(text, 2 * c) for c in channels)
+
+    def forward(
+        self, image_NCHW: Float[Tensor, "N 3 H W"], text_Nt: Float[Tensor, "N text"]
+    ) -> Float[Tensor, "N C h w"]:
+        x = image_NCHW
+        for convolution, modulation in zip(self.convolutions, self.modulations, strict=True):
+            scale, shift = modulation(text_Nt)[:, :, None, None].chunk(2, dim=1)
+            x = torch.relu(torch.addcmul(shift, convolution(x), 1 + scale))
+        return x
+
+
+class CompactNet(nn.Module):
+    """The trainable part; see `CompactModel` for the contract."""
+
+    centres: Tensor
+
+    def __init__(self, settings: CompactSettings) -> None:
+        super().__init__()
+        s = self.settings = settings
+        text = 32
+        self.words = nn.Embedding(WORDS, text, padding_idx=0)
+        self.text = nn.Sequential(nn.Linear(text, 64), nn.ReLU(), nn.Linear(64, text), nn.LayerNorm(text))
+        self.trunks = nn.ModuleDict({v: _Trunk(s, text) for v in s.views})
+        with torch.no_grad():
+            blank = torch.zeros(1, 3, s.image_size, s.image_size)
+            flat = self.trunks[s.views[0]](blank, torch.zeros(1, text)).numel()
+        # Batch statistics, not layer statistics: frames of one scene are nearly equal, and what differs must be heard.
+        self.views_out = nn.ModuleDict(
+            {v: nn.Sequential(nn.Linear(flat, s.view_features), nn.BatchNorm1d(s.view_features)) for v in s.views}
+        )
+        self.no_view = nn.Parameter(torch.zeros(len(s.views), s.view_features))
+        self.join = nn.Sequential(
+            nn.ReLU(),
+            nn.Linear(s.view_features * len(s.views), s.features),
+            nn.BatchNorm1d(s.features),
+        )
+        self.no_reference = nn.Parameter(torch.zeros(2, s.features))
+        self.head = nn.Sequential(
+            nn.Linear(5 * s.features, s.hidden), nn.ReLU(), nn.Linear(s.hidden, s.hidden), nn.ReLU(),
+            nn.Linear(s.hidden, s.hop_bins),
+        )  # fmt: skip
+        self.stage = nn.Linear(s.features, s.stages + 1)
+        self.register_buffer("centres", torch.linspace(-1, 1, s.hop_bins), persistent=False)
+
+    def embed(
+        self, images: Mapping[str, Float[Tensor, "F 3 H W"]], words_FL: Int64[Tensor, "F L"]
+    ) -> Float[Tensor, "F features"]:
+        """Embeddings of F frames, each under its instruction; a view without images is replaced by a learned token.
+
+        The sum, not the mean, of the word vectors: instructions often differ in a single word.
+        """
+        s = self.settings
+        text = self.text(self.words(words_FL).sum(1))
+        parts = [
+            self.views_out[view](self.trunks[view](images[view], text).flatten(1))
+            if view in images
+            else self.no_view[i].expand(len(words_FL), -1)
+            for i, view in enumerate(s.views)
+        ]
+        return self.join(torch.cat(parts, dim=1))
+
+    def logits(
+        self,
+        z_Ff: Float[Tensor, "F features"],
+        before_B: Int64[Tensor, "B"],
+        after_B: Int64[Tensor, "B"],
+        start_B: Int64[Tensor, "B"],
+        goal_B: Int64[Tensor, "B"],
+    ) -> Float[Tensor, "B bins"]:
+        """Hop-bin logits; indices into z, -1 for a missing reference."""
+        table = torch.cat([z_Ff, self.no_reference])
+        n = len(z_Ff)
+        start, goal = torch.where(start_B < 0, n, start_B), torch.where(goal_B < 0, n + 1, goal_B)
+        b, a = table[before_B], table[after_B]
+        return self.head(torch.cat([b, a, a - b, table[start], table[goal]], dim=1))
+
+    def expectation(self, logits: Float[Tensor, "B bins"]) -> tuple[Float[Tensor, "B"], Float[Tensor, "B"]]:
+        """Mean and standard deviation of the hop."""
+        p = logits.softmax(-1)
+        mean = p @ self.centres
+        return mean, ((p * (self.centres - mean[:, None]) ** 2).sum(-1)).clamp(min=0).sqrt()
+
+
+class CompactModel:
+    """A `ProcessRewardModel` around a trained `CompactNet`."""
+
+    def __init__(self, net: CompactNet) -> None:
+        self.net = net.eval()
+        self.settings = net.settings
+        self.model_id = f"compact-{_weights_digest(net)}"
+
+    @torch.no_grad()
+    def hop(self, query: HopQuery) -> HopEstimate:
+        """Answer B pairs; every distinct (frame, instruction) is embedded once.
+
+        Frames: any non-empty subset of the model's views, uint8, image_size square. Raises ValueError otherwise.
+        """
+        if len(query) == 0:
+            empty = np.zeros(0, np.float32)
+            return HopEstimate(empty, empty, np.zeros(0, bool))
+        frames = self._checked(query.frames)
+        instructions = sorted(set(query.instruction_B))
+        text = np.searchsorted(instructions, query.instruction_B)
+        index = np.stack([query.before_B, query.after_B, query.reference_start_B, query.reference_goal_B])
+        frame_F, text_F, rows = unique_combinations(index, text, len(next(iter(frames.values()))))
+        words = torch.from_numpy(np.stack([word_ids(t) for t in instructions]))[text_F]
+        z = torch.cat([
+            self.net.embed({v: to_images(f[frame_F[i : i + CHUNK]]) for v, f in frames.items()}, words[i : i + CHUNK])
+            for i in range(0, len(frame_F), CHUNK)
+        ])  # fmt: skip
+        mean, std = self.net.expectation(self.net.logits(z, *torch.from_numpy(rows)))
+        hop, spread = mean.numpy(), std.numpy()
+        valid = np.isfinite(hop) & np.isfinite(spread)
+        hop = np.where(valid, np.clip(hop, -1, 1), 0).astype(np.float32)
+        return HopEstimate(hop, np.where(valid, confidence_from_std(spread), 0).astype(np.float32), valid)
+
+    def _checked(self, frames: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        size = self.settings.image_size
+        known = {v: frames[v] for v in self.settings.views if v in frames}
+        if not known:
+            raise ValueError(f"cameras {sorted(frames)}: the reward model knows {sorted(self.settings.views)}")
+        for view, f in known.items():
+            if f.dtype != np.uint8 or f.shape[1:] != (size, size, 3):
+                raise ValueError(f"view {view}: frames {f.shape} {f.dtype}, expected (N, {size}, {size}, 3) uint8")
+        return known
+
+    def save(self, folder: Path) -> None:
+        """Write weights (safetensors) and their description with checksum (json)."""
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = folder / "compact.safetensors"
+        save_file({k: v.contiguous() for k, v in self.net.state_dict().items()}, weights)
+        description = {
+            "kind": "compact",
+            "model_id": self.model_id,
+            "settings": asdict(self.settings),
+            "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        }
+        (folder / "compact.json").write_text(json.dumps(description, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> CompactModel:
+        """Read what `save` wrote. Raises FileNotFoundError, or ValueError for files that do not match each other."""
+        weights, description_file = folder / "compact.safetensors", folder / "compact.json"
+        for path in (weights, description_file):
+            if not path.is_file():
+                raise FileNotFoundError(f"{path}: no trained reward model here; run train-reward first")
+        try:
+            description = json.loads(description_file.read_text())
+            values: dict[str, Any] = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in description["settings"].items()
+            }
+            settings = CompactSettings(**values)
+            expected = description["sha256"]
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{description_file}: not a description of a reward model ({error}); train it again"
+            ) from error
+        if hashlib.sha256(weights.read_bytes()).hexdigest() != expected:
+            raise ValueError(
+                f"{weights}: checksum differs from {description_file.name}; the file is damaged, train it again"
+            )
+        net = CompactNet(settings)
+        net.load_state_dict(load_file(weights))
+        return cls(net)
+
+
+def to_images(frames: np.ndarray) -> Float[Tensor, "N 3 H W"]:
+    """(N, H, W, 3) uint8 -> (N, 3, H, W) float in [0, 1], laid out channels last."""
+    return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float().div_(255.0)
+
+
+def unique_combinations(
+    index_4B: Int64[np.ndarray, "4 B"], text_B: Int64[np.ndarray, "B"], frames: int
+) -> tuple[Int64[np.ndarray, "F"], Int64[np.ndarray, "F"], Int64[np.ndarray, "4 B"]]:
+    """The distinct (frame, instruction) pairs of a batch, and the batch's indices into them (-1 stays -1)."""
+    key = np.where(index_4B < 0, -1, text_B[None] * frames + index_4B)
+    distinct, inverse = np.unique(key, return_inverse=True)
+    inverse = inverse.reshape(key.shape)
+    if distinct[0] == -1:
+        distinct, inverse = distinct[1:], inverse - 1
+    return distinct % frames, distinct // frames, inverse
+
+
+def _weights_digest(net: CompactNet) -> str:
+    sha = hashlib.sha256(json.dumps(asdict(net.settings), sort_keys=True).encode())
+    for name, tensor in sorted(net.state_dict().items()):
+        sha.update(name.encode() + tensor.detach().contiguous().numpy().tobytes())
+    return sha.hexdigest()[:12]

@@ -1,0 +1,199 @@
+"""The compact model end to end on a toy world: a square that moves to the socket of the colour that is named."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from robo_reward.progress.annotate import annotate, track_many
+from robo_reward.progress.models.compact import CompactModel, CompactNet, CompactSettings, word_ids
+from robo_reward.progress.pairs import PairSettings
+from robo_reward.progress.tracker import ProgressTracker, TrackerSettings
+from robo_reward.progress.training import RewardModel, TrainSettings, load_reward, train_reward
+from robo_reward.types import Episode, HopQuery
+
+SIZE = 32
+COLOURS = {"orange": (240, 140, 20), "blue": (20, 90, 220)}
+SETTINGS = TrainSettings(
+    steps=250,
+    stage_weight=0.2,
+    references_per_task=2,
+    pairs=PairSettings(visits_per_batch=4, pairs_per_visit=32),
+    model=CompactSettings(views=("top", "wrist"), image_size=SIZE, channels=(8, 16), kernels=(4, 3), strides=(4, 1),
+                          view_features=32, features=32, hidden=64),
+)  # fmt: skip
+
+
+def world(name: str, colour: str, success: bool, seed: int) -> Episode:
+    """A clip: orange and blue goals at the two ends; the square goes to the named one or gives up."""
+    rng = np.random.default_rng(seed)
+    goals = dict(zip(rng.permutation(sorted(COLOURS)), (2, SIZE - 6), strict=True))
+    length = int(rng.integers(36, 60))
+    reach = 1.0 if success else 0.55
+    progress = np.linspace(0, reach, length + 1)
+    steps = np.append(np.arange(0, length, 4), length)
+    row = int(rng.integers(4, SIZE - 8))
+    frames = {v: np.full((len(steps), SIZE, SIZE, 3), 60, np.uint8) for v in ("top", "wrist")}
+    for q, step in enumerate(steps):
+        x = round(SIZE / 2 - 2 + progress[step] * (goals[colour] - SIZE / 2 + 2))
+        for view, image in frames.items():
+            for other, rgb in COLOURS.items():
+                image[q, row : row + 4, goals[other] : goals[other] + 4] = rgb
+            y = row + 5 if view == "top" else row - 4
+            image[q, max(y, 0) : y + 4, max(x, 0) : x + 4] = (30, 200, 60)
+    stage = np.minimum((progress * 4 + 1e-9).astype(np.int64), 4)
+    n = length + 1
+    return Episode(
+        name, f"go to the {colour} socket", "expert" if success else "weak", seed, np.zeros((n, 1), np.float32),
+        np.zeros((n, 1), np.float32), np.zeros((length, 1), np.float32), np.zeros(length, np.float32), stage,
+        progress.astype(np.float32), success, not success, success, steps, frames,
+    ).validate()  # fmt: skip
+
+
+def clips(count: int, first: int) -> list[Episode]:
+    return [world(f"w{i}", ("orange", "blue")[i % 2], i % 4 < 2, i) for i in range(first, first + count)]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("reward")
+    summary = train_reward(clips(32, 0), SETTINGS, folder, quiet=True, validation=clips(12, 500))
+    return folder, summary, load_reward(folder)
+
+
+def test_it_learns_the_progress_of_unseen_clips(trained):
+    *_, reward = trained
+    unseen = clips(12, 1000)
+    tracks = track_many(unseen, reward.model, reward.tracker, reward.references)
+    errors = [np.abs(t.phi - e.oracle[t.steps]).mean() for t, e in zip(tracks, unseen, strict=True)]
+    assert np.mean(errors) < 0.12
+    done = [t.phi[-1] for t, e in zip(tracks, unseen, strict=True) if e.success]
+    failed = [t.phi[-1] for t, e in zip(tracks, unseen, strict=True) if not e.success]
+    assert min(done) > max(failed)
+
+
+def test_it_reads_the_instruction(trained):
+    *_, reward = trained
+    tasks = sorted(reward.references)
+    for clip in (c for c in clips(12, 1000) if c.success):
+        own, other = (
+            track_many([clip], reward.model, reward.tracker, reward.references, t)[0].phi[-1]
+            for t in sorted(tasks, key=lambda t: t != clip.instruction)
+        )
+        assert own > other + 0.3
+
+
+def test_live_and_whole_episode_agree(trained):
+    *_, reward = trained
+    clip = clips(1, 2000)[0]
+    tracker = ProgressTracker(reward.references, clip.instruction, reward.tracker)
+    stored = dict(zip(clip.frame_steps.tolist(), range(len(clip.frame_steps)), strict=True))
+    live = []
+    for step in range(len(clip) + 1):
+        frames = {v: f[stored[step]] for v, f in clip.frames.items()} if step in stored else None
+        query = tracker.query(frames, final=step == len(clip))
+        if query is not None:
+            tracker.apply(reward.model.hop(query))
+        live.append(tracker.progress.phi)
+    assert annotate(clip, reward.model, reward.tracker, reward.references).phi == pytest.approx(live, abs=1e-4)
+
+
+def test_one_camera_is_enough_to_answer(trained):
+    *_, reward = trained
+    clip = clips(1, 2000)[0]
+    one = replace(clip, frames={"top": clip.frames["top"]})
+    phi = annotate(one, reward.model, reward.tracker, reward.references).phi
+    assert np.isfinite(phi).all() and phi[-1] > phi[0]
+
+
+def test_the_same_seed_gives_the_same_weights(tmp_path):
+    torch.set_num_threads(1)
+    few = replace(SETTINGS, steps=4)
+    ids = [
+        train_reward(clips(8, 0), s, tmp_path / str(i), quiet=True)["model_id"]
+        for i, s in enumerate((few, few, replace(few, seed=1)))
+    ]
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_saved_and_loaded_answers_are_equal(trained):
+    folder, summary, reward = trained
+    assert reward.model.model_id == summary["model_id"] == CompactModel.load(folder).model_id
+    assert summary["completion_calibrated"] and summary["pairs_wrong_instruction"] > 0
+    assert json.loads((folder / "reward.json").read_text())["train_episodes"] == 32
+
+
+def test_damaged_files_are_refused(trained, tmp_path):
+    *_, reward = trained
+    reward.save(tmp_path)
+    weights = tmp_path / "compact.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(ValueError, match="checksum"):
+        load_reward(tmp_path)
+    (tmp_path / "compact.json").write_text("{}")
+    with pytest.raises(ValueError, match="not a description"):
+        load_reward(tmp_path)
+    with pytest.raises(FileNotFoundError, match="train-reward"):
+        load_reward(tmp_path / "nowhere")
+
+
+def test_unusable_episodes_are_answered_with_what_is_wrong(tmp_path):
+    good = clips(8, 0)
+    with pytest.raises(ValueError, match="no training episodes"):
+        train_reward([], SETTINGS, tmp_path, quiet=True)
+    with pytest.raises(ValueError, match="has no camera 'wrist'"):
+        train_reward([replace(e, frames={"top": e.frames["top"]}) for e in good], SETTINGS, tmp_path, quiet=True)
+    with pytest.raises(ValueError, match="no successful demonstration"):
+        train_reward([replace(e, success=False) for e in good], SETTINGS, tmp_path, quiet=True, validation=[])
+    with pytest.raises(ValueError, match="learning_rate"):
+        TrainSettings(learning_rate=3.0)
+
+
+def test_a_loss_that_is_not_finite_never_reaches_the_weights(tmp_path, monkeypatch):
+    from robo_reward.progress import training
+
+    calls = {"n": 0}
+    honest = training.batch_loss
+
+    def sometimes_nan(*args):
+        calls["n"] += 1
+        return honest(*args) * (float("nan") if calls["n"] == 3 else 1.0)
+
+    monkeypatch.setattr(training, "batch_loss", sometimes_nan)
+    summary = train_reward(clips(8, 0), replace(SETTINGS, steps=12), tmp_path, quiet=True)
+    assert summary["pairs_skipped_steps"] == 1
+    assert all(torch.isfinite(p).all() for p in load_reward(tmp_path).model.net.parameters())
+
+
+def test_a_query_is_checked_and_a_frame_is_embedded_once(trained, monkeypatch):
+    model = trained[2].model
+    index = np.array([0, 1, 0], np.int64)
+    frames = {v: np.zeros((2, SIZE, SIZE, 3), np.uint8) for v in ("top", "wrist")}
+    query = HopQuery(frames, index, index[::-1].copy(), index, index, ("go to the blue socket",) * 3)
+    seen: list[int] = []
+    embed = CompactNet.embed
+    monkeypatch.setattr(
+        CompactNet, "embed", lambda net, images, words: seen.append(len(words)) or embed(net, images, words)
+    )
+    assert len(model.hop(query).hop_B) == 3 and seen == [2]
+    with pytest.raises(ValueError, match="the reward model knows"):
+        model.hop(replace(query, frames={"left": frames["top"]}))
+    with pytest.raises(ValueError, match=f"expected \\(N, {SIZE}, {SIZE}, 3\\) uint8"):
+        model.hop(replace(query, frames={"top": frames["top"][:, :8]}))
+
+
+def test_words_are_hashed_the_same_everywhere():
+    assert word_ids("Go to the BLUE socket!").tolist() == word_ids("go to the blue socket").tolist()
+    assert word_ids("go").tolist() != word_ids("stop").tolist()
+
+
+def test_settings_round_trip(trained, tmp_path):
+    *_, reward = trained
+    RewardModel(reward.model, reward.references, TrackerSettings(fusion="average")).save(tmp_path)
+    assert load_reward(tmp_path).tracker == TrackerSettings(fusion="average")
+    assert load_reward(tmp_path).references.digest() == reward.references.digest()

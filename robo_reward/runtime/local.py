@@ -98,6 +98,8 @@ def train_residual(
         rng.bit_generator.state = header["rng"]
         for rollout in range(counters.rollouts):
             _remember(online, agent, load_episode(episodes / f"{rollout:05d}.npz"), annotate)
+        for _ in range(counters.rollouts + sum(row[3] for row in curve)):
+            base.initial_state(1)  # a scripted base draws every episode's style: pass over those that were used
     bar = progress(range(counters.rollouts, train.rollouts), description="train", quiet=config.quiet)
     for rollout in bar:
         actor = ResidualRollout(base, agent, settings.exploration_noise, rng)

@@ -15,6 +15,7 @@ from robo_reward.evaluation.rollout import run_policy  # noqa: E402
 from robo_reward.learning.networks import mlp  # noqa: E402
 from robo_reward.learning.weights import load_weights, save_weights  # noqa: E402
 from robo_reward.policies.cloning import ClonedPolicy  # noqa: E402
+from robo_reward.policies.scripted import ScriptedPeg  # noqa: E402
 from robo_reward.runtime.local import train_residual  # noqa: E402
 from robo_reward.types import PhiTrack  # noqa: E402
 
@@ -26,14 +27,17 @@ CONFIG = Config(
 )
 
 
-@pytest.fixture
-def train():
-    """Run (or continue) a short training in a folder; `interrupt_at` stops it in the middle of that rollout."""
+@pytest.fixture(params=["cloned", "scripted"])
+def train(request):
+    """Run (or continue) a short training in a folder; `interrupt_at` stops it in the middle of that rollout.
+
+    Every call has a base of its own, as every process has; the scripted one draws another style for every episode.
+    """
     env = gymnasium.make("robo_reward/PegInsert-v0", horizon=8)
     inputs = sum(env.observation_space[key].shape[0] for key in ("agent_pos", "estimate"))
     torch.manual_seed(0)
-    base = ClonedPolicy(mlp(inputs, 8, 8 * 4), np.zeros(inputs, np.float32), np.ones(inputs, np.float32), 8, 4)
-    demonstrations = list(run_policy(env, base, [1, 2], source="expert"))
+    cloned = ClonedPolicy(mlp(inputs, 8, 8 * 4), np.zeros(inputs, np.float32), np.ones(inputs, np.float32), 8, 4)
+    demonstrations = list(run_policy(env, cloned, [1, 2], source="expert"))
 
     def run(folder, interrupt_at=None):
         annotated = 0
@@ -45,6 +49,7 @@ def train():
                 raise KeyboardInterrupt
             return PhiTrack("oracle", episode.oracle, np.ones_like(episode.oracle))
 
+        base = cloned if request.param == "cloned" else ScriptedPeg("weak", 0)
         return train_residual(CONFIG, env, base, demonstrations, annotate, folder, lambda *args, **numbers: None)
 
     return run

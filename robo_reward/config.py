@@ -52,10 +52,8 @@ class RewardConfig:
     kind: str = choice("compact", "compact", "oracle")
     fusion: str = choice("kalman", "average", "consistency", "kalman")
     seed: int = number(0, low=0)
-    steps: int = number(1500, low=1)
-    batch: int = number(128, low=1)
-    learning_rate: float = number(1e-3, above=0)
-    width: int = number(32, low=1)
+    steps: int = number(600, low=1)
+    learning_rate: float = number(2e-3, above=0)
     views: tuple[str, ...] | None = None
     """Cameras the model sees; null: all of the environment's."""
 
@@ -90,6 +88,7 @@ class AgentConfig:
     batch: int = number(128, low=2)
     """Half demonstrations, half online."""
     learning_rate: float = number(1e-3, above=0)
+    actor_learning_rate: float = number(1e-3, above=0)
     tau: float = number(0.005, above=0, high=1)
     residual_scale: float = number(0.5, above=0, high=2)
     updates_per_step: int = number(4, low=1)
@@ -100,6 +99,8 @@ class AgentConfig:
     gradient_clip: float = number(1.0, above=0)
     weight_decay: float = number(0.0, low=0)
     q_weight: float = number(1.0, low=0)
+    residual_penalty: float = number(0.0, low=0)
+    """Weight of the squared distance from the base action in the actor's objective."""
     pessimism: float = number(1.0, low=0)
     """Standard deviations over the heads that the actor's objective subtracts."""
     evaluation_noise: float = number(0.05, low=0)

@@ -52,9 +52,9 @@ class ResidualTD3:
         self.critic_target.load_state_dict(self.critic.state_dict())
         for network in (self.actor_target, self.critic_target):
             network.requires_grad_(False)
-        adam = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay, "fused": True}
-        self.actor_optimiser = torch.optim.AdamW(self.actor.parameters(), **adam)
-        self.critic_optimiser = torch.optim.AdamW(self.critic.parameters(), **adam)
+        adam = {"weight_decay": settings.weight_decay, "fused": True}
+        self.actor_optimiser = torch.optim.AdamW(self.actor.parameters(), settings.actor_learning_rate, **adam)
+        self.critic_optimiser = torch.optim.AdamW(self.critic.parameters(), settings.learning_rate, **adam)
 
     def act(self, state_S: np.ndarray, base_A: np.ndarray) -> np.ndarray:
         """The learned action for one observation, in [-1, 1], without exploration."""
@@ -103,6 +103,8 @@ class ResidualTD3:
             weight = torch.maximum(
                 better if s.imitate_better else torch.zeros_like(better), torch.from_numpy(batch.demonstration_B)
             )
+        # Where the critics see no difference, stay near the base: flat values otherwise end in bang-bang motions.
+        loss = loss + s.residual_penalty * (action - base).square().sum(-1).mean()
         loss = loss + s.imitation * (weight * (action - reachable).square().sum(-1)).mean()
         norm = self._step(self.actor_optimiser, loss, self.actor)
         _move(self.actor_target, self.actor, s.tau)

@@ -7,12 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from robo_reward.config import Config
 from robo_reward.evaluation import plots, report
 from robo_reward.runtime.run_folder import RunFolder, command_line
 from robo_reward.runtime.stages import StageResult
+from robo_reward.runtime.tasks import task_of
 from robo_reward.terminal import say
 
 
@@ -104,7 +106,7 @@ def write_training_report(config: Config, run: RunFolder, line: Line, summary: d
         ),
     ]  # fmt: skip
     if line.bench:
-        sections += reward_sections(line.bench)
+        sections += [_progress_section(line.bench, task_of(config.env).fps), *reward_sections(line.bench)]
     if line.evaluation.summary["videos"]:
         sections.append(_videos(line.evaluation, run.path))
     sections.append(
@@ -146,6 +148,18 @@ def reward_sections(bench: StageResult) -> list[report.Section]:
     note = "95% intervals over episodes. A metric that the counter or minus length wins carries no claim."
     columns = ["method", *SHOWN.values()]
     return [report.table("Reward model on held-out episodes", columns, reward_rows(bench), emphasis=0, note=note)]
+
+
+def _progress_section(bench: StageResult, fps: int) -> report.Section:
+    with np.load(bench.path / "tracks.npz", allow_pickle=False) as file:
+        tracks = {name: file[name] for name in file.files}
+    successes, failures = ([t for n, t in tracks.items() if n.endswith(k)] for k in ("success", "failure"))
+    return report.figure(
+        "Progress on held-out episodes",
+        plots.progress_curves(successes, failures, seconds_per_step=1 / fps),
+        "potential over time for successes and failures",
+        "The reward model's potential, online and causal, on episodes it was not trained on.",
+    )
 
 
 def _videos(evaluation: StageResult, folder: Path) -> report.Section:

@@ -163,9 +163,18 @@ def _bench(config: Config, data: StageResult, reward: StageResult, folder: Path)
 
     episodes = read_split(data.path, "test", config.collect.query_every, config.reward.views)
     if not episodes:
-        raise ValueError("no test episodes to measure the reward model on; set collect.test above 0")
+        raise ValueError("no test episodes to measure the reward model on: set collect.test above 0, without dataset=")
     settings = BenchSettings(config.env.horizon, len(task_of(config.env).stages), seed=config.reward.seed)
-    return run_suite(load_reward(reward.path), episodes, settings, folder)
+    summary = run_suite(load_reward(reward.path), episodes, settings, folder)
+    track = make_annotate(config, reward)
+    tracks = {f"{index}-{'success' if e.success else 'failure'}": track(e).phi for index, e in enumerate(episodes)}
+    np.savez_compressed(folder / "tracks.npz", **tracks)  # type: ignore[arg-type]
+    return summary
+
+
+def has_test_split(data: StageResult) -> bool:
+    """Whether there are held-out episodes to measure a reward model on."""
+    return (data.path / "test").exists()
 
 
 def annotate_stage(config: Config, data: StageResult, reward: StageResult) -> StageResult:
@@ -193,7 +202,6 @@ def reward_settings(config: Config, stages: int) -> Any:
 
     r = config.reward
     return TrainSettings(
-        stages=stages,
         seed=r.seed,
         steps=r.steps,
         learning_rate=r.learning_rate,
@@ -330,9 +338,9 @@ def _videos(
 
 def make_annotate(config: Config, reward: StageResult | None) -> Callable[[Episode], PhiTrack]:
     """Episode -> the potential of its steps, under the one reward model of this run."""
-    if config.shaping.kind == "none":
+    if reward is None and config.shaping.kind == "none":
         return lambda episode: _constant_track("none", np.zeros(len(episode) + 1, np.float32))
-    if config.reward.kind == "oracle" or reward is None:
+    if reward is None:
         return lambda episode: _constant_track("oracle", episode.oracle)
     from robo_reward.progress.annotate import annotate
     from robo_reward.progress.training import load_reward

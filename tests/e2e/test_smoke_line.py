@@ -1,0 +1,148 @@
+"""The whole line in its smallest size, as `robo-reward train` runs it: finished, repeated, interrupted, continued."""
+
+import itertools
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+for package in ("torch", "mujoco", "lerobot", "av"):
+    pytest.importorskip(package)
+
+import yaml  # noqa: E402
+
+from robo_reward.config import load_config  # noqa: E402
+from robo_reward.learning.weights import load_weights  # noqa: E402
+from robo_reward.runtime import local  # noqa: E402
+from robo_reward.runtime.pipeline import train  # noqa: E402
+from robo_reward.runtime.run_folder import read_metrics  # noqa: E402
+
+TINY = [
+    "experiment=smoke", "quiet=true", "train.warmup_updates=20", "agent.updates_per_step=1", "train.evaluate_every=2",
+    "evaluate.videos=1",
+]  # fmt: skip
+ORACLE = [
+    *TINY, "env.horizon=40", "reward=oracle", "collect.demos=2", "collect.weak=0", "collect.validation=0",
+    "collect.test=0", "base.demos=1", "evaluate.episodes=2",
+]  # fmt: skip
+PROMISED = {
+    "base_success", "final_success", "final_success_low", "final_success_high", "rollouts", "env_steps",
+    "rollouts_to_0_8_success", "updates_per_s", "wall_s",
+}  # fmt: skip
+REWARD = {"reward_voc", "reward_vroc", "reward_progress_error", "reward_progress_error_failure", "reward_success_auc"}
+
+
+def configured(root, overrides=ORACLE):
+    return load_config([*overrides, f"run.root={root}"])
+
+
+def stage_files(root):
+    """Every file of every stage with its time of change."""
+    files = (path for path in (root / "stages").rglob("*") if path.is_file() and not path.name.endswith(".lock"))
+    return {str(path.relative_to(root)): path.stat().st_mtime_ns for path in files}
+
+
+def numbers(summary):
+    """What two runs with the same settings must agree on, clocks left out."""
+    return {
+        name: value
+        for name, value in summary.items()
+        if not name.endswith(("wall_s", "_per_s")) and name not in ("date", "git_revision", "command_line", "cores")
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An uninterrupted run: (root, summary, config)."""
+    root = tmp_path_factory.mktemp("whole")
+    config = configured(root)
+    return root, train(config), config
+
+
+def test_it_leaves_what_it_promises(whole):
+    _, summary, config = whole
+    (folder,) = [path for path in whole[0].iterdir() if path.name != "stages"]
+    assert str(folder) == config.run.dir
+    written = json.loads((folder / "summary.json").read_text())
+    assert written == summary and summary.keys() >= PROMISED
+    assert not any(isinstance(value, (dict, list)) for value in summary.values())
+    assert 0 <= summary["final_success_low"] <= summary["final_success"] <= summary["final_success_high"] <= 1
+    assert summary["rollouts"] == 4 and 4 <= summary["env_steps"] <= 160
+    assert summary["updates"] > 0 and summary["updates_per_s"] > 0 and summary["wall_s"] > 0
+    assert not any(key.startswith("reward_") and key != "reward_model_rollouts" for key in summary)
+    settings = yaml.safe_load((folder / "config.yaml").read_text())
+    assert settings["reward"]["kind"] == "oracle" and settings["env"]["horizon"] == 40
+    rows = read_metrics(folder)
+    assert [row["rollout"] for row in rows] == [1, 2, 3, 4] and rows[-1]["step"] == summary["env_steps"]
+    assert ["success" in row for row in rows] == [False, True, False, True]
+    page = (folder / "report.html").read_text()
+    assert "Learning curve" in page and "<video" in page and "http://" not in page.split("</head>")[0]
+
+
+def test_a_second_call_reuses_every_stage_and_says_the_same(whole):
+    root, summary, config = whole
+    before = stage_files(root)
+    again = train(config)
+    assert stage_files(root) == before
+    assert numbers(again) == numbers(summary)
+    assert again["wall_s"] == summary["wall_s"] and again["updates_per_s"] == summary["updates_per_s"]
+
+
+@pytest.fixture
+def interrupted(tmp_path, whole, monkeypatch):
+    """Start from the whole run's data and base, interrupt the learner at its k-th episode, and run it again."""
+
+    def run(at):
+        for stage in ("collect", "train-base"):
+            (folder,) = (path for path in (whole[0] / "stages").glob(f"{stage}-*") if path.is_dir())
+            shutil.copytree(folder, tmp_path / "stages" / folder.name)
+        config, episodes, run_episode = configured(tmp_path), itertools.count(1), local.run_episode
+
+        def interrupt(*arguments, **named):
+            if next(episodes) == at:
+                raise KeyboardInterrupt
+            return run_episode(*arguments, **named)
+
+        monkeypatch.setattr(local, "run_episode", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+        monkeypatch.undo()
+        (left,) = (tmp_path / "stages").glob("*.partial")
+        assert left.name.startswith("train-")
+        return tmp_path, train(config)
+
+    return run
+
+
+def learned(root):
+    """Weights, curve and episodes of the one learner in the folder."""
+    (folder,) = [path for path in (root / "stages").glob("train-*") if (path / "episodes").is_dir()]
+    weights, header = load_weights(folder / "checkpoint")
+    episodes = {path.name: dict(np.load(path)) for path in (folder / "episodes").iterdir()}
+    return weights, header["curve"], episodes
+
+
+@pytest.mark.parametrize("at", [1, 3, 6])
+def test_interrupted_and_run_again_it_equals_the_run_that_was_not(whole, interrupted, at):
+    """In its first rollout; in the evaluation after the second; in the fourth rollout, after a checkpoint."""
+    root, summary = interrupted(at)
+    assert numbers(summary) == numbers(whole[1])
+    (weights, curve, episodes), (found, found_curve, found_episodes) = learned(whole[0]), learned(root)
+    assert found_curve == curve and len(curve) == 2
+    assert found.keys() == weights.keys() and all((found[name] == weights[name]).all() for name in weights)
+    np.testing.assert_equal(found_episodes, episodes)
+
+
+@pytest.mark.slow
+def test_with_the_learned_reward_the_summary_also_measures_it(tmp_path):
+    """Every station: demonstrations, labels, reward model, its benchmark, base, learner, evaluation, report."""
+    config = configured(tmp_path, TINY)
+    summary = train(config)
+    assert summary.keys() >= PROMISED | REWARD
+    assert all(summary[key] is None or np.isfinite(summary[key]) for key in PROMISED | REWARD)
+    assert summary["reward_model_rollouts"] == 5  # the weak and the validation rollouts are counted
+    (folder,) = [path for path in tmp_path.iterdir() if path.name != "stages"]
+    assert "Reward model on held-out episodes" in (folder / "report.html").read_text()
+    before = stage_files(tmp_path)
+    assert numbers(train(config)) == numbers(summary) and stage_files(tmp_path) == before

@@ -38,9 +38,11 @@ def gate_target(
     """Target pose, the executed action (in action units) and which axes were cut.
 
     The target is the measured pose plus the requested delta, inside the workspace; the executed action is what was
-    left of the delta: what is stored and learned from.
+    left of the delta: what is stored and learned from. An arm that was pushed out of the workspace is led back step
+    by step, never with more than the force of one action.
     """
     wanted = measured + delta * limits.step
-    target = np.clip(wanted, limits.low, limits.high)
+    inside = np.clip(wanted, limits.low, limits.high)
+    target = np.clip(inside, measured - limits.step, measured + limits.step)
     executed = np.clip((target - measured) / limits.step, -1.0, 1.0)
     return target, executed, np.abs(target - wanted) > 1e-9

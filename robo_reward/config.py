@@ -90,22 +90,18 @@ class AgentConfig:
     learning_rate: float = number(1e-3, above=0)
     actor_learning_rate: float = number(1e-3, above=0)
     tau: float = number(0.005, above=0, high=1)
-    residual_scale: float = number(0.5, above=0, high=2)
+    residual_scale: float = number(0.4, above=0, high=2)
     updates_per_step: int = number(4, low=1)
     actor_every: int = number(2, low=1)
     exploration_noise: float = number(0.05, low=0)
     target_noise: float = number(0.1, low=0)
     target_noise_clip: float = number(0.3, low=0)
     gradient_clip: float = number(1.0, above=0)
-    weight_decay: float = number(0.0, low=0)
-    q_weight: float = number(1.0, low=0)
-    residual_penalty: float = number(0.0, low=0)
-    """Weight of the squared distance from the base action in the actor's objective."""
     pessimism: float = number(1.0, low=0)
     """Standard deviations over the heads that the actor's objective subtracts."""
     evaluation_noise: float = number(0.05, low=0)
+    """Dither of the evaluated and deployed policy, in action units."""
     noise_correlation: float = number(0.8, low=0, high=0.999)
-    imitate_better: int = number(0, low=0)
     imitation: float = number(1.0, low=0)
     """Weight of the imitation term on demonstrated steps."""
     replay_capacity: int = number(200_000, low=1)

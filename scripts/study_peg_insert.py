@@ -28,7 +28,7 @@ CONTROLS = {
     "sparse": ["shaping=none"],
     "naive_delta": ["shaping=naive"],
     "oracle_potential": ["reward=oracle"],
-    "no_base": ["base=zero"],
+    "no_base": ["base=zero", "agent.residual_scale=1.0"],
 }
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "peg_insert.json"
 
@@ -85,7 +85,6 @@ def cloning_controls(overrides: list[str]) -> dict[str, dict[str, float]]:
 def main() -> None:
     extra = sys.argv[1:]
     jobs = [[f"seed={seed}", *extra] for seed in SEEDS] + [["seed=0", *change, *extra] for change in CONTROLS.values()]
-    train(jobs[0])  # first alone: the others share its stages
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(train, jobs))
     runs, controls = found[: len(SEEDS)], dict(zip(CONTROLS, found[len(SEEDS) :], strict=True))

@@ -52,15 +52,17 @@ class ResidualTD3:
         self.critic_target.load_state_dict(self.critic.state_dict())
         for network in (self.actor_target, self.critic_target):
             network.requires_grad_(False)
-        adam = {"weight_decay": settings.weight_decay, "fused": True}
-        self.actor_optimiser = torch.optim.AdamW(self.actor.parameters(), settings.actor_learning_rate, **adam)
-        self.critic_optimiser = torch.optim.AdamW(self.critic.parameters(), settings.learning_rate, **adam)
+        self.actor_optimiser = torch.optim.Adam(self.actor.parameters(), settings.actor_learning_rate, fused=True)
+        self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), settings.learning_rate, fused=True)
 
     def act(self, state_S: np.ndarray, base_A: np.ndarray) -> np.ndarray:
-        """The learned action for one observation, in [-1, 1], without exploration."""
+        """The learned action for one observation, in [-1, 1], without exploration.
+
+        It comes from the averaged actor: the newest one chases the critics' noise from update to update.
+        """
         with torch.no_grad():
             state, base = self._normalise(state_S[None]), torch.from_numpy(base_A[None])
-            return self._action(self.actor, state, base)[0].numpy()
+            return self._action(self.actor_target, state, base)[0].numpy()
 
     def update_critics(self, batch: Batch) -> dict[str, float]:
         """One step on every head towards the n-step target; the mask is `terminated`, never a time-out."""
@@ -85,7 +87,7 @@ class ResidualTD3:
         return {"critic_loss": float(loss.detach()) / s.heads, "q": float(q_NB.detach().mean()), "critic_norm": norm}
 
     def update_actor(self, batch: Batch) -> dict[str, float]:
-        """One step up the mean critic, and towards the actions that turned out better than the policy's own."""
+        """One step up the critics' lower bound, and towards the demonstrated actions."""
         s = self.settings
         state, base = self._normalise(batch.state_BS), torch.from_numpy(batch.base_BA)
         action = self._action(self.actor, state, base)
@@ -94,21 +96,19 @@ class ResidualTD3:
         self.critic.requires_grad_(True)
         q_B = q_NB.mean(0)
         # Where the heads disagree the critics know nothing: moving there is not an improvement.
-        loss = -s.q_weight * (q_B - s.pessimism * q_NB.std(0)).mean()
-        taken = torch.from_numpy(batch.action_BA)
-        # The actor imitates the nearest action within the residual's reach; the critic judges the executed one.
-        reachable = torch.minimum(torch.maximum(taken, base - s.residual_scale), base + s.residual_scale)
-        with torch.no_grad():
-            better = (self.critic(state, taken).mean(0) > q_B).float()
-            weight = torch.maximum(
-                better if s.imitate_better else torch.zeros_like(better), torch.from_numpy(batch.demonstration_B)
-            )
-        # Where the critics see no difference, stay near the base: flat values otherwise end in bang-bang motions.
-        loss = loss + s.residual_penalty * (action - base).square().sum(-1).mean()
-        loss = loss + s.imitation * (weight * (action - reachable).square().sum(-1)).mean()
+        loss = -(q_B - s.pessimism * q_NB.std(0)).mean()
+        # The actor imitates the nearest action within the residual's reach; the critic learns from the executed one.
+        shown = torch.from_numpy(batch.action_BA)
+        shown = torch.minimum(torch.maximum(shown, base - s.residual_scale), base + s.residual_scale)
+        error_B = (action - shown).square().sum(-1)
+        loss = loss + s.imitation * (torch.from_numpy(batch.demonstration_B) * error_B).mean()
         norm = self._step(self.actor_optimiser, loss, self.actor)
         _move(self.actor_target, self.actor, s.tau)
-        return {"actor_q": float(q_B.detach().mean()), "actor_norm": norm, "imitated": float(weight.mean())}
+        return {
+            "actor_q": float(q_B.detach().mean()),
+            "actor_norm": norm,
+            "imitation_error": float(error_B.detach().mean()),
+        }
 
     def _normalise(self, state_BS: np.ndarray) -> torch.Tensor:
         return ((torch.from_numpy(state_BS) - self.mean) / self.std).clamp(-10.0, 10.0)

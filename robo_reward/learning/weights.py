@@ -56,7 +56,7 @@ def load_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     try:
         with safe_open(final, framework="pt") as file:
             metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            weights = {name: file.get_tensor(name) for name in file.keys()}
         text, expected = metadata["header"], metadata["sha256"]
     except (SafetensorError, KeyError) as error:
         raise ValueError(f"{final} does not hold weights of this project ({error}): train again") from error

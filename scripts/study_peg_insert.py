@@ -33,13 +33,16 @@ CONTROLS = {
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "peg_insert.json"
 
 
-def train(overrides: list[str]) -> dict[str, Any]:
-    """One `robo-reward train` as a process of its own; returns its summary."""
-    config = load_config(overrides)
-    command = [sys.executable, "-m", "robo_reward.cli", "train", "quiet=true", *overrides]
+def train(overrides: list[str], folder: Path) -> dict[str, Any]:
+    """One `robo-reward train` as a process of its own; returns its summary from the run folder."""
+    command = [sys.executable, "-c", "from robo_reward.cli import main; main()", "train", *overrides]
     subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    found: dict[str, Any] = json.loads((Path(config.run.dir) / "summary.json").read_text())
-    print(" ".join(["robo-reward train", *overrides]), f"{found['base_success']:.2f} -> {found['final_success']:.2f}")
+    found: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    print(
+        " ".join(["robo-reward train", *overrides]),
+        f"{found['base_success']:.2f} -> {found['final_success']:.2f}",
+        flush=True,
+    )
     return found
 
 
@@ -59,7 +62,7 @@ def cloning_controls(overrides: list[str]) -> dict[str, dict[str, float]]:
     from robo_reward.data.episodes import load_episode
     from robo_reward.policies.cloning import train_cloning
 
-    config = load_config([*overrides, "quiet=true"])
+    config = load_config(overrides)
     data = steps.collect_stage(config)
     reward, base = steps.reward_stage(config, data), steps.base_stage(config, data)
     trained = steps.residual_stage(config, data, reward, base, lambda *a, **k: None)
@@ -83,10 +86,11 @@ def cloning_controls(overrides: list[str]) -> dict[str, dict[str, float]]:
 
 
 def main() -> None:
-    extra = sys.argv[1:]
+    extra = ["quiet=true", *sys.argv[1:]]
     jobs = [[f"seed={seed}", *extra] for seed in SEEDS] + [["seed=0", *change, *extra] for change in CONTROLS.values()]
+    folders = [Path(load_config(job).run.dir) for job in jobs]
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(train, jobs))
+        found = list(pool.map(train, jobs, folders))
     runs, controls = found[: len(SEEDS)], dict(zip(CONTROLS, found[len(SEEDS) :], strict=True))
     result: dict[str, Any] = {
         key: value for key, value in runs[0].items() if isinstance(value, (int, float, type(None)))

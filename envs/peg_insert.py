@@ -8,7 +8,7 @@ off centre in the hand; the clearance is 1 mm a side. The policy sees what an ar
 from __future__ import annotations
 
 import os
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -50,8 +50,9 @@ _OVER_DISTANCE = float(np.hypot(OVER_SIDEWAYS, OVER_HEIGHT))
 class PegInsertEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     """Seven-joint arm under Cartesian impedance control (500 Hz), actions at 20 Hz.
 
-    Action (`action_mode="xyz_yaw"`): dx, dy, dz, dyaw in [-1, 1], base frame; one unit puts the target 10 mm or 0.08 rad
-    from the measured pose, so that in contact an action is a force (25 N a unit) and 0 is compliant. `action_mode="pose_gripper"`: dx, dy, dz, drx, dry, drz, gripper (-1 opens, +1 closes).
+    Action, base frame, in [-1, 1]: with `action_mode="xyz_yaw"` dx, dy, dz, dyaw; with "pose_gripper" dx, dy, dz, drx,
+    dry, drz, gripper (-1 opens, +1 closes). One unit puts the target 10 mm or 0.08 rad from the measured pose, so that
+    in contact an action is a force (25 N a unit) and 0 is compliant.
 
     Observation, in this order:
     `agent_pos`: joints [rad] (7), tool position [m] (3) and rotation vector from tool-down [rad] (3), wrench at the
@@ -63,7 +64,7 @@ class PegInsertEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     `pixels`: when `cameras` is not empty.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}
 
     def __init__(
         self,
@@ -183,7 +184,7 @@ class PegInsertEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         success = info["is_success"]
         return self._observe(), float(success), success, not success and self._steps >= self.horizon, info
 
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
+    def render(self) -> np.ndarray | None:
         """The front view at 256 px."""
         return self._film.render(self.data)["front"] if self.render_mode == "rgb_array" else None
 

@@ -65,8 +65,8 @@ class ResidualActor(nn.Module):
     def __init__(self, state_size: int, action_size: int, hidden: int):
         super().__init__()
         self.layers = mlp(state_size + action_size, hidden, action_size)
-        nn.init.zeros_(self.layers[-1].weight)
-        nn.init.zeros_(self.layers[-1].bias)
+        for parameter in self.layers[-1].parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, state_BS: torch.Tensor, base_BA: torch.Tensor) -> torch.Tensor:
         return torch.tanh(self.layers(torch.cat([state_BS, base_BA], dim=-1)))

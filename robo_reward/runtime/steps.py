@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from robo_reward import __version__
 from robo_reward.config import Config
 from robo_reward.data.keyframes import load_dataset_keyframes
 from robo_reward.data.lerobot import DatasetWriter, read_dataset
@@ -50,7 +51,10 @@ def _collect(config: Config, folder: Path, counts: dict[str, int]) -> dict[str, 
     env.close()
     for split, count in counts.items():
         outcomes = [episode.success for episode in read_split(folder, split, views=())] if count else []
-        summary |= {f"{split}_episodes": len(outcomes), f"{split}_success": float(np.mean(outcomes or [0.0]))}
+        summary |= {
+            f"{split}_episodes": len(outcomes),
+            f"{split}_success": float(np.mean(outcomes)) if outcomes else 0.0,
+        }
     return summary
 
 
@@ -244,7 +248,7 @@ def load_base(config: Config, stage: StageResult) -> Policy:
         from robo_reward.policies.simple import ZeroPolicy
 
         env = make_env(config.env)
-        return ZeroPolicy(env.action_space.shape[0])
+        return ZeroPolicy(int(np.prod(env.action_space.shape or ())))
     from robo_reward.policies.cloning import ClonedPolicy
 
     cloned = ClonedPolicy.load(stage.path)
@@ -367,4 +371,5 @@ def _stage(
     config: Config, name: str, key: dict[str, Any], inputs: list[StageResult],
     build: Callable[[Path], Any], resumable: bool = False,
 ) -> StageResult:  # fmt: skip
+    key = {**key, "package": __version__}  # a new release computes anew
     return run_stage(config.run.stages, name, key, inputs, build, resumable=resumable, quiet=config.quiet)

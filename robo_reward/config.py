@@ -67,7 +67,7 @@ class ShapingConfig:
 @dataclass(frozen=True)
 class BaseConfig:
     kind: str = choice("cloning", "cloning", "search", "zero")
-    demos: int = number(10, low=1)
+    demos: int = number(8, low=1)
     """Few on purpose: what makes the base weak."""
     steps: int = number(2000, low=1)
     batch: int = number(128, low=1)

@@ -70,7 +70,8 @@ def print_table(summary: dict[str, Any], quiet: bool) -> None:
     for row in rows:
         say(f"{row[0]:<20}{row[1]:>8}  {row[2]}", quiet)
     reached = summary["rollouts_to_0_8_success"]
-    say(f"{summary['rollouts']} online rollouts; 80% success first seen after {reached or 'never'}", quiet)
+    first = f"80% success first seen after {reached}" if reached else "80% success not reached"
+    say(f"{summary['rollouts']} online rollouts; {first}", quiet)
 
 
 def print_reward_table(bench: StageResult, quiet: bool) -> None:

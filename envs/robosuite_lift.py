@@ -63,6 +63,7 @@ class LiftEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         image_size: side of a frame [pixels].
         horizon: actions until the episode is truncated.
         render_mode: `rgb_array` or None.
+        paraphrase: word the instruction anew in every episode; otherwise it is always the first of `INSTRUCTIONS`.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}
@@ -73,6 +74,7 @@ class LiftEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         image_size: int = 84,
         horizon: int = 100,
         render_mode: str | None = None,
+        paraphrase: bool = False,
     ):
         unknown = [name for name in cameras if name not in CAMERAS]
         if unknown:
@@ -83,7 +85,7 @@ class LiftEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             raise ValueError(f"horizon={horizon} is below 1: give the number of actions of an episode")
         self.cameras, self.image_size, self.render_mode = tuple(cameras), int(image_size), render_mode
         self.horizon = int(horizon)
-        self.instruction = ""
+        self.instruction, self.paraphrase = INSTRUCTIONS[0], paraphrase
         self._world = _make_robosuite_lift()
         self.model = self._world.sim.model._model
         self._cache_addresses()
@@ -134,7 +136,8 @@ class LiftEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self._world.step(np.zeros(7))
         self._data = self._world.sim.data._data
         self._bias = rng.uniform(-1, 1, 4) * _ESTIMATE_BIAS
-        self.instruction = INSTRUCTIONS[int(rng.integers(len(INSTRUCTIONS)))]
+        wording = int(rng.integers(len(INSTRUCTIONS)))  # drawn either way: the scene does not depend on it
+        self.instruction = INSTRUCTIONS[wording if self.paraphrase else 0]
         self._last_action = np.zeros(5, np.float32)
         self._steps = 0
         return self._observe(), self._info()

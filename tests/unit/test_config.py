@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from robo_reward.config import Config, load_config
+from robo_reward.config import CollectConfig, Config, load_config
 from robo_reward.settings import build, leaf_keys
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -78,7 +78,7 @@ def test_configurations_are_frozen():
         ({"env": {"cameras": [3]}}, r"env.cameras\[0\]=3: expected a text"),
         ({"shaping": {"kind": "potental"}}, "did you mean 'potential'"),
         ({"agent": {"heads": 4, "subset": 5}}, "agent.subset=5 exceeds agent.heads=4"),
-        ({"base": {"demos": 31}}, "base.demos=31 exceeds collect.demos=30"),
+        ({"base": {"demos": 31}}, f"base.demos=31 exceeds collect.demos={CollectConfig().demos}"),
     ],
 )
 def test_wrong_settings_are_named_with_what_is_allowed(settings, message):

@@ -13,6 +13,7 @@ import pytest
 
 from robo_reward.cli import COMMANDS
 from robo_reward.config import load_config
+from robo_reward.runtime.tasks import TASKS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -143,16 +144,22 @@ def test_the_observation_that_is_described_is_the_one_that_comes(name):
         pytest.importorskip("robosuite")
     env = gymnasium.make(f"robo_reward/{name}-v0")
     sizes = {key: env.observation_space[key].shape[0] for key in ("agent_pos", "estimate", "environment_state")}
+    env.reset(seed=0)
+    info = env.step(env.action_space.sample())[4]
     env.close()
     text = (ROOT / "docs" / {"PegInsert": "peg_insert.md", "Lift": "lift.md"}[name]).read_text("utf-8")
     if name == "Lift":
+        assert ", ".join(TASKS["robo_reward/Lift-v0"].stages) in text
         assert f"`agent_pos` ({sizes['agent_pos']})" in text and f"`estimate` ({sizes['estimate']})" in text
         return
+    assert set(re.findall(r"^\| `(\w+)` \|", text.split("## Info")[1].split("##")[0], re.MULTILINE)) == set(info)
     for key in ("agent_pos", "estimate"):
         table = text.split(f"`{key}`: ")[1].split("\n\n")[1]
         spans = [tuple(map(int, cell.split("-"))) for cell in re.findall(r"^\| (\d+(?:-\d+)?) \|", table, re.MULTILINE)]
         columns = [column for span in spans for column in range(span[0], span[-1] + 1)]
         assert columns == list(range(sizes[key])), f"{key}: {spans}"
+    named = re.findall(r"^\| \d, ([\w ]+) \|", text, re.MULTILINE)
+    assert tuple(named) == TASKS["robo_reward/PegInsert-v0"].stages
     assert f"`environment_state`: the truth, {sizes['environment_state']} numbers" in text
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from robo_reward import __version__
 from robo_reward.config import Config
 from robo_reward.data.keyframes import load_dataset_keyframes
 from robo_reward.data.lerobot import DatasetWriter, read_dataset
@@ -367,9 +368,32 @@ def load_agent(config: Config, data: StageResult, trained: StageResult) -> Resid
     return agent
 
 
+_ROOMS = {
+    "collect": ("envs", "policies", "data", "safety"),
+    "label": ("progress",),
+    "train-reward": ("progress",),
+    "bench-reward": ("progress",),
+    "annotate": ("progress",),
+    "train-base": ("policies",),
+    "train": ("envs", "learning", "shaping", "safety"),
+    "evaluate": ("envs", "learning", "safety", "evaluation"),
+}
+"""Rooms whose code a stage's output depends on, beyond what its input stages already stand for."""
+
+
 def _stage(
     config: Config, name: str, key: dict[str, Any], inputs: list[StageResult],
     build: Callable[[Path], Any], resumable: bool = False,
 ) -> StageResult:  # fmt: skip
-    key = {**key, "package": __version__}  # a new release computes anew
+    key = {**key, "code": _code_digest(_ROOMS.get(name, ()))}
     return run_stage(config.run.stages, name, key, inputs, build, resumable=resumable, quiet=config.quiet)
+
+
+@cache
+def _code_digest(rooms: tuple[str, ...]) -> str:
+    """sha256 (12 hex) of the rooms' source files: changed code computes anew."""
+    package, digest = Path(__file__).parents[1], hashlib.sha256()
+    for room in rooms:
+        for path in sorted((package / room).rglob("*.py")):
+            digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()[:12]

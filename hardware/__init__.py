@@ -1,0 +1,1 @@
+"""Robots and their transports: no torch, no transformers, no Hydra in this room."""

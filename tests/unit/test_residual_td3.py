@@ -71,13 +71,15 @@ def test_critic_updates_alone_leave_the_policy_as_it_is():
 
 
 def test_a_step_of_the_actor_moves_the_policy_within_the_residual_s_reach():
-    agent = learner(residual_scale=0.2, learning_rate=0.1)
-    base = np.array([0.3, -0.7], np.float32)
-    for seed in range(5):
-        agent.update_critics(make_batch(16, seed))
-        agent.update_actor(make_batch(16, seed))
-    moved = np.abs(agent.act(np.ones(S, np.float32), base) - base)
-    assert 0.01 < moved.max() <= 0.2 + 1e-6
+    """And gradually: who acts is the average of the actors so far."""
+    base, moved = np.array([0.3, -0.7], np.float32), {}
+    for tau in (0.05, 1.0):
+        agent = learner(residual_scale=0.2, actor_learning_rate=0.1, tau=tau)
+        for seed in range(5):
+            agent.update_critics(make_batch(16, seed))
+            agent.update_actor(make_batch(16, seed))
+        moved[tau] = np.abs(agent.act(np.ones(S, np.float32), base) - base).max()
+    assert 0 < 1.5 * moved[0.05] < moved[1.0] <= 0.2 + 1e-6 and moved[1.0] > 0.01
 
 
 # ---- the ensemble ----
@@ -255,8 +257,8 @@ def success(act, episodes=40):
 def test_it_learns_a_task_that_its_base_cannot_do(kind):
     """A few hundred updates, seeded: from a base that never arrives to nearly always."""
     settings = AgentConfig(
-        n_step=3, heads=4, hidden=32, batch=64, residual_scale=1.0, learning_rate=3e-3, tau=0.02, gamma=0.99,
-        target_noise=0.1, pessimism=0.0, imitation=0.0, imitate_better=0, actor_every=2,
+        n_step=3, heads=4, hidden=32, batch=64, residual_scale=1.0, learning_rate=3e-3, actor_learning_rate=3e-3,
+        tau=0.02, gamma=0.99, target_noise=0.1, pessimism=0.0, imitation=0.0, actor_every=2,
     )  # fmt: skip
     agent = ResidualTD3(np.zeros(1, np.float32), np.ones(1, np.float32), 1, settings, SCHEMES[kind], 1.0, 0)
     demos, online = (EpisodeReplay(5000, 1, 1, settings.n_step, settings.gamma) for _ in range(2))

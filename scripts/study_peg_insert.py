@@ -33,17 +33,10 @@ CONTROLS = {
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "peg_insert.json"
 
 
-def train(overrides: list[str], folder: Path) -> dict[str, Any]:
-    """One `robo-reward train` as a process of its own; returns its summary from the run folder."""
+def train(overrides: list[str]) -> None:
+    """One `robo-reward train` as a process of its own; it leaves its summary in its run folder."""
     command = [sys.executable, "-c", "from robo_reward.cli import main; main()", "train", *overrides]
     subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    found: dict[str, Any] = json.loads((folder / "summary.json").read_text())
-    print(
-        " ".join(["robo-reward train", *overrides]),
-        f"{found['base_success']:.2f} -> {found['final_success']:.2f}",
-        flush=True,
-    )
-    return found
 
 
 def success(config: Config, policy: Any) -> dict[str, float]:
@@ -85,29 +78,45 @@ def cloning_controls(overrides: list[str]) -> dict[str, dict[str, float]]:
     return rows
 
 
+def write_results(folders: dict[str, Path], clones: dict[str, dict[str, float]]) -> None:
+    """docs/results/peg_insert.json from the rows that are finished; the others are named in `missing_rows`."""
+    runs = {name: json.loads((path / "summary.json").read_text()) for name, path in folders.items()
+            if (path / "summary.json").exists()}  # fmt: skip
+    seeds = [runs[f"seed{seed}"] for seed in SEEDS if f"seed{seed}" in runs]
+    if not seeds:
+        return
+    result: dict[str, Any] = {k: v for k, v in seeds[0].items() if isinstance(v, (int, float, type(None)))}
+    result.pop("seed")
+    for key in ("base_success", "final_success", "rollouts_to_0_8_success", "last_three_evaluations_low"):
+        result |= {f"seed{run['seed']}_{key}": run[key] for run in seeds}
+    result["final_success_mean_of_seeds"] = sum(run["final_success"] for run in seeds) / len(seeds)
+    for name in CONTROLS:
+        if name in runs:
+            keys = ("success", "success_low", "success_high")
+            result |= {f"control_{name}_{key}": runs[name][f"final_{key}"] for key in keys}
+            result[f"control_{name}_rollouts_to_0_8_success"] = runs[name]["rollouts_to_0_8_success"]
+    for name, row in clones.items():
+        result |= {f"control_{name}_{key}": value for key, value in row.items()}
+    result |= {"seeds": len(seeds), "command": "python scripts/study_peg_insert.py"}
+    result["missing_rows"] = ", ".join([*(n for n in folders if n not in runs), *([] if clones else ["cloning"])])
+    result |= {key: seeds[0][key] for key in ("date", "git_revision", "cores")}
+    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+
+
 def main() -> None:
     extra = ["quiet=true", *sys.argv[1:]]
-    jobs = [[f"seed={seed}", *extra] for seed in SEEDS] + [["seed=0", *change, *extra] for change in CONTROLS.values()]
-    folders = [Path(load_config(job).run.dir) for job in jobs]
+    jobs = {f"seed{seed}": [f"seed={seed}", *extra] for seed in SEEDS}
+    jobs |= {name: ["seed=0", *change, *extra] for name, change in CONTROLS.items()}
+    folders = {name: Path(load_config(job).run.dir) for name, job in jobs.items()}
+
+    def run(name: str) -> None:
+        train(jobs[name])
+        write_results(folders, {})
+
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(train, jobs, folders))
-    runs, controls = found[: len(SEEDS)], dict(zip(CONTROLS, found[len(SEEDS) :], strict=True))
-    result: dict[str, Any] = {
-        key: value for key, value in runs[0].items() if isinstance(value, (int, float, type(None)))
-    }
-    for key in ("base_success", "final_success", "rollouts_to_0_8_success", "last_three_evaluations_low"):
-        result |= {f"seed{run['seed']}_{key}": run[key] for run in runs}
-    for name, run in controls.items():
-        keys = ("success", "success_low", "success_high")
-        result |= {f"control_{name}_{key}": run[f"final_{key}"] for key in keys}
-        result[f"control_{name}_rollouts_to_0_8_success"] = run["rollouts_to_0_8_success"]
-    for name, row in cloning_controls(["seed=0", *extra]).items():
-        result |= {f"control_{name}_{key}": value for key, value in row.items()}
-    result |= {"seeds": len(SEEDS), "command": "python scripts/study_peg_insert.py"}
-    result |= {key: runs[0][key] for key in ("date", "git_revision", "cores")}
-    result.pop("seed", None)
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
-    print(RESULT)
+        list(pool.map(run, jobs))
+    write_results(folders, cloning_controls(jobs["seed0"]))
+    print(RESULT.read_text())
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
         data = steps.dataset_stage(config)
         needs_reward = config.reward.kind == "compact" and config.shaping.kind != "none"
         reward = steps.reward_stage(config, data) if needs_reward else None
-        bench = steps.bench_stage(config, data, reward) if reward and steps.has_test_split(data) else None
+        bench = steps.bench_stage(config, data, reward) if reward and steps.can_bench(data) else None
         base = steps.base_stage(config, data)
         trained = steps.residual_stage(config, data, reward, base, run.log)
         evaluation = steps.evaluate_stage(config, data, reward, base, trained)

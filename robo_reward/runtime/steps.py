@@ -177,9 +177,9 @@ def _bench(config: Config, data: StageResult, reward: StageResult, folder: Path)
     return summary
 
 
-def has_test_split(data: StageResult) -> bool:
-    """Whether there are held-out episodes to measure a reward model on."""
-    return (data.path / "test").exists()
+def can_bench(data: StageResult) -> bool:
+    """Whether there are held-out episodes of both outcomes to measure a reward model on."""
+    return 0 < data.summary.get("test_success", 0.0) < 1
 
 
 def annotate_stage(config: Config, data: StageResult, reward: StageResult) -> StageResult:
@@ -265,7 +265,7 @@ def residual_stage(
 ) -> StageResult:
     """The residual learner; resumed from its last checkpoint when it was interrupted."""
     key = {"agent": config.agent, "shaping": config.shaping, "train": config.train, "seed": config.seed,
-           "reward": config.reward.kind, "every": config.collect.query_every}  # fmt: skip
+           "reward": config.reward.kind, "every": config.collect.query_every, "env": config.env}  # fmt: skip
     inputs = [data, base, *([reward] if reward else [])]
     return _stage(config, "train", key, inputs, lambda folder: _train(config, data, reward, base, folder, log),
                   resumable=True)  # fmt: skip
@@ -293,7 +293,7 @@ def evaluate_stage(
 ) -> StageResult:
     """Base and trained policy on the same initial states, and videos of some with the progress curve under them."""
     inputs = [data, base, trained, *([reward] if reward else [])]
-    return _stage(config, "evaluate", {"evaluate": config.evaluate}, inputs,
+    return _stage(config, "evaluate", {"evaluate": config.evaluate, "env": config.env}, inputs,
                   lambda folder: _evaluate(config, data, reward, base, trained, folder))  # fmt: skip
 
 

@@ -203,7 +203,7 @@ def test_two_reward_models_never_meet_in_one_replay():
 
 
 def test_the_stored_action_is_the_executed_one_where_the_gate_cut_it():
-    """Pressing on: the leash stops the target long before the commanded -1 per step is used up."""
+    """Pressing on: the workspace ends before the commanded -1 per step is used up."""
     env = gymnasium.make("robo_reward/PegInsert-v0", horizon=40)
     command = np.array([0.0, 0.0, -1.0, 0.0])
     episode = run_episode(env, lambda *_: (command, None), seed=0, source="policy")
@@ -216,7 +216,7 @@ def test_the_stored_action_is_the_executed_one_where_the_gate_cut_it():
 def test_the_learner_acts_within_the_range_that_is_executed():
     agent = learner(residual_scale=2.0)
     with torch.no_grad():
-        agent.actor.layers[-1].bias.fill_(5.0)
+        agent.actor_target.layers[-1].bias.fill_(5.0)
     np.testing.assert_array_equal(agent.act(np.zeros(2, np.float32), np.array([0.9, -0.5], np.float32)), [1.0, 1.0])
 
 

@@ -22,7 +22,7 @@ def test_a_run_leaves_its_configuration_metrics_and_summary(tmp_path):
         run.log(1, loss=0.5, accuracy=np.float32(0.25))
         run.log(2, loss=np.float64(0.4))
         summary = run.finish({"final_success": np.float64(0.9), "rollouts": np.int64(150), "note": "done"})
-    assert yaml.safe_load((tmp_path / "run/config.yaml").read_text())["agent"]["heads"] == 10
+    assert yaml.safe_load((tmp_path / "run/config.yaml").read_text())["agent"]["heads"] == Config().agent.heads
     assert read_metrics(tmp_path / "run") == [{"step": 1, "loss": 0.5, "accuracy": 0.25}, {"step": 2, "loss": 0.4}]
     assert json.loads((tmp_path / "run/summary.json").read_text()) == summary
     assert summary["final_success"] == 0.9 and summary["rollouts"] == 150

@@ -87,7 +87,8 @@ def write_results(folders: dict[str, Path], clones: dict[str, dict[str, float]])
         return
     result: dict[str, Any] = {k: v for k, v in seeds[0].items() if isinstance(v, (int, float, type(None)))}
     result.pop("seed")
-    for key in ("base_success", "final_success", "rollouts_to_0_8_success", "last_three_evaluations_low"):
+    for key in ("base_success", "final_success", "final_success_low", "final_success_high", "difference_low",
+                "rollouts_to_0_8_success", "last_three_evaluations_low"):  # fmt: skip
         result |= {f"seed{run['seed']}_{key}": run[key] for run in seeds}
     result["final_success_mean_of_seeds"] = sum(run["final_success"] for run in seeds) / len(seeds)
     for name in CONTROLS:
@@ -100,6 +101,7 @@ def write_results(folders: dict[str, Path], clones: dict[str, dict[str, float]])
     result |= {"seeds": len(seeds), "command": "python scripts/study_peg_insert.py"}
     result["missing_rows"] = ", ".join([*(n for n in folders if n not in runs), *([] if clones else ["cloning"])])
     result |= {key: seeds[0][key] for key in ("date", "git_revision", "cores")}
+    RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-from tqdm import tqdm
 
 from robo_reward.progress.annotate import track_many
 from robo_reward.progress.completion import CompletionRule, calibrate
@@ -28,6 +27,7 @@ from robo_reward.progress.models.compact import (
 from robo_reward.progress.pairs import PairBatch, PairSampler, PairSettings
 from robo_reward.progress.references import References
 from robo_reward.progress.tracker import TrackerSettings, completion_score
+from robo_reward.terminal import progress
 from robo_reward.types import Episode
 
 
@@ -135,16 +135,18 @@ def fit(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         net = CompactNet(settings.model)
-    average = CompactNet(settings.model)
-    average.load_state_dict(net.state_dict())
     sampler = PairSampler(episodes, labels, settings.model.stages, settings.pairs, settings.seed)
     pool = FramePool(episodes, settings)
     words = torch.from_numpy(np.stack([word_ids(t) for t in sampler.instructions]))
-    optimiser = torch.optim.AdamW(net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     generator = torch.Generator().manual_seed(settings.seed)
+    some = np.random.default_rng(settings.seed).integers(sum(len(e.frame_steps) for e in episodes), size=256)
+    net.standardise(pool.images(some, settings.model.views, generator), words[some % len(words)])
+    average = CompactNet(settings.model)
+    average.load_state_dict(net.state_dict())
+    optimiser = torch.optim.AdamW(net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     skipped = 0
     net.train()
-    for step in tqdm(range(settings.steps), desc="train-reward", unit="step", disable=quiet, leave=False):
+    for step in progress(range(settings.steps), description="train-reward", quiet=quiet):
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * _schedule(step / settings.steps)
         loss = batch_loss(net, pool, sampler.batch(), words, generator, settings.stage_weight)
@@ -167,20 +169,7 @@ def fit(
             f"{skipped} of {settings.steps} training steps had a non-finite loss; "
             f"lower learning_rate={settings.learning_rate}"
         )
-    settle_statistics(average, lambda: batch_loss(average, pool, sampler.batch(), words, generator, 0.0))
     return average.eval(), {**sampler.statistics(), "skipped_steps": skipped}
-
-
-def settle_statistics(net: CompactNet, forward: Callable[[], object], batches: int = 30) -> None:
-    """Set the normalisation statistics of averaged weights from `batches` forward passes."""
-    norms = [m for m in net.modules() if isinstance(m, torch.nn.BatchNorm1d)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain mean over the passes
-    net.train()
-    with torch.no_grad():
-        for _ in range(batches):
-            forward()
 
 
 def batch_loss(

@@ -113,10 +113,9 @@ def _label(config: Config, data: StageResult, folder: Path) -> dict[str, Any]:
 
     stages = len(task_of(config.env).stages)
     rows, exact = {}, []
+    given = _keyframes(config, data)
     for split in SPLITS:
-        episodes = read_split(data.path, split, views=())
-        given = _keyframes(config, episodes)
-        for episode in episodes:
+        for episode in read_split(data.path, split, views=()):
             keys = given.get(episode.episode_id)
             label = label_episode(episode, stages, keys)
             rows[episode.episode_id] = {
@@ -131,15 +130,17 @@ def _label(config: Config, data: StageResult, folder: Path) -> dict[str, Any]:
     return {"labelled_episodes": len(rows), "exact_share": float(np.mean(exact))}
 
 
-def _keyframes(config: Config, episodes: list[Episode]) -> dict[str, Any]:
+def _keyframes(config: Config, data: StageResult) -> dict[str, Any]:
+    """The keyframe file's entries; its indices count the episodes of all splits in order, demonstrations first."""
     if config.keyframes is None:
         return {}
+    episodes = [episode for split in SPLITS for episode in read_split(data.path, split, views=())]
     return dict(load_dataset_keyframes(config.keyframes, [(e.episode_id, len(e) + 1) for e in episodes]))
 
 
 def reward_stage(config: Config, data: StageResult) -> StageResult:
     """The compact reward model, from demonstrations and weak rollouts; completion calibrated on validation."""
-    key = {"reward": config.reward, "every": config.collect.query_every, **_label_key(config), "env": config.env.id}
+    key = {"reward": config.reward, "every": config.collect.query_every, **_label_key(config), "env": config.env}
     return _stage(config, "train-reward", key, [data], lambda folder: _train_reward(config, data, folder))
 
 
@@ -151,7 +152,7 @@ def _train_reward(config: Config, data: StageResult, folder: Path) -> dict[str, 
     validation = read_split(data.path, "validation", every, views) or None
     stages = len(task_of(config.env).stages)
     return train_reward(
-        episodes, reward_settings(config, stages), folder, config.quiet, validation, _keyframes(config, episodes)
+        episodes, reward_settings(config, stages), folder, config.quiet, validation, _keyframes(config, data)
     )
 
 
@@ -375,8 +376,8 @@ _ROOMS = {
     "bench-reward": ("progress",),
     "annotate": ("progress",),
     "train-base": ("policies",),
-    "train": ("envs", "learning", "shaping", "safety"),
-    "evaluate": ("envs", "learning", "safety", "evaluation"),
+    "train": ("envs", "learning", "shaping", "safety", "runtime"),
+    "evaluate": ("envs", "learning", "safety", "evaluation", "runtime"),
 }
 """Rooms whose code a stage's output depends on, beyond what its input stages already stand for."""
 

@@ -40,11 +40,11 @@ def world(name: str, colour: str, success: bool, seed: int) -> Episode:
     frames = {v: np.full((len(steps), SIZE, SIZE, 3), 60, np.uint8) for v in ("top", "wrist")}
     for q, step in enumerate(steps):
         x = round(SIZE / 2 - 2 + progress[step] * (goals[colour] - SIZE / 2 + 2))
-        for view, image in frames.items():
-            for other, rgb in COLOURS.items():
-                image[q, row : row + 4, goals[other] : goals[other] + 4] = rgb
-            y = row + 5 if view == "top" else row - 4
-            image[q, max(y, 0) : y + 4, max(x, 0) : x + 4] = (30, 200, 60)
+        for other, rgb in COLOURS.items():
+            frames["top"][q, row : row + 4, goals[other] : goals[other] + 4] = rgb
+            at = goals[other] - x + SIZE // 2  # the wrist camera moves with the square and sees what is near, large
+            frames["wrist"][q, 8:24, max(at - 6, 0) : max(at + 6, 0)] = rgb
+        frames["top"][q, row + 5 : row + 9, x : x + 4] = (30, 200, 60)
     stage = np.minimum((progress * 4 + 1e-9).astype(np.int64), 4)
     n = length + 1
     return Episode(

@@ -45,9 +45,10 @@ def value_at(values: np.ndarray, steps: np.ndarray, step: int) -> float:
     return float(np.interp(step, steps, values))
 
 
-def success_auc(success: Values, failure: Values) -> float:
-    """Probability that a success ends higher than a failure; ties count one half. Length leaks into it."""
-    return _pair_accuracy([v[-1] for v in success], [[v[-1] for v in failure]] * len(success))
+def final_wins(success: Values, failure: Values) -> Float[np.ndarray, "S F"]:
+    """1 where success s ends above failure f, 0.5 tied; the mean is the plain AUC, into which length leaks."""
+    s, f = np.array([v[-1] for v in success])[:, None], np.array([v[-1] for v in failure])[None]
+    return np.where(np.isclose(s, f, atol=1e-9), 0.5, (s > f).astype(float))
 
 
 def length_matched_wins(
@@ -116,11 +117,6 @@ def mean_defined(values: np.ndarray) -> float:
     """Mean over the defined entries; NaN when there are none."""
     defined = values[np.isfinite(values)]
     return float(defined.mean()) if len(defined) else float("nan")
-
-
-def _pair_accuracy(success: Sequence[float], failure: Sequence[Sequence[float]]) -> float:
-    wins = [0.5 if s == f else float(s > f) for s, row in zip(success, failure, strict=True) for f in row]
-    return float(np.mean(wins)) if wins else float("nan")
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

@@ -27,6 +27,10 @@ Score = Callable[[Sequence[Episode]], list[np.ndarray]]
 """Values (Q,) at each episode's query frames."""
 
 
+STALLS = 10
+"""Clips of each outcome whose first frame is repeated to see whether the value drifts."""
+
+
 @dataclass(frozen=True)
 class BenchSettings:
     """What the metrics refer to."""
@@ -53,6 +57,8 @@ class Method:
     name: str
     score: Score
     wrong: Score | None = None
+    probed: bool = True
+    """Whether it is also run on reversed and still clips: not when it is such a run itself or does not read frames."""
 
 
 def model_method(reward: RewardModel, name: str = "compact") -> Method:
@@ -81,14 +87,14 @@ def control_methods(model: Method, episodes: Sequence[Episode], settings: BenchS
         return lambda episodes: [f(e) for e in episodes]
 
     return [
-        Method(f"{model.name} on a static clip", lambda episodes: model.score([_static(e) for e in episodes])),
-        Method(f"{model.name} on the reversed clip", lambda episodes: model.score([_reversed(e) for e in episodes])),
+        Method(f"{model.name} on a static clip", lambda es: model.score([_static(e) for e in es]), probed=False),
+        Method(f"{model.name} on the reversed clip", lambda es: model.score([_reversed(e) for e in es]), probed=False),
         Method("counter", each(partial(controls.counter, horizon=settings.horizon))),
         Method("cumulative pixel difference", each(lambda e: np.minimum(controls.pixel_change(e) / scale, 1.0))),
         Method("minus length", each(partial(controls.minus_length, horizon=settings.horizon))),
         Method("constant", each(controls.constant)),
-        Method("labels (floor)", each(lambda e: label_episode(e, settings.stages).phi[e.frame_steps])),
-        Method("oracle", each(lambda e: e.oracle[e.frame_steps])),
+        Method("labels (floor)", each(lambda e: label_episode(e, settings.stages).phi[e.frame_steps]), probed=False),
+        Method("oracle", each(lambda e: e.oracle[e.frame_steps]), probed=False),
     ]
 
 
@@ -150,20 +156,22 @@ def _row(method: Method, success: list[Episode], failure: list[Episode], setting
         put(name, lambda i: metrics.mean_defined(per_episode[i]), len(per_episode))
         row[f"{name}_undefined"] = int((~np.isfinite(per_episode)).sum())
 
+    def skip(name: str) -> None:
+        row.update(dict.fromkeys(f"{name}{suffix}" for suffix in ("", "_low", "_high", "_undefined")))
+
     put_mean("voc", metrics.value_order_correlation(vs, steps_s))
-    backwards = method.score([_reversed(e) for e in success])
-    put_mean("vroc", -metrics.value_order_correlation(backwards, steps_s))
+    if method.probed:
+        put_mean("vroc", -metrics.value_order_correlation(method.score([_reversed(e) for e in success]), steps_s))
+    else:
+        skip("vroc")
     put_mean("progress_error", metrics.progress_error(vs, truth_s))
     put_mean("progress_error_failure", metrics.progress_error(vf, truth_f))
     for name, before_end in (("success_auc", 0), ("success_auc_8_before_end", settings.before_end)):
         wins, short = metrics.length_matched_wins(vs, steps_s, vf, steps_f, before_end)
         put(name, _two_sided(partial(_mean_win, wins), ns), ns + nf)
         row[f"{name}_undefined"] = short
-    put(
-        "success_auc_plain",
-        _two_sided(lambda s, f: metrics.success_auc([vs[i] for i in s], [vf[i] for i in f]), ns),
-        ns + nf,
-    )
+    plain = metrics.final_wins(vs, vf)
+    put("success_auc_plain", _two_sided(partial(_mean_win, plain), ns), ns + nf)
     values, truth = [*vs, *vf], [*truth_s, *truth_f]
     inside = [np.isin(e.stage[e.frame_steps], settings.alignment_stages) for e in [*success, *failure]]
     put(
@@ -178,8 +186,12 @@ def _row(method: Method, success: list[Episode], failure: list[Episode], setting
     if method.wrong is not None:
         put_mean("wrong_instruction_accuracy", metrics.retrieval_accuracy(vs, method.wrong(success)))
     else:
-        row.update(dict.fromkeys([f"wrong_instruction_accuracy{s}" for s in ("", "_low", "_high", "_undefined")]))
-    put_mean("stall_drift", metrics.stall_drift(method.score([_static(e) for e in [*success, *failure]])))
+        skip("wrong_instruction_accuracy")
+    if method.probed:
+        still = [_static(e) for e in [*success[:STALLS], *failure[:STALLS]]]
+        put_mean("stall_drift", metrics.stall_drift(method.score(still)))
+    else:
+        skip("stall_drift")
     put(
         "regression_recall", lambda i: metrics.regression_recall([values[k] for k in i], [truth[k] for k in i]), ns + nf
     )

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -90,6 +90,8 @@ class CompactNet(nn.Module):
     """The trainable part; see `CompactModel` for the contract."""
 
     centres: Tensor
+    mean_VCHW: Tensor
+    std_V: Tensor
 
     def __init__(self, settings: CompactSettings) -> None:
         super().__init__()
@@ -101,16 +103,13 @@ class CompactNet(nn.Module):
         with torch.no_grad():
             blank = torch.zeros(1, 3, s.image_size, s.image_size)
             flat = self.trunks[s.views[0]](blank, torch.zeros(1, text)).numel()
-        # Batch statistics, not layer statistics: frames of one scene are nearly equal, and what differs must be heard.
-        self.views_out = nn.ModuleDict(
-            {v: nn.Sequential(nn.Linear(flat, s.view_features), nn.BatchNorm1d(s.view_features)) for v in s.views}
-        )
+        self.register_buffer("mean_VCHW", torch.full((len(s.views), 3, s.image_size, s.image_size), 0.5))
+        self.register_buffer("std_V", torch.full((len(s.views),), 0.25))
+        self.views_out = nn.ModuleDict({v: nn.Linear(flat, s.view_features) for v in s.views})
         self.no_view = nn.Parameter(torch.zeros(len(s.views), s.view_features))
-        self.join = nn.Sequential(
-            nn.ReLU(),
-            nn.Linear(s.view_features * len(s.views), s.features),
-            nn.BatchNorm1d(s.features),
-        )
+        joined = s.view_features * len(s.views)
+        self.join_norm, self.join = nn.LayerNorm(joined), nn.Linear(joined, s.features)
+        self.norm = nn.LayerNorm(s.features)
         self.no_reference = nn.Parameter(torch.zeros(2, s.features))
         self.head = nn.Sequential(
             nn.Linear(5 * s.features, s.hidden), nn.ReLU(), nn.Linear(s.hidden, s.hidden), nn.ReLU(),
@@ -129,12 +128,31 @@ class CompactNet(nn.Module):
         s = self.settings
         text = self.text(self.words(words_FL).sum(1))
         parts = [
-            self.views_out[view](self.trunks[view](images[view], text).flatten(1))
+            self.views_out[view](self.trunks[view]((images[view] - self.mean_VCHW[i]) / self.std_V[i], text).flatten(1))
             if view in images
             else self.no_view[i].expand(len(words_FL), -1)
             for i, view in enumerate(s.views)
         ]
-        return self.join(torch.cat(parts, dim=1))
+        return self.norm(self.join(torch.relu(self.join_norm(torch.cat(parts, dim=1)))))
+
+    @torch.no_grad()
+    def standardise(self, images: Mapping[str, Float[Tensor, "F 3 H W"]], words_FL: Int64[Tensor, "F L"]) -> None:
+        """Subtract these frames' mean image, and scale the untrained projections to mean 0 and deviation 1 over them.
+
+        Frames of one scene are nearly equal: without this, what differs between them drowns in what they share.
+        """
+        for i, view in enumerate(self.settings.views):
+            self.mean_VCHW[i] = images[view].mean(0)
+            self.std_V[i] = (images[view] - self.mean_VCHW[i]).std() + 1e-3
+        layers = [cast(nn.Linear, self.views_out[v]) for v in images] + [self.join]
+        for layer in layers:
+            seen: list[Tensor] = []
+            hook = layer.register_forward_hook(lambda _m, _i, out, seen=seen: seen.append(out))
+            self.embed(images, words_FL)
+            hook.remove()
+            std, mean = torch.std_mean(seen[0], dim=0)
+            layer.weight /= std[:, None] + 1e-3
+            layer.bias.copy_((layer.bias - mean) / (std + 1e-3))
 
     def logits(
         self,

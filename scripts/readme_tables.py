@@ -27,6 +27,10 @@ REWARD = {
     "reward_progress_error": ("progress error, successes", "{:.3f}"),
     "reward_progress_error_failure": ("progress error, failures", "{:.3f}"),
     "reward_success_auc": ("success AUC, length-matched", "{:.3f}"),
+    "reward_success_auc_8_before_end": ("success AUC, length-matched, 8 steps before the end", "{:.3f}"),
+    "reward_alignment_rank_correlation": ("rank correlation with the oracle, alignment", "{:.3f}"),
+    "reward_wrong_instruction_accuracy": ("wrong instruction recognised", "{:.3f}"),
+    "reward_label_floor": ("error of the labels themselves, successes", "{:.3f}"),
 }
 
 
@@ -35,7 +39,7 @@ def success_rows(results: dict[str, Any]) -> list[str]:
     keys = {"base policy, frozen": "base_success", "**trained policy**, first seed": "final_success"}
     seeds = [key for key in results if re.fullmatch(r"seed[1-9]\d*_final_success", key)]
     keys |= {f"**trained policy**, seed {key[4:].split('_')[0]}": key for key in seeds}
-    controls = [key for key in results if re.fullmatch(r"control_\w+_success", key)]
+    controls = [key for key in results if re.fullmatch(r"control_(?!\w+_rollouts_to)\w+_success", key)]
     keys |= {key.removeprefix("control_").removesuffix("_success").replace("_", " "): key for key in controls}
     rows = ["| policy | success | 95% interval |", "| --- | ---: | ---: |"]
     for name, key in keys.items():

@@ -36,9 +36,9 @@ REWARD = {
 
 def success_rows(results: dict[str, Any]) -> list[str]:
     """Base, trained and every `control_<name>_success`, with their intervals where the file has them."""
-    keys = {"base policy, frozen": "base_success", "**trained policy**, first seed": "final_success"}
+    keys = {"base policy, frozen": "base_success", "**trained policy**": "final_success"}
     seeds = [key for key in results if re.fullmatch(r"seed[1-9]\d*_final_success", key)]
-    keys |= {f"**trained policy**, seed {key[4:].split('_')[0]}": key for key in seeds}
+    keys |= {f"trained policy, seed {key[4:].split('_')[0]}": key for key in seeds}
     controls = [key for key in results if re.fullmatch(r"control_(?!\w+_rollouts_to)\w+_success", key)]
     keys |= {key.removeprefix("control_").removesuffix("_success").replace("_", " "): key for key in controls}
     rows = ["| policy | success | 95% interval |", "| --- | ---: | ---: |"]

@@ -255,7 +255,10 @@ class CompactModel:
                 f"{weights}: checksum differs from {description_file.name}; the file is damaged, train it again"
             )
         net = CompactNet(settings)
-        net.load_state_dict(load_file(weights))
+        try:
+            net.load_state_dict(load_file(weights))
+        except RuntimeError as error:
+            raise ValueError(f"{weights}: weights of another network than this version's; train it again") from error
         return cls(net)
 
 

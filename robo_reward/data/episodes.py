@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import io
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from robo_reward.data.disk import replace_file
 from robo_reward.types import Episode
 
 _VIEW = "view."
@@ -22,12 +23,9 @@ def save_episode(path: Path, episode: Episode) -> None:
         value = getattr(episode, item.name)
         if item.name != "frames" and value is not None:
             arrays[item.name] = np.asarray(value)
-    part = path.with_name(path.name + ".part")
-    with open(part, "wb") as file:
-        np.savez_compressed(file, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    replace_file(path, buffer.getvalue())
 
 
 def load_episode(path: Path) -> Episode:

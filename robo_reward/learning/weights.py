@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+
+from robo_reward.data.disk import replace_file
 
 
 def digest_of(weights: Mapping[str, torch.Tensor]) -> str:
@@ -35,12 +36,7 @@ def save_weights(path: Path, weights: Mapping[str, torch.Tensor], header: Mappin
     checksum = hashlib.sha256((digest_of(plain) + text).encode()).hexdigest()
     data = save(plain, metadata={"header": text, "sha256": checksum})
     final = path.with_suffix(".safetensors")
-    temporary = final.with_name(final.name + ".part")
-    with open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, final)
+    replace_file(final, data)
 
 
 def load_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

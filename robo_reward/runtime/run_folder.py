@@ -23,6 +23,7 @@ from typing import Any
 import yaml
 
 from robo_reward.config import Config
+from robo_reward.data.disk import replace_file
 from robo_reward.terminal import progress, say
 
 __all__ = ["RunFolder", "git_revision", "list_runs", "progress", "read_metrics", "write_atomic"]
@@ -34,25 +35,7 @@ _ELSEWHERE = ("run", "quiet")
 
 def write_atomic(path: Path, text: str) -> None:
     """Replace the file by `text`, all or nothing, also when the power goes."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(aside, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames inside the folder durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    replace_file(path, text.encode())
 
 
 def make_folder(folder: Path, setting: str) -> None:

@@ -19,7 +19,8 @@ from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from robo_reward.runtime.run_folder import make_folder, sync_folder, write_atomic
+from robo_reward.data.disk import DISK
+from robo_reward.runtime.run_folder import make_folder, write_atomic
 from robo_reward.terminal import say
 
 MARKER, SPENT = "stage.json", ".spent_s"
@@ -100,7 +101,7 @@ def run_stage(
         }  # fmt: skip
         write_atomic(working / MARKER, json.dumps(record, indent=1) + "\n")
         os.rename(working, folder)
-        sync_folder(root)
+        DISK.sync_folder(root)
     say(f"{name}: done in {wall_s:.1f} s", quiet)
     return StageResult(name, folder, digest, summary, wall_s, reused=False)
 

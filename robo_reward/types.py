@@ -95,6 +95,16 @@ class Episode:
     frames: Frames = field(repr=False)
     base_action: Float32[np.ndarray, "T+1 A"] | None = None
     """The base policy's action at every observation, the final one included."""
+    base_id: str | None = None
+    """The `policy_id` behind `base_action`: another base makes those actions stale."""
+    human_action: Float32[np.ndarray, "T A"] | None = None
+    """What the operator asked for; zero where nobody intervened."""
+    intervention: Bool[np.ndarray, "T"] | None = None
+    """Steps at which the operator's action replaced the policy's."""
+    gated: Bool[np.ndarray, "T"] | None = None
+    """Steps at which the safety gate cut the action."""
+    features: Float32[np.ndarray, "T+1 F"] | None = None
+    """A frozen encoder's view of every observation, kept so that nobody encodes twice."""
 
     def __len__(self) -> int:
         return len(self.action)
@@ -109,8 +119,10 @@ class Episode:
             "stage": (self.stage, steps + 1),
             "oracle": (self.oracle, steps + 1),
         }
-        if self.base_action is not None:
-            lengths["base_action"] = (self.base_action, steps + 1)
+        optional = {"base_action": 1, "features": 1, "human_action": 0, "intervention": 0, "gated": 0}
+        for name, extra in optional.items():
+            if getattr(self, name) is not None:
+                lengths[name] = (getattr(self, name), steps + extra)
         for name, (array, length) in lengths.items():
             if len(array) != length:
                 raise ValueError(f"episode {self.episode_id}: {name} has {len(array)} rows, expected {length}")

@@ -38,7 +38,7 @@ def load_episode(path: Path) -> Episode:
         frames = {name[len(_VIEW) :]: value for name, value in arrays.items() if name.startswith(_VIEW)}
         single = {name: value.item() for name, value in arrays.items() if value.ndim == 0}
         rest = {name: value for name, value in arrays.items() if value.ndim and not name.startswith(_VIEW)}
-        if single.keys() != _SINGLE:
+        if single.keys() - {"base_id"} != _SINGLE:
             raise ValueError(f"its single values are {sorted(single)}")
         episode = Episode(**rest, **single, frames=frames)
     except Exception as error:  # zipfile and numpy raise many types for a damaged file

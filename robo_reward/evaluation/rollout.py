@@ -25,13 +25,13 @@ def run_episode(
 
     `act(agent_pos_P, estimate_E)` returns the action in [-1, 1] and the base policy's action (or None); it is called
     once more on the final observation, so that the base action there is the one a learner must bootstrap from, while
-    the chunk queue is still that of this episode. `query_every` > 0 keeps the camera views of every such step and of
+    the chunk queue is still that of this episode. `act.base_id`, if it has one, names the base policy. `query_every` > 0 keeps the camera views of every such step and of
     the last one; 0 keeps none.
     """
     observation, info = env.reset(seed=seed, options=options)
     render = env.get_wrapper_attr("render_views") if query_every else None
     agent_pos, estimate = [observation["agent_pos"]], [observation["estimate"]]
-    actions, bases, rewards = [], [], []
+    actions, bases, rewards, gated = [], [], [], []
     stages, oracle = [info["stage"]], [info["progress_oracle"]]
     frame_steps, frames = ([0], [render()]) if render else ([], [])
     terminated = truncated = False
@@ -41,6 +41,7 @@ def run_episode(
         actions.append(info["executed_action"])
         bases.append(base)
         rewards.append(reward)
+        gated.append(bool(info.get("gated", False)))
         agent_pos.append(observation["agent_pos"])
         estimate.append(observation["estimate"])
         stages.append(info["stage"])
@@ -68,6 +69,8 @@ def run_episode(
         frame_steps=np.asarray(frame_steps, np.int64),
         frames={view: np.stack([frame[view] for frame in frames]) for view in views},
         base_action=None if bases[0] is None else np.asarray(bases, np.float32),
+        base_id=getattr(act, "base_id", None),
+        gated=np.asarray(gated),
     )
 
 

@@ -43,7 +43,7 @@ class ResidualRollout:
         self, base: Policy, agent: ResidualTD3, noise: float = 0.0, rng: np.random.Generator | None = None
     ) -> None:
         self.base, self.agent, self.noise, self.rng = base, agent, noise, rng
-        self.state = base.initial_state(1)
+        self.state, self.base_id = base.initial_state(1), base.policy_id
         self.drift: np.ndarray | None = None
 
     def __call__(self, agent_pos: np.ndarray, estimate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -165,7 +165,7 @@ def with_base_actions(episode: Episode, base: Policy) -> Episode:
     for agent_pos, estimate in zip(episode.agent_pos, episode.estimate, strict=True):
         action, state = base.act(agent_pos[None], estimate[None], state)
         actions.append(action[0])
-    return replace(episode, base_action=np.asarray(actions, np.float32))
+    return replace(episode, base_action=np.asarray(actions, np.float32), base_id=base.policy_id)
 
 
 def needs_frames(config: Config) -> bool:

@@ -25,8 +25,8 @@ def run_episode(
 
     `act(agent_pos_P, estimate_E)` returns the action in [-1, 1] and the base policy's action (or None); it is called
     once more on the final observation, so that the base action there is the one a learner must bootstrap from, while
-    the chunk queue is still that of this episode. `act.base_id`, if it has one, names the base policy. `query_every` > 0 keeps the camera views of every such step and of
-    the last one; 0 keeps none.
+    the chunk queue is still that of this episode. `act.base_id`, if it has one, names the base policy. `query_every`
+    > 0 keeps the camera views of every such step and of the last one; 0 keeps none.
     """
     observation, info = env.reset(seed=seed, options=options)
     render = env.get_wrapper_attr("render_views") if query_every else None

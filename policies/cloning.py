@@ -74,6 +74,10 @@ class ClonedPolicy:
                 queues[index] = np.clip(chunk, -1.0, 1.0)
         return np.stack([queue[0] for queue in queues]), [Queue(queue[1:]) for queue in queues]
 
+    def phase(self, state: list[Queue]) -> np.ndarray:
+        """Which step of its chunk each episode is at, one-hot (B, chunk): 0 before a fresh chunk."""
+        return np.eye(self.chunk, dtype=np.float32)[[-len(queue.actions) % self.chunk for queue in state]]
+
     def save(self, folder: Path) -> None:
         """Weights as safetensors, the rest as JSON with the weights' sha256."""
         header = {

@@ -97,6 +97,10 @@ class ScriptedPeg:
             return replace(style, wrong_socket=True)
         return replace(style, noise=rng.uniform(0.3, 0.8), aim=aim, feels=False, pause=int(rng.integers(0, 40)))
 
+    def phase(self, state: list[PegMemory]) -> np.ndarray:
+        """Nothing (B, 0): a script's memory says nothing that a learner could use."""
+        return np.zeros((len(state), 0), np.float32)
+
     def act(
         self, agent_pos_BP: np.ndarray, estimate_BE: np.ndarray, state: list[PegMemory]
     ) -> tuple[np.ndarray, list[PegMemory]]:

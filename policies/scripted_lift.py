@@ -79,6 +79,10 @@ class ScriptedLift:
         """One fresh memory per episode."""
         return [LiftState() for _ in range(batch)]
 
+    def phase(self, state: list[LiftState]) -> np.ndarray:
+        """Nothing (B, 0): a script's memory says nothing that a learner could use."""
+        return np.zeros((len(state), 0), np.float32)
+
     def act(
         self,
         agent_pos_BP: Float32[np.ndarray, "B 26"],

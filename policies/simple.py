@@ -28,6 +28,10 @@ class ZeroPolicy:
         """Zeros (B, A)."""
         return np.zeros((len(agent_pos_BP), self.action_size), np.float32), state
 
+    def phase(self, state: list[None]) -> np.ndarray:
+        """Nothing (B, 0)."""
+        return np.zeros((len(state), 0), np.float32)
+
 
 @dataclass(frozen=True)
 class SearchState:
@@ -73,3 +77,9 @@ class SearchingPolicy:
             actions.append(action)
             states.append(SearchState(base, pressing))
         return np.stack(actions), states
+
+    def phase(self, state: list[SearchState]) -> np.ndarray:
+        """The base's own phase and for how long it has pressed, 1 for 80 steps (B, K+1)."""
+        own = np.concatenate([self.base.phase(memory.base) for memory in state])
+        pressing = np.array([[memory.pressing / 80] for memory in state], np.float32)
+        return np.concatenate([own, pressing], axis=1)

@@ -153,7 +153,9 @@ class AgentConfig:
     imitation: float = number(1.0, low=0)
     """Weight of the imitation term on demonstrated steps."""
     replay_capacity: int = number(200_000, low=1)
-    """[transitions]"""
+    """[observations]; the oldest episodes make room"""
+    priority: float = number(0.0, low=0, high=1)
+    """Exponent of prioritised sampling; 0 samples uniformly."""
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,9 @@ class Policy(Protocol):
     ) -> tuple[Float32[np.ndarray, "B A"], Any]:
         """Actions in [-1, 1] and the next state; never mutates the state it was given."""
 
+    def phase(self, state: Any) -> Float32[np.ndarray, "B K"]:
+        """What a learner on top must know of the state before acting, such as the step of a chunk; K may be 0."""
+
 
 @runtime_checkable
 class ProcessRewardModel(Protocol):

@@ -95,6 +95,8 @@ class Episode:
     frames: Frames = field(repr=False)
     base_action: Float32[np.ndarray, "T+1 A"] | None = None
     """The base policy's action at every observation, the final one included."""
+    base_phase: Float32[np.ndarray, "T+1 K"] | None = None
+    """What a learner must know of the base's memory, such as the step of its chunk (`Policy.phase`)."""
     base_id: str | None = None
     """The `policy_id` behind `base_action`: another base makes those actions stale."""
     human_action: Float32[np.ndarray, "T A"] | None = None
@@ -119,7 +121,7 @@ class Episode:
             "stage": (self.stage, steps + 1),
             "oracle": (self.oracle, steps + 1),
         }
-        optional = {"base_action": 1, "features": 1, "human_action": 0, "intervention": 0, "gated": 0}
+        optional = {"base_action": 1, "base_phase": 1, "features": 1, "human_action": 0, "intervention": 0, "gated": 0}
         for name, extra in optional.items():
             if getattr(self, name) is not None:
                 lengths[name] = (getattr(self, name), steps + extra)

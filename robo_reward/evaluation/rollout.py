@@ -23,10 +23,10 @@ def run_episode(
 ) -> Episode:
     """Run one episode from the initial state of `seed`.
 
-    `act(agent_pos_P, estimate_E)` returns the action in [-1, 1] and the base policy's action (or None); it is called
-    once more on the final observation, so that the base action there is the one a learner must bootstrap from, while
-    the chunk queue is still that of this episode. `act.base_id`, if it has one, names the base policy. `query_every`
-    > 0 keeps the camera views of every such step and of the last one; 0 keeps none.
+    `act(agent_pos_P, estimate_E)` returns the action in [-1, 1] and the base policy's action followed by its phase
+    (or None). It is called once more on the final observation, so that the base action there is the one a learner must
+    bootstrap from, while the chunk queue is still that of this episode. `act.base_id`, if it has one, names the base
+    policy. `query_every` > 0 keeps the camera views of every such step and of the last one; 0 keeps none.
     """
     observation, info = env.reset(seed=seed, options=options)
     render = env.get_wrapper_attr("render_views") if query_every else None
@@ -52,6 +52,7 @@ def run_episode(
             frames.append(render())
     bases.append(act(agent_pos[-1], estimate[-1])[1])
     views = frames[0].keys() if frames else ()
+    base, width = None if bases[0] is None else np.asarray(bases, np.float32), len(actions[0])
     return Episode(
         episode_id=f"{source}-{seed}",
         instruction=info["instruction"],
@@ -68,7 +69,8 @@ def run_episode(
         success=bool(info["is_success"]),
         frame_steps=np.asarray(frame_steps, np.int64),
         frames={view: np.stack([frame[view] for frame in frames]) for view in views},
-        base_action=None if bases[0] is None else np.asarray(bases, np.float32),
+        base_action=None if base is None else base[:, :width],
+        base_phase=None if base is None else base[:, width:],
         base_id=getattr(act, "base_id", None),
         gated=np.asarray(gated),
     )

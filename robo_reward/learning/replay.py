@@ -1,11 +1,18 @@
-"""Episode-safe replay: contiguous episodes in preallocated arrays, n-step windows that never leave their episode."""
+"""Episode-safe replay: whole episodes in a preallocated ring, n-step windows that never leave their episode.
+
+Sampling is a handful of array operations whatever the size; nothing in it loops over transitions. What it holds is
+rebuilt from the transition store, so nothing here needs to survive a crash.
+"""
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from robo_reward.learning.sum_tree import SumTree
 from robo_reward.types import Episode, PhiTrack
 
 
@@ -14,7 +21,8 @@ class Batch:
     """B n-step windows; m <= n is a window's true length, shortened by the end of its episode."""
 
     state_BS: np.ndarray
-    base_BA: np.ndarray
+    base_BR: np.ndarray
+    """The base policy's action and its phase."""
     action_BA: np.ndarray
     """The executed action at the window's first step."""
     reward_B: np.ndarray
@@ -24,39 +32,78 @@ class Batch:
     terminated_B: np.ndarray
     """1 where the window ends in a terminal state: nothing is bootstrapped there. A time-out is not terminal."""
     next_state_BS: np.ndarray
-    next_base_BA: np.ndarray
+    next_base_BR: np.ndarray
     phi_BW: np.ndarray
     """Potential of the window's n+1 observations, the last one held beyond m; one reward model id for all."""
     length_B: np.ndarray
     """m."""
     demonstration_B: np.ndarray
     """1 where the first step's action came from a demonstrator."""
+    weight_B: np.ndarray
+    """Importance of each window's error: 1 for uniform sampling."""
+    place_B: np.ndarray
+    """Where the window was drawn, for `EpisodeReplay.prioritise`."""
+
+
+@dataclass(frozen=True)
+class _Kept:
+    episode_id: str
+    start: int
+    slots: int
 
 
 class EpisodeReplay:
     """Holds whole episodes; T actions take T+1 slots, so that the true final observation is stored.
 
-    Arguments: `capacity` in observations, sizes of the policy's input and of the action, `n_step`, `gamma`.
-    A full replay refuses further episodes with ValueError instead of overwriting half of one.
+    Arguments: `capacity` in observations; sizes of the policy's input and of the action; `n_step`; `gamma`; size of the
+    base's phase; `priority` alpha, 0 for uniform sampling (Schaul et al., arXiv 1511.05952).
+    When it is full the oldest episodes make room.
     """
 
-    def __init__(self, capacity: int, state_size: int, action_size: int, n_step: int, gamma: float):
-        self.n_step, self.gamma, self.capacity = n_step, gamma, capacity
-        self.state = np.zeros((capacity, state_size), np.float32)
-        self.base = np.zeros((capacity, action_size), np.float32)
-        self.action = np.zeros((capacity, action_size), np.float32)
-        self.reward = np.zeros(capacity, np.float32)
-        self.length = np.zeros(capacity, np.int64)
-        self.ends_terminated = np.zeros(capacity, np.float32)
-        self.phi = np.zeros(capacity, np.float32)
-        self.demonstration = np.zeros(capacity, np.float32)
-        self.starts = np.zeros(capacity, np.int64)
-        """Slots at which a window may begin: every observation that an action follows."""
-        self.size = self.transitions = self.episodes = 0
+    def __init__(
+        self,
+        capacity: int,
+        state_size: int,
+        action_size: int,
+        n_step: int,
+        gamma: float,
+        phase_size: int = 0,
+        priority: float = 0.0,
+    ):
+        self.n_step, self.gamma, self.capacity, self.priority = n_step, gamma, capacity, priority
+        sizes = (state_size, action_size + phase_size, action_size, 1, 1, 1, 1)
+        edges = np.cumsum([0, *sizes])
+        self._state, self._base, self._action, self._reward, self._length, self._ends, self._shown = (
+            slice(a, b) for a, b in zip(edges, edges[1:], strict=False)
+        )
+        # One row per observation: a window then touches two places in memory however many fields it has.
+        self._rows = np.zeros((capacity, edges[-1]), np.float32)
+        self._phi = np.zeros(capacity, np.float32)
+        self._starts = np.zeros(capacity, np.int64)
+        """A ring of the slots at which a window may begin: every observation that an action follows."""
+        self._oldest = 0
+        """Place of the oldest of them."""
+        self._kept: deque[_Kept] = deque()
+        self._head = 0
+        self._tree = SumTree(capacity) if priority else None
+        self._largest = 1.0
+        self.transitions = 0
         self.model_id: str | None = None
 
-    def append(self, episode: Episode, state_TS: np.ndarray, track: PhiTrack, *, demonstration: bool) -> None:
-        """Add one annotated episode with the policy's inputs (T+1, S) and base actions at every observation."""
+    @property
+    def episodes(self) -> int:
+        """Episodes held."""
+        return len(self._kept)
+
+    def append(
+        self,
+        episode: Episode,
+        state_TS: np.ndarray,
+        track: PhiTrack,
+        *,
+        demonstration: bool,
+    ) -> None:
+        """Add one annotated episode with the policy's inputs (T+1, S) and base rows at every observation."""
         steps = len(episode)
         if episode.base_action is None:
             raise ValueError(f"episode {episode.episode_id} has no base actions; query the base policy on it first")
@@ -65,49 +112,109 @@ class EpisodeReplay:
                 f"episode {episode.episode_id} is annotated by {track.model_id}, this replay by {self.model_id}: "
                 "annotate all episodes with one reward model"
             )
-        if self.size + steps + 1 > self.capacity:
-            raise ValueError(f"replay of {self.capacity} observations is full; raise agent.capacity")
+        if steps + 1 > self.capacity:
+            raise ValueError(f"an episode of {steps} steps exceeds agent.replay_capacity={self.capacity}: raise it")
         self.model_id = track.model_id
-        rows = slice(self.size, self.size + steps + 1)
-        self.state[rows], self.base[rows], self.phi[rows] = state_TS, episode.base_action, track.phi
-        first = slice(self.size, self.size + steps)
-        self.action[first] = episode.action
+        start = self._make_room(steps + 1)
+        rows = self._rows[start : start + steps + 1]
+        rows[:, self._state], self._phi[start : start + steps + 1] = state_TS, track.phi
+        rows[:, self._base] = base_rows(episode)
+        rows[:steps, self._action] = episode.action
         lengths = np.minimum(self.n_step, steps - np.arange(steps))
         returns = np.zeros(steps, np.float32)
         for offset in range(self.n_step):
             inside = offset < lengths
             returns[inside] += self.gamma**offset * episode.reward[np.arange(steps)[inside] + offset]
-        self.reward[first], self.length[first] = returns, lengths
-        self.ends_terminated[first] = (np.arange(steps) + lengths == steps) * float(episode.terminated)
-        self.demonstration[first] = float(demonstration)
-        self.starts[self.transitions : self.transitions + steps] = np.arange(self.size, self.size + steps)
-        self.size, self.transitions, self.episodes = (
-            self.size + steps + 1,
-            self.transitions + steps,
-            self.episodes + 1,
-        )
+        rows[:steps, self._reward], rows[:steps, self._length] = returns[:, None], lengths[:, None]
+        rows[:steps, self._ends] = ((np.arange(steps) + lengths == steps) * float(episode.terminated))[:, None]
+        rows[:steps, self._shown] = float(demonstration)
+        places = (self._oldest + self.transitions + np.arange(steps)) % self.capacity
+        self._starts[places] = start + np.arange(steps)
+        if self._tree is not None:
+            self._tree.set(places, np.full(steps, self._largest))
+        self._kept.append(_Kept(episode.episode_id, start, steps + 1))
+        self.transitions += steps
 
-    def sample(self, batch: int, rng: np.random.Generator) -> Batch:
-        """`batch` windows, uniform over transitions."""
+    def _make_room(self, slots: int) -> int:
+        """First of `slots` free places in a row; the oldest episodes leave for them."""
+        start = self._head if self._head + slots <= self.capacity else 0
+        wrapped = start < self._head
+        while self._kept:
+            oldest = self._kept[0]
+            behind = wrapped and oldest.start >= self._head
+            if not behind and (oldest.start >= start + slots or oldest.start + oldest.slots <= start):
+                break
+            self._kept.popleft()
+            gone = oldest.slots - 1
+            if self._tree is not None:
+                self._tree.set((self._oldest + np.arange(gone)) % self.capacity, np.zeros(gone))
+            self._oldest = (self._oldest + gone) % self.capacity
+            self.transitions -= gone
+        self._head = start + slots
+        return start
+
+    def sample(self, batch: int, rng: np.random.Generator, beta: float = 0.4) -> Batch:
+        """`batch` windows: uniform over transitions, or by priority with importance weights of exponent `beta`."""
         if self.transitions == 0:
             raise ValueError("the replay is empty: append an episode before sampling")
-        first = self.starts[rng.integers(self.transitions, size=batch)]
-        length = self.length[first]
-        last = first + length
+        if self._tree is None:
+            place = (self._oldest + rng.integers(self.transitions, size=batch)) % self.capacity
+            weight = np.ones(batch, np.float32)
+        else:
+            place, chance = self._tree.sample(batch, rng)
+            weight = ((chance * self.transitions) ** -beta).astype(np.float32)
+            weight /= weight.max()
+        first = self._starts[place]
+        rows = self._rows.take(first, axis=0)
+        length = rows[:, self._length.start].astype(np.int64)
+        following = self._rows.take(first + length, axis=0)
         window = first[:, None] + np.minimum(np.arange(self.n_step + 1), length[:, None])
         return Batch(
-            state_BS=self.state[first],
-            base_BA=self.base[first],
-            action_BA=self.action[first],
-            reward_B=self.reward[first],
+            state_BS=rows[:, self._state],
+            base_BR=rows[:, self._base],
+            action_BA=rows[:, self._action],
+            reward_B=rows[:, self._reward.start],
             discount_B=(self.gamma**length).astype(np.float32),
-            terminated_B=self.ends_terminated[first],
-            next_state_BS=self.state[last],
-            next_base_BA=self.base[last],
-            phi_BW=self.phi[window],
+            terminated_B=rows[:, self._ends.start],
+            next_state_BS=following[:, self._state],
+            next_base_BR=following[:, self._base],
+            phi_BW=self._phi[window],
             length_B=length,
-            demonstration_B=self.demonstration[first],
+            demonstration_B=rows[:, self._shown.start],
+            weight_B=weight,
+            place_B=place,
         )
+
+    def prioritise(self, place_B: np.ndarray, error_B: np.ndarray) -> None:
+        """Sample the windows drawn at `place_B` in proportion to |error|^alpha from now on; nothing when uniform."""
+        if self._tree is not None:
+            priority = (np.abs(error_B) + 1e-3) ** self.priority
+            self._largest = max(self._largest, float(priority.max()))
+            self._tree.set(place_B, priority)
+
+    def swap_tracks(self, model_id: str, tracks: Mapping[str, PhiTrack]) -> None:
+        """Replace the potential of every episode by that of another reward model, all at once.
+
+        Raises:
+            ValueError: an episode has no track, or one of another model or length; the potentials stay as they were.
+        """
+        fresh = np.zeros_like(self._phi)
+        for kept in self._kept:
+            track = tracks.get(kept.episode_id)
+            if track is None or track.model_id != model_id or len(track.phi) != kept.slots:
+                raise ValueError(
+                    f"episode {kept.episode_id} is not annotated by {model_id}: annotate it before the swap"
+                )
+            fresh[kept.start : kept.start + kept.slots] = track.phi
+        self._phi, self.model_id = fresh, model_id
+
+
+def base_rows(episode: Episode) -> np.ndarray:
+    """What a learner sees of the base at each observation, (T+1, A+K): its action and its phase."""
+    assert episode.base_action is not None
+    if episode.base_phase is None:
+        return episode.base_action
+    return np.concatenate([episode.base_action, episode.base_phase], axis=1)
 
 
 def concatenate(first: Batch, second: Batch) -> Batch:

@@ -22,9 +22,12 @@ from robo_reward.shaping import Shaping
 class ResidualTD3:
     """Actor, critics, their targets and optimisers.
 
-    Arguments: sizes of the policy's input and of the action, mean and standard deviation of the input over the
-    demonstrations (fixed from then on), settings, the shaping scheme with its scale, a seed, and the columns of the
-    observation that the input is made of.
+    Arguments: mean and standard deviation of the policy's input over the demonstrations (fixed from then on), size of
+    the action, settings, the shaping scheme with its scale, a seed, the columns of the observation that the input is
+    made of, and the size of the base's phase.
+
+    The phase (which step of a chunk this is) belongs to the state: without it a base that acts in chunks looks random
+    to the critics, and the learner on top of it wavers.
     """
 
     def __init__(
@@ -37,13 +40,14 @@ class ResidualTD3:
         shaping_scale: float,
         seed: int,
         columns: tuple[int, ...] | None = None,
+        phase_size: int = 0,
     ):
         torch.manual_seed(seed)
         self.settings, self.shaping, self.shaping_scale = settings, shaping, shaping_scale
         self.generator = torch.Generator().manual_seed(seed)
         self.mean, self.std = torch.from_numpy(mean_S), torch.from_numpy(std_S)
-        self.action_size, self.columns = action_size, columns
-        size, hidden = len(mean_S), settings.hidden
+        self.action_size, self.phase_size, self.columns = action_size, phase_size, columns
+        size, hidden = len(mean_S) + phase_size, settings.hidden
         self.actor = ResidualActor(size, action_size, hidden)
         self.actor_target = ResidualActor(size, action_size, hidden)
         self.critic = EnsembleCritic(settings.heads, size + action_size, hidden)
@@ -52,27 +56,31 @@ class ResidualTD3:
         self.critic_target.load_state_dict(self.critic.state_dict())
         for network in (self.actor_target, self.critic_target):
             network.requires_grad_(False)
+        self.error_B = np.zeros(0, np.float32)
         self.actor_optimiser = torch.optim.Adam(self.actor.parameters(), settings.actor_learning_rate, fused=True)
         self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), settings.learning_rate, fused=True)
 
-    def act(self, state_S: np.ndarray, base_A: np.ndarray) -> np.ndarray:
-        """The learned action for one observation, in [-1, 1], without exploration.
+    def act(self, state_S: np.ndarray, base_R: np.ndarray) -> np.ndarray:
+        """The learned action for one observation and the base's row (action and phase), in [-1, 1], unexplored.
 
         It comes from the averaged actor: the newest one chases the critics' noise from update to update.
         """
         with torch.no_grad():
-            state, base = self._normalise(state_S[None]), torch.from_numpy(base_A[None])
+            state, base = self._observe(state_S[None], base_R[None])
             return self._action(self.actor_target, state, base)[0].numpy()
 
     def update_critics(self, batch: Batch) -> dict[str, float]:
-        """One step on every head towards the n-step target; the mask is `terminated`, never a time-out."""
+        """One step on every head towards the n-step target; the mask is `terminated`, never a time-out.
+
+        Leaves the windows' absolute errors, averaged over the heads, in `error_B`: priorities for sampling.
+        """
         s = self.settings
-        state, next_state = self._normalise(batch.state_BS), self._normalise(batch.next_state_BS)
+        state, _ = self._observe(batch.state_BS, batch.base_BR)
         reward = self.shaping(
             batch.reward_B, batch.phi_BW, batch.length_B, batch.terminated_B, gamma=s.gamma, scale=self.shaping_scale
         )
         with torch.no_grad():
-            next_base = torch.from_numpy(batch.next_base_BA)
+            next_state, next_base = self._observe(batch.next_state_BS, batch.next_base_BR)
             noise = torch.empty_like(next_base).normal_(generator=self.generator) * s.target_noise
             noise = noise.clamp(-s.target_noise_clip, s.target_noise_clip)
             next_action = self._action(self.actor_target, next_state, next_base, noise)
@@ -81,7 +89,9 @@ class ResidualTD3:
             alive_discount = torch.from_numpy(batch.discount_B * (1.0 - batch.terminated_B))
             target = torch.from_numpy(np.asarray(reward, np.float32)) + alive_discount * next_q
         q_NB = self.critic(state, torch.from_numpy(batch.action_BA))
-        loss = (q_NB - target).square().mean(1).sum()
+        error_NB = q_NB - target
+        loss = (torch.from_numpy(batch.weight_B) * error_NB.square()).mean(1).sum()
+        self.error_B = error_NB.detach().abs().mean(0).numpy()
         norm = self._step(self.critic_optimiser, loss, self.critic)
         _move(self.critic_target, self.critic, s.tau)
         return {"critic_loss": float(loss.detach()) / s.heads, "q": float(q_NB.detach().mean()), "critic_norm": norm}
@@ -89,7 +99,7 @@ class ResidualTD3:
     def update_actor(self, batch: Batch) -> dict[str, float]:
         """One step up the critics' lower bound, and towards the demonstrated actions."""
         s = self.settings
-        state, base = self._normalise(batch.state_BS), torch.from_numpy(batch.base_BA)
+        state, base = self._observe(batch.state_BS, batch.base_BR)
         action = self._action(self.actor, state, base)
         self.critic.requires_grad_(False)
         q_NB = self.critic(state, action)
@@ -110,8 +120,11 @@ class ResidualTD3:
             "imitation_error": float(error_B.detach().mean()),
         }
 
-    def _normalise(self, state_BS: np.ndarray) -> torch.Tensor:
-        return ((torch.from_numpy(state_BS) - self.mean) / self.std).clamp(-10.0, 10.0)
+    def _observe(self, state_BS: np.ndarray, base_BR: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the networks take for the state, standardised input and phase, and the base's action."""
+        state = ((torch.from_numpy(state_BS) - self.mean) / self.std).clamp(-10.0, 10.0)
+        base = torch.from_numpy(base_BR)
+        return torch.cat([state, base[:, self.action_size :]], dim=-1), base[:, : self.action_size]
 
     def _action(
         self, actor: ResidualActor, state: torch.Tensor, base: torch.Tensor, noise: torch.Tensor | None = None

@@ -47,11 +47,12 @@ class ResidualRollout:
         self.drift: np.ndarray | None = None
 
     def __call__(self, agent_pos: np.ndarray, estimate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        phase_BK = self.base.phase(self.state)
         base_BA, self.state = self.base.act(agent_pos[None], estimate[None], self.state)
-        base = base_BA[0].astype(np.float32)
+        base = np.concatenate([base_BA[0], phase_BK[0]]).astype(np.float32)
         action = self.agent.act(policy_input(agent_pos, estimate, self.agent.columns), base)
         if self.noise > 0 and self.rng is not None:
-            fresh = self.rng.normal(size=base.shape) * self.noise
+            fresh = self.rng.normal(size=action.shape) * self.noise
             keep = self.agent.settings.noise_correlation
             self.drift = fresh if self.drift is None else keep * self.drift + np.sqrt(1 - keep**2) * fresh
             action = np.clip(action + self.drift, -1.0, 1.0).astype(np.float32)
@@ -86,7 +87,7 @@ def train_residual(
     query_every = config.collect.query_every if needs_frames(config) else 0
     episodes = folder / "episodes"
     episodes.mkdir(parents=True, exist_ok=True)
-    agent = new_agent(config, demonstrations)
+    agent = new_agent(config, demonstrations, base)
     demos, online = new_replay(config, agent), new_replay(config, agent)
     for episode in demonstrations:
         _remember(demos, agent, with_base_actions(episode, base), annotate, demonstration=True)
@@ -137,7 +138,7 @@ def trained_actor(base: Policy, agent: ResidualTD3, seed: int) -> ResidualRollou
     return ResidualRollout(base, agent, agent.settings.evaluation_noise, np.random.default_rng(seed))
 
 
-def new_agent(config: Config, demonstrations: list[Episode]) -> ResidualTD3:
+def new_agent(config: Config, demonstrations: list[Episode], base: Policy) -> ResidualTD3:
     """An untrained agent whose inputs are standardised by the demonstrations."""
     columns = task_of(config.env).columns
     inputs = np.concatenate([policy_input(e.agent_pos, e.estimate, columns) for e in demonstrations])
@@ -150,22 +151,26 @@ def new_agent(config: Config, demonstrations: list[Episode]) -> ResidualTD3:
         config.shaping.scale,
         config.seed,
         columns,
+        phase_size=base.phase(base.initial_state(1)).shape[1],
     )
 
 
 def new_replay(config: Config, agent: ResidualTD3) -> EpisodeReplay:
     """An empty replay for this agent."""
     s = config.agent
-    return EpisodeReplay(s.replay_capacity, len(agent.mean), agent.action_size, s.n_step, s.gamma)
+    sizes = (len(agent.mean), agent.action_size)
+    return EpisodeReplay(s.replay_capacity, *sizes, s.n_step, s.gamma, phase_size=agent.phase_size, priority=s.priority)
 
 
 def with_base_actions(episode: Episode, base: Policy) -> Episode:
     """The episode with what the base policy would have done at each of its observations, its queue kept as it goes."""
-    state, actions = base.initial_state(1), []
+    state, actions, phases = base.initial_state(1), [], []
     for agent_pos, estimate in zip(episode.agent_pos, episode.estimate, strict=True):
+        phases.append(base.phase(state)[0])
         action, state = base.act(agent_pos[None], estimate[None], state)
         actions.append(action[0])
-    return replace(episode, base_action=np.asarray(actions, np.float32), base_id=base.policy_id)
+    base_action, base_phase = np.asarray(actions, np.float32), np.asarray(phases, np.float32)
+    return replace(episode, base_action=base_action, base_phase=base_phase, base_id=base.policy_id)
 
 
 def needs_frames(config: Config) -> bool:
@@ -188,6 +193,8 @@ def learn(
     for update in range(updates):
         batch = concatenate(demonstrations.sample(half, rng), online.sample(settings.batch - half, rng))
         numbers = agent.update_critics(batch)
+        demonstrations.prioritise(batch.place_B[:half], agent.error_B[:half])
+        online.prioritise(batch.place_B[half:], agent.error_B[half:])
         if actor_moves and (update + 1) % settings.actor_every == 0:
             numbers |= agent.update_actor(batch)
         for key, value in numbers.items():

@@ -307,7 +307,7 @@ def _evaluate(
     from robo_reward.runtime.local import trained_actor
 
     env, base = make_env(config.env), load_base(config, base_stage)
-    agent = load_agent(config, data, trained)
+    agent = load_agent(config, data, base, trained)
     first = config.evaluate.first_seed
     actors = {"base": lambda seed: PolicyActor(base), "trained": lambda seed: trained_actor(base, agent, seed)}
     outcomes = run_paired(env, actors, range(first, first + config.evaluate.episodes), config.quiet)
@@ -359,12 +359,12 @@ def _constant_track(name: str, phi: np.ndarray) -> PhiTrack:
     return PhiTrack(name, phi, np.ones_like(phi))
 
 
-def load_agent(config: Config, data: StageResult, trained: StageResult) -> ResidualTD3:
+def load_agent(config: Config, data: StageResult, base: Policy, trained: StageResult) -> ResidualTD3:
     """The trained agent of `residual_stage`."""
     from robo_reward.learning.weights import load_weights
     from robo_reward.runtime.local import new_agent
 
-    agent = new_agent(config, read_split(data.path, "demos", views=()))
+    agent = new_agent(config, read_split(data.path, "demos", views=()), base)
     agent.load_state_dict(load_weights(trained.path / "checkpoint")[0])
     return agent
 

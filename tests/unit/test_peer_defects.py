@@ -83,7 +83,7 @@ def test_a_time_out_is_bootstrapped_from_its_own_final_observation_and_that_ones
     number, step = batch.state_BS.T
     own = np.stack([number, step + batch.length_B], axis=1)
     np.testing.assert_array_equal(batch.next_state_BS, own)
-    np.testing.assert_allclose(batch.next_base_BA, own / 1000, rtol=1e-6)
+    np.testing.assert_allclose(batch.next_base_BR, own / 1000, rtol=1e-6)
     np.testing.assert_allclose(batch.discount_B, GAMMA**batch.length_B, rtol=1e-6)
 
 
@@ -232,7 +232,7 @@ def test_the_critic_learns_from_the_full_action_and_tells_it_from_the_nearest_re
     state = np.zeros((size, 2), np.float32)
     batch = dataclasses.replace(
         fill(EPISODES).sample(size, np.random.default_rng(0)),
-        state_BS=state, next_state_BS=state, base_BA=state, next_base_BA=state, action_BA=full,
+        state_BS=state, next_state_BS=state, base_BR=state, next_base_BR=state, action_BA=full,
         reward_B=np.tile(np.float32([1.0, 0.0]), size // 2), terminated_B=zeros + 1,
         phi_BW=np.zeros((size, N_STEP + 1), np.float32),
     )  # fmt: skip
@@ -250,7 +250,7 @@ def test_the_actor_imitates_the_nearest_reachable_residual():
     for shown in (reach, 0.8, -0.8):
         agent = learner(residual_scale=reach, imitation=10.0)
         batch = dataclasses.replace(
-            template, state_BS=state, base_BA=state, action_BA=state + np.float32(shown),
+            template, state_BS=state, base_BR=state, action_BA=state + np.float32(shown),
             demonstration_B=np.ones(8, np.float32),
         )  # fmt: skip
         for _ in range(20):

@@ -39,11 +39,11 @@ def make_batch(rows, seed=0, **changes):
 
     length = rng.integers(1, N + 1, rows)
     batch = Batch(
-        state_BS=normal(rows, S), base_BA=np.tanh(normal(rows, A)), action_BA=np.tanh(normal(rows, A)),
+        state_BS=normal(rows, S), base_BR=np.tanh(normal(rows, A)), action_BA=np.tanh(normal(rows, A)),
         reward_B=normal(rows), discount_B=(GAMMA**length).astype(np.float32), terminated_B=np.zeros(rows, np.float32),
-        next_state_BS=normal(rows, S), next_base_BA=np.tanh(normal(rows, A)),
+        next_state_BS=normal(rows, S), next_base_BR=np.tanh(normal(rows, A)),
         phi_BW=rng.uniform(size=(rows, N + 1)).astype(np.float32), length_B=length,
-        demonstration_B=np.zeros(rows, np.float32),
+        demonstration_B=np.zeros(rows, np.float32), weight_B=np.ones(rows, np.float32), place_B=np.arange(rows),
     )  # fmt: skip
     return dataclasses.replace(batch, **changes)
 

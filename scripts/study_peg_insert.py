@@ -52,8 +52,9 @@ def success(config: Config, policy: Any) -> dict[str, float]:
 def cloning_controls(overrides: list[str]) -> dict[str, dict[str, float]]:
     """Cloning without a learner: on the demonstrations, and on every success that the learner's run saw; step by step
     (chunk 1, the stronger way to clone here) and both; and scripted search motions on the base."""
-    from robo_reward.data.episodes import load_episode
+    from robo_reward.data.store import TransitionStore
     from robo_reward.policies.cloning import train_cloning
+    from robo_reward.runtime.experience import ONLINE
 
     config = load_config(overrides)
     data = steps.collect_stage(config)
@@ -61,7 +62,8 @@ def cloning_controls(overrides: list[str]) -> dict[str, dict[str, float]]:
     trained = steps.residual_stage(config, data, reward, base, lambda *a, **k: None)
     demos = steps.read_split(data.path, "demos", views=())
     extra = [e for split in ("weak", "validation") for e in steps.read_split(data.path, split, views=())]
-    online = [load_episode(path) for path in sorted((trained.path / "episodes").glob("*.npz"))]
+    store = TransitionStore(trained.path / "store")
+    online = [store.read(e.episode_id, frames=False) for e in store.episodes() if e.actor == ONLINE]
     everything = [*demos, *(episode for episode in [*extra, *online] if episode.success)]
     one_step = load_config([*overrides, "base.chunk=1", "base.steps=6000"])
     columns = task_of(config.env).columns

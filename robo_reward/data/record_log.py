@@ -1,8 +1,9 @@
 """An append-only log of checksummed records in segment files; the transition store and annotation tracks live in it.
 
-A record is a header (magic, CRC-32, sizes, sequence number), the name of the actor it came from, and bytes. Nothing is
-ever overwritten: opening for writing starts a new segment, so a torn tail stays where it is and is passed over by
-readers, and a damaged record costs itself, not what follows it.
+A record is a header (magic, CRC-32, sizes, sequence number), the name of the actor it came from, and bytes. Records
+that were appended together form a batch, which is read as a whole or not at all: after a power loss the end of a batch
+may be on the disk and its middle not. Nothing is ever overwritten: opening for writing starts a new segment, so a torn
+batch stays where it is and readers pass over it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ _FILE = struct.Struct("<8sII")
 _FILE_MAGIC = b"rr-log\r\n"
 _MAGIC = b"\xf5\x52\xc3\x9e"
 _HEADER = struct.Struct("<4sIIQHH")
-"""magic, CRC-32 of all that follows it, payload bytes, sequence, bytes of the actor's name, kind"""
+"""magic, CRC-32 of all that follows it, payload bytes, sequence, bytes of the actor's name, kind and place in batch"""
+_FIRST, _LAST = 0x8000, 0x4000
 MAX_PAYLOAD = 64 << 20
 _SEGMENT = re.compile(r"(\d{6})\.log")
 
@@ -54,14 +56,14 @@ class Damage:
     open_end: bool
 
 
-def encode(record: Record) -> bytes:
+def _encode(record: Record, place: int) -> bytes:
     """The record's bytes. ValueError for a payload above 64 MiB or a name above 255 bytes."""
     actor = record.actor.encode()
     if len(record.payload) > MAX_PAYLOAD:
         raise ValueError(f"a record of {len(record.payload)} bytes exceeds the {MAX_PAYLOAD} that the log allows")
     if not 0 < len(actor) <= 255:
         raise ValueError(f"actor name {record.actor!r} must have 1 to 255 bytes")
-    body = _HEADER.pack(_MAGIC, 0, len(record.payload), record.sequence, len(actor), record.kind)[8:]
+    body = _HEADER.pack(_MAGIC, 0, len(record.payload), record.sequence, len(actor), record.kind | place)[8:]
     body += actor + record.payload
     return _MAGIC + struct.pack("<I", zlib.crc32(body)) + body
 
@@ -82,12 +84,13 @@ class RecordLog:
         self._offset = 0
 
     def append(self, records: Sequence[Record]) -> list[tuple[Position, Position]]:
-        """Write the records and sync; when it returns they survive a power loss. Returns where each starts and ends.
+        """Write a batch and sync; when it returns they survive a power loss. Returns where each record starts and ends.
 
         Raises:
             OSError: nothing of it may be taken for written; the next call starts a new segment.
         """
-        encoded = [encode(record) for record in records]
+        end = len(records) - 1
+        encoded = [_encode(r, _FIRST * (i == 0) | _LAST * (i == end)) for i, r in enumerate(records)]
         try:
             if self._file is None or self._offset > self.segment_bytes:
                 self._next_segment()
@@ -125,18 +128,50 @@ def segments(folder: Path) -> list[int]:
     return sorted(int(found[1]) for path in folder.iterdir() if (found := _SEGMENT.fullmatch(path.name)))
 
 
-def read_records(
-    folder: Path, start: Position | None = None, end: Position | None = None
-) -> Iterator[tuple[Position, Position, Record | Damage]]:
-    """Records, and stretches that hold none, in order of writing, each with its start and end position.
+Found = tuple[Position, Position, Record]
+"""Where a record starts and ends, and the record."""
+
+
+def read_batches(folder: Path, start: Position | None = None) -> Iterator[list[Found] | Damage]:
+    """Whole batches, and stretches that hold none, in order of writing.
 
     Args:
-        start: a position returned earlier, to go on from there.
-        end: leave out what begins at or after this position.
+        start: a position where a batch or a damage ended, to go on from there.
 
     Raises:
         ValueError: a segment of a newer format.
     """
+    batch: list[Found] = []
+    for here, there, record, place in _scan(folder, start, None):
+        if isinstance(record, Damage):
+            yield Damage(batch[0][0] if batch else here, there, record.open_end)
+            batch = []
+            continue
+        if place & _FIRST:
+            if batch:  # cut off between two records
+                yield Damage(batch[0][0], batch[-1][1], open_end=True)
+            batch = [(here, there, record)]
+        elif batch:
+            batch.append((here, there, record))
+        # else: what is left of a batch whose beginning was lost
+        if place & _LAST and batch:
+            yield batch
+            batch = []
+    if batch:
+        yield Damage(batch[0][0], batch[-1][1], open_end=True)
+
+
+def read_records(folder: Path, start: Position, end: Position) -> Iterator[Record]:
+    """The valid records between two positions, whichever batch they belong to."""
+    for _, _, record, _ in _scan(folder, start, end):
+        if isinstance(record, Record):
+            yield record
+
+
+def _scan(
+    folder: Path, start: Position | None, end: Position | None
+) -> Iterator[tuple[Position, Position, Record | Damage, int]]:
+    """Records with their place in their batch, and stretches that hold none."""
     for number in segments(folder):
         if (start and number < start.segment) or (end and number > end.segment):
             continue
@@ -144,15 +179,14 @@ def read_records(
         offset = start.offset if start and start.segment == number else _check_file_header(folder, number, data)
         stop = min(end.offset, len(data)) if end and end.segment == number else len(data)
         while offset < stop:
-            found = _record_at(data, offset)
-            here = Position(number, offset)
+            here, found = Position(number, offset), _record_at(data, offset)
             if found is not None:
-                record, offset = found
-                yield here, Position(number, offset), record
+                record, place, offset = found
+                yield here, Position(number, offset), record, place
             else:
                 offset = _resync(data, offset + 1)
                 there = Position(number, offset)
-                yield here, there, Damage(here, there, open_end=offset == len(data))
+                yield here, there, Damage(here, there, open_end=offset == len(data)), 0
 
 
 def _check_file_header(folder: Path, number: int, data: memoryview) -> int:
@@ -167,17 +201,23 @@ def _check_file_header(folder: Path, number: int, data: memoryview) -> int:
     return min(_FILE.size, len(data))
 
 
-def _record_at(data: memoryview, offset: int) -> tuple[Record, int] | None:
-    """The valid record at the offset and where it ends, or None."""
+def _record_at(data: memoryview, offset: int) -> tuple[Record, int, int] | None:
+    """The valid record at the offset, its place in its batch and where it ends, or None."""
     if len(data) - offset < _HEADER.size or data[offset : offset + 4] != _MAGIC:
         return None
     _, checksum, size, sequence, actor_size, kind = _HEADER.unpack_from(data, offset)
     actor_at = offset + _HEADER.size
     end = actor_at + actor_size + size
-    if size > MAX_PAYLOAD or end > len(data) or zlib.crc32(data[offset + 8 : end]) != checksum:
+    if size > MAX_PAYLOAD or end > len(data) or not intact(data[offset + 8 : end], checksum):
         return None
     actor = bytes(data[actor_at : actor_at + actor_size]).decode()
-    return Record(kind, actor, sequence, bytes(data[actor_at + actor_size : end])), end
+    place = kind & (_FIRST | _LAST)
+    return Record(kind ^ place, actor, sequence, bytes(data[actor_at + actor_size : end])), place, end
+
+
+def intact(body: memoryview, checksum: int) -> bool:
+    """Whether these are the bytes that were written: CRC-32 notices every change of up to 32 bits in a row."""
+    return zlib.crc32(body) == checksum
 
 
 def _resync(data: memoryview, offset: int) -> int:

@@ -32,7 +32,7 @@ from robo_reward.data.episode_records import (
     encode_episode,
     split_frames,
 )
-from robo_reward.data.record_log import Damage, Position, Record, RecordLog, read_records
+from robo_reward.data.record_log import Damage, Position, Record, RecordLog, read_batches, read_records
 from robo_reward.types import Episode
 
 FORMAT = 1
@@ -193,12 +193,10 @@ class TransitionStore:
     def records(self, entry: StoredEpisode) -> list[Record]:
         """All records of an episode, as they were sent. ValueError when one was damaged after the store was opened."""
         found: list[Record] = []
-        for _, _, record in read_records(self.folder, entry.start, entry.end):
-            if (
-                isinstance(record, Record)
-                and record.actor == entry.actor
-                and record.sequence == entry.first_sequence + len(found)
-            ):
+        for record in read_records(self.folder, entry.start, entry.end):
+            expected = entry.first_sequence + len(found)
+            # The same record may be there twice: once in a batch that was not acknowledged.
+            if record.actor == entry.actor and record.sequence == expected <= entry.last_sequence:
                 found.append(record)
         if len(found) != entry.last_sequence - entry.first_sequence + 1:
             raise ValueError(
@@ -214,14 +212,14 @@ class TransitionStore:
     def refresh(self) -> int:
         """Take in what a writer has added; returns the number of new complete episodes."""
         before = len(self.index.episodes)
-        for start, end, found in read_records(self.folder, self._read_to):
-            if isinstance(found, Record):
-                self.index.add(found, start, end)
-                self._read_to = end
+        for found in read_batches(self.folder, self._read_to):
+            if isinstance(found, list):
+                for start, self._read_to, record in found:
+                    self.index.add(record, start, self._read_to)
             elif not found.open_end:
                 self.index.damages.append(found)
-                self._read_to = end
-            # An open end may be a record that is being written: it is looked at again next time.
+                self._read_to = found.end
+            # An open end may be a batch that is being written: it is looked at again next time.
         return len(self.index.episodes) - before
 
     def close(self) -> None:
@@ -307,11 +305,12 @@ def _check_about(folder: Path, disk: Disk, writable: bool) -> None:
 def verify(folder: Path) -> Index:
     """The index of a fresh scan of everything, torn tails among the damages; reads every byte, writes nothing."""
     index = Index()
-    for start, end, found in read_records(folder):
-        if isinstance(found, Record):
-            index.add(found, start, end)
-        else:
+    for found in read_batches(folder):
+        if isinstance(found, Damage):
             index.damages.append(found)
+        else:
+            for start, end, record in found:
+                index.add(record, start, end)
     return index
 
 

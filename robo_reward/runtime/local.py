@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,18 @@ import gymnasium
 import numpy as np
 
 from robo_reward.config import AgentConfig, Config
-from robo_reward.data.episodes import load_episode, save_episode
 from robo_reward.evaluation.rollout import run_episode
 from robo_reward.interfaces import Policy
-from robo_reward.learning.replay import EpisodeReplay, concatenate
+from robo_reward.learning.replay import concatenate
 from robo_reward.learning.residual_td3 import ResidualTD3
-from robo_reward.learning.weights import load_weights, save_weights
+from robo_reward.learning.weights import save_weights
 from robo_reward.policies.inputs import policy_input
+from robo_reward.runtime.checkpoint import Checkpoint
+from robo_reward.runtime.experience import Annotate, Experience
 from robo_reward.runtime.tasks import first_seed, task_of
 from robo_reward.shaping import SCHEMES
 from robo_reward.terminal import progress
-from robo_reward.types import Episode, PhiTrack
-
-Annotate = Callable[[Episode], PhiTrack]
+from robo_reward.types import Episode
 
 
 class ResidualRollout:
@@ -61,12 +60,18 @@ class ResidualRollout:
 
 @dataclass
 class Progress:
-    """Counters of a run; all that a checkpoint needs beside the networks and the episodes."""
+    """Counters of a run; with the agent and the random state all that a checkpoint needs, the store has the rest."""
 
     rollouts: int = 0
     env_steps: int = 0
     updates: int = 0
     learn_s: float = 0.0
+    sequence: int = 0
+    """Of the actor's next record in the store."""
+    model_id: str | None = None
+    """The reward model behind the potentials learned from so far."""
+    curve: list[list[int]] = field(default_factory=list)
+    """Rollouts, environment steps, successes and episodes of every evaluation."""
 
 
 def train_residual(
@@ -75,61 +80,60 @@ def train_residual(
     base: Policy,
     demonstrations: list[Episode],
     annotate: Annotate,
+    load_annotate: Callable[[str], Annotate],
     folder: Path,
     log: Callable[..., None],
 ) -> dict[str, Any]:
     """Alternate one rollout and its learner updates until `train.rollouts` are done; evaluate now and then.
 
-    Everything lands in `folder` (agent weights, episodes/, curve as rows of `log`); called again on the same folder it
-    goes on from the last checkpoint. Returns a flat summary with the learning curve.
+    Everything lands in `folder` (store/, tracks/, checkpoints/, agent weights; curve as rows of `log`); called again on
+    the same folder it goes on after the last finished rollout. Returns a flat summary with the learning curve.
     """
     settings, train = config.agent, config.train
     query_every = config.collect.query_every if needs_frames(config) else 0
-    episodes = folder / "episodes"
-    episodes.mkdir(parents=True, exist_ok=True)
     agent = new_agent(config, demonstrations, base)
-    demos, online = new_replay(config, agent), new_replay(config, agent)
-    for episode in demonstrations:
-        _remember(demos, agent, with_base_actions(episode, base), annotate, demonstration=True)
-    counters, curve, rng = Progress(), [], np.random.default_rng(config.seed)
-    if (folder / "checkpoint.safetensors").exists():
-        tensors, header = load_weights(folder / "checkpoint")
-        agent.load_state_dict(tensors)
-        counters, curve = Progress(**header["counters"]), header["curve"]
-        rng.bit_generator.state = header["rng"]
-        for rollout in range(counters.rollouts):
-            _remember(online, agent, load_episode(episodes / f"{rollout:05d}.npz"), annotate)
-        for _ in range(counters.rollouts + sum(row[3] for row in curve)):
-            base.initial_state(1)  # a scripted base draws every episode's style: pass over those that were used
-    bar = progress(range(counters.rollouts, train.rollouts), description="train", quiet=config.quiet)
-    for rollout in bar:
-        actor = ResidualRollout(base, agent, settings.exploration_noise, rng)
-        seed = first_seed(config.seed, "online") + rollout
-        episode = run_episode(env, actor, seed=seed, source="policy", query_every=query_every)
-        save_episode(episodes / f"{rollout:05d}.npz", episode)
-        _remember(online, agent, episode, annotate)
-        updates = _updates_due(rollout, len(episode), config)
-        started = time.monotonic()
-        numbers = learn(agent, demos, online, updates, settings, rng, actor_moves=rollout >= train.warmup_rollouts)
-        counters.rollouts, counters.env_steps = rollout + 1, counters.env_steps + len(episode)
-        counters.updates, counters.learn_s = counters.updates + updates, counters.learn_s + time.monotonic() - started
-        numbers |= {"rollout": rollout + 1, "train_success": float(episode.success), "episode_steps": len(episode)}
-        if counters.rollouts % train.evaluate_every == 0 or counters.rollouts == train.rollouts:
-            seeds = range(train.evaluate_seed, train.evaluate_seed + train.evaluate_episodes)
-            successes = [
-                run_episode(env, trained_actor(base, agent, seed), seed=seed, source="policy").success for seed in seeds
-            ]
-            curve.append([counters.rollouts, counters.env_steps, int(sum(successes)), len(successes)])
-            numbers["success"] = float(np.mean(successes))
-            header = {"counters": vars(counters), "curve": curve, "rng": rng.bit_generator.state}
-            save_weights(folder / "checkpoint", agent.state_dict(), header)
-        log(counters.env_steps, **numbers)
+    counters, rng = Progress(), np.random.default_rng(config.seed)
+    checkpoint = Checkpoint(folder / "checkpoints", quiet=config.quiet)
+    checkpoint.agent, checkpoint.counters, checkpoint.rng = agent, counters, rng
+    with Experience(config, agent, folder, annotate, load_annotate) as experience:
+        experience.add_demonstrations([with_base_actions(episode, base) for episode in demonstrations])
+        if checkpoint.load():
+            experience.restore(counters.sequence)
+            for _ in range(counters.rollouts + sum(row[3] for row in counters.curve)):
+                base.initial_state(1)  # a scripted base draws every episode's style: pass over those that were used
+        bar = progress(range(counters.rollouts, train.rollouts), description="train", quiet=config.quiet)
+        for rollout in bar:
+            experience.swap_if_proposed()
+            if counters.model_id not in (None, experience.model_id):  # the critics' values are of another reward
+                learn(agent, experience, train.warmup_updates, settings, rng, actor_moves=False)
+            counters.model_id = experience.model_id
+            actor = ResidualRollout(base, agent, settings.exploration_noise, rng)
+            seed = first_seed(config.seed, "online") + rollout
+            episode = run_episode(env, actor, seed=seed, source="policy", query_every=query_every)
+            counters.sequence = experience.add(counters.sequence, episode)
+            updates = _updates_due(rollout, len(episode), config)
+            started = time.monotonic()
+            numbers = learn(agent, experience, updates, settings, rng, actor_moves=rollout >= train.warmup_rollouts)
+            counters.rollouts, counters.env_steps = rollout + 1, counters.env_steps + len(episode)
+            counters.updates, counters.learn_s = (
+                counters.updates + updates,
+                counters.learn_s + time.monotonic() - started,
+            )
+            numbers |= {"rollout": rollout + 1, "train_success": float(episode.success), "episode_steps": len(episode)}
+            if counters.rollouts % train.evaluate_every == 0 or counters.rollouts == train.rollouts:
+                seeds = range(train.evaluate_seed, train.evaluate_seed + train.evaluate_episodes)
+                wins = [run_episode(env, trained_actor(base, agent, s), seed=s, source="policy").success for s in seeds]
+                counters.curve.append([counters.rollouts, counters.env_steps, sum(wins), len(wins)])
+                numbers["success"] = float(np.mean(wins))
+            log(counters.env_steps, **numbers)
+            checkpoint.save()
+    save_weights(folder / "agent", agent.state_dict(), {"rollouts": counters.rollouts})
     return {
         "rollouts": counters.rollouts,
         "env_steps": counters.env_steps,
         "updates": counters.updates,
         "updates_per_s": counters.updates / max(counters.learn_s, 1e-9),
-        "curve": curve,
+        "curve": counters.curve,
     }
 
 
@@ -155,13 +159,6 @@ def new_agent(config: Config, demonstrations: list[Episode], base: Policy) -> Re
     )
 
 
-def new_replay(config: Config, agent: ResidualTD3) -> EpisodeReplay:
-    """An empty replay for this agent."""
-    s = config.agent
-    sizes = (len(agent.mean), agent.action_size)
-    return EpisodeReplay(s.replay_capacity, *sizes, s.n_step, s.gamma, phase_size=agent.phase_size, priority=s.priority)
-
-
 def with_base_actions(episode: Episode, base: Policy) -> Episode:
     """The episode with what the base policy would have done at each of its observations, its queue kept as it goes."""
     state, actions, phases = base.initial_state(1), [], []
@@ -180,8 +177,7 @@ def needs_frames(config: Config) -> bool:
 
 def learn(
     agent: ResidualTD3,
-    demonstrations: EpisodeReplay,
-    online: EpisodeReplay,
+    experience: Experience,
     updates: int,
     settings: AgentConfig,
     rng: np.random.Generator,
@@ -191,10 +187,12 @@ def learn(
     means: dict[str, list[float]] = {}
     half = settings.batch // 2
     for update in range(updates):
-        batch = concatenate(demonstrations.sample(half, rng), online.sample(settings.batch - half, rng))
+        batch = concatenate(
+            experience.demonstrations.sample(half, rng), experience.online.sample(settings.batch - half, rng)
+        )
         numbers = agent.update_critics(batch)
-        demonstrations.prioritise(batch.place_B[:half], agent.error_B[:half])
-        online.prioritise(batch.place_B[half:], agent.error_B[half:])
+        experience.demonstrations.prioritise(batch.place_B[:half], agent.error_B[:half])
+        experience.online.prioritise(batch.place_B[half:], agent.error_B[half:])
         if actor_moves and (update + 1) % settings.actor_every == 0:
             numbers |= agent.update_actor(batch)
         for key, value in numbers.items():
@@ -209,10 +207,3 @@ def _updates_due(rollout: int, steps: int, config: Config) -> int:
     if rollout + 1 == config.train.warmup_rollouts:
         return config.train.warmup_updates
     return steps * config.agent.updates_per_step
-
-
-def _remember(
-    replay: EpisodeReplay, agent: ResidualTD3, episode: Episode, annotate: Annotate, demonstration: bool = False
-) -> None:
-    inputs = policy_input(episode.agent_pos, episode.estimate, agent.columns)
-    replay.append(episode, inputs, annotate(episode), demonstration=demonstration)

@@ -284,7 +284,8 @@ def _train(
     demos = read_split(data.path, "demos", config.collect.query_every, views)
     env = make_env(config.env)
     annotate = make_annotate(config, reward)
-    summary = train_residual(config, env, load_base(config, base), demos, annotate, folder, log)
+    policy = load_base(config, base)
+    summary = train_residual(config, env, policy, demos, annotate, load_annotate, folder, log)
     env.close()
     return summary
 
@@ -348,10 +349,15 @@ def make_annotate(config: Config, reward: StageResult | None) -> Callable[[Episo
         return lambda episode: _constant_track("none", np.zeros(len(episode) + 1, np.float32))
     if reward is None:
         return lambda episode: _constant_track("oracle", episode.oracle)
+    return load_annotate(str(reward.path))
+
+
+def load_annotate(reward: str) -> Callable[[Episode], PhiTrack]:
+    """`make_annotate` with the trained reward model in this folder."""
     from robo_reward.progress.annotate import annotate
     from robo_reward.progress.training import load_reward
 
-    trained = load_reward(reward.path)
+    trained = load_reward(Path(reward))
     return lambda episode: annotate(episode, trained.model, trained.tracker, trained.references)
 
 
@@ -365,7 +371,7 @@ def load_agent(config: Config, data: StageResult, base: Policy, trained: StageRe
     from robo_reward.runtime.local import new_agent
 
     agent = new_agent(config, read_split(data.path, "demos", views=()), base)
-    agent.load_state_dict(load_weights(trained.path / "checkpoint")[0])
+    agent.load_state_dict(load_weights(trained.path / "agent")[0])
     return agent
 
 

@@ -11,6 +11,7 @@ pytest.importorskip("mujoco")
 
 import robo_reward.envs  # noqa: E402, F401  (registers the environments)
 from robo_reward.config import AgentConfig, Config, RewardConfig, TrainConfig  # noqa: E402
+from robo_reward.data.store import TransitionStore  # noqa: E402
 from robo_reward.evaluation.rollout import run_policy  # noqa: E402
 from robo_reward.learning.networks import mlp  # noqa: E402
 from robo_reward.learning.weights import load_weights, save_weights  # noqa: E402
@@ -50,7 +51,7 @@ def train(request):
             return PhiTrack("oracle", episode.oracle, np.ones_like(episode.oracle))
 
         base = cloned if request.param == "cloned" else ScriptedPeg("weak", 0)
-        return train_residual(CONFIG, env, base, demonstrations, annotate, folder, lambda *args, **numbers: None)
+        return train_residual(CONFIG, env, base, demonstrations, annotate, None, folder, lambda *args, **numbers: None)
 
     return run
 
@@ -63,7 +64,7 @@ def test_an_interrupted_run_continues_to_the_same_numbers_and_weights(train, tmp
     continued = train(tmp_path / "cut")
     for key in ("rollouts", "env_steps", "updates", "curve"):
         assert continued[key] == whole[key], key
-    wanted, found = (load_weights(tmp_path / name / "checkpoint")[0] for name in ("whole", "cut"))
+    wanted, found = (load_weights(tmp_path / name / "agent")[0] for name in ("whole", "cut"))
     assert wanted.keys() == found.keys()
     for name, tensor in wanted.items():
         assert torch.equal(tensor, found[name]), name
@@ -71,13 +72,14 @@ def test_an_interrupted_run_continues_to_the_same_numbers_and_weights(train, tmp
 
 def test_a_finished_run_called_again_does_nothing_and_says_the_same(train, tmp_path):
     first = train(tmp_path)
-    episodes = sorted((path.name, path.stat().st_mtime_ns) for path in (tmp_path / "episodes").iterdir())
-    assert len(episodes) == CONFIG.train.rollouts  # every rollout is kept
+    segments = [path.read_bytes() for path in sorted((tmp_path / "store").glob("*.log"))]
+    stored = [entry.actor for entry in TransitionStore(tmp_path / "store").episodes()]
+    assert stored.count("online") == CONFIG.train.rollouts  # every rollout is kept
     again = train(tmp_path)
     assert {key: again[key] for key in ("rollouts", "env_steps", "curve")} == {
         key: first[key] for key in ("rollouts", "env_steps", "curve")
     }
-    assert sorted((path.name, path.stat().st_mtime_ns) for path in (tmp_path / "episodes").iterdir()) == episodes
+    assert [path.read_bytes() for path in sorted((tmp_path / "store").glob("*.log"))] == segments
 
 
 @pytest.mark.parametrize("survived", [0, 1])

@@ -1,0 +1,123 @@
+"""What the learner learns from: episodes in the store, their potentials in the tracks, both mirrored in the replays.
+
+The store and the tracks last; the replays are rebuilt from them. All potentials in use are of one reward model: another
+one is proposed from outside (`robo-reward annotate store=...`), takes over between two rollouts, and only once every
+episode is annotated by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from robo_reward.config import Config
+from robo_reward.data.store import TransitionStore
+from robo_reward.data.tracks import TrackStore
+from robo_reward.learning.replay import EpisodeReplay
+from robo_reward.learning.residual_td3 import ResidualTD3
+from robo_reward.policies.inputs import policy_input
+from robo_reward.types import Episode, PhiTrack
+
+Annotate = Callable[[Episode], PhiTrack]
+DEMONSTRATIONS, ONLINE = "demonstrations", "online"
+"""The actors under which the store keeps them."""
+
+
+class Experience:
+    """Demonstrations and online episodes of one run.
+
+    Args:
+        folder: of the run's training stage; store and tracks are made in it.
+        annotate: the run's own reward model.
+        load_annotate: the reward model that a proposal names, from its folder.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        agent: ResidualTD3,
+        folder: Path,
+        annotate: Annotate,
+        load_annotate: Callable[[str], Annotate],
+    ) -> None:
+        self.agent, self.load_annotate = agent, load_annotate
+        self.store = TransitionStore(folder / "store", writable=True)
+        self.tracks = TrackStore(folder / "tracks")
+        self.demonstrations, self.online = new_replay(config, agent), new_replay(config, agent)
+        chosen = self.tracks.in_force
+        self.annotate = annotate if chosen is None else load_annotate(chosen.source)
+        self._known: dict[str, PhiTrack] = {}
+
+    def add_demonstrations(self, episodes: list[Episode]) -> None:
+        """Take the demonstrations in, with the base's actions at their observations; once more changes nothing."""
+        sequence = 0
+        first = self.annotate(episodes[0])  # tells the reward model's id
+        self._known = self.tracks.read(first.model_id)
+        if episodes[0].episode_id not in self._known:
+            self._learn_track(episodes[0], first)
+        for episode in episodes:
+            sequence = self.store.append_episode(DEMONSTRATIONS, sequence, episode)
+            self._remember(self.demonstrations, episode, demonstration=True)
+
+    def add(self, sequence: int, episode: Episode) -> int:
+        """Take an online episode in under the actor's sequence number; returns the next one. Durable on return."""
+        sequence = self.store.append_episode(ONLINE, sequence, episode)
+        self._remember(self.online, episode)
+        return sequence
+
+    def restore(self, sequence: int) -> None:
+        """Fill the online replay with the stored episodes before this sequence number, in order."""
+        for entry in self.store.episodes():
+            if entry.actor == ONLINE and entry.first_sequence < sequence:
+                frames = entry.episode_id not in self._known
+                self._remember(self.online, self.store.read(entry.episode_id, frames=frames))
+
+    @property
+    def model_id(self) -> str | None:
+        """Id of the reward model behind all potentials in use."""
+        return self.demonstrations.model_id
+
+    def swap_if_proposed(self) -> bool:
+        """Go over to the reward model that was proposed, if any; whether the potentials have changed."""
+        proposal = self.tracks.proposal
+        if proposal is None or proposal.model_id == self.model_id:
+            return False
+        annotate, known = self.load_annotate(proposal.source), self.tracks.read(proposal.model_id)
+        entries = self.store.episodes()
+        for entry in entries:  # the annotator cannot know the newest ones
+            if entry.episode_id not in known:
+                track = annotate(self.store.read(entry.episode_id))
+                self.tracks.write(proposal.model_id, {entry.episode_id: track})
+        known = self.tracks.put_in_force(proposal, [entry.episode_id for entry in entries])
+        for replay in (self.demonstrations, self.online):
+            replay.swap_tracks(proposal.model_id, known)
+        self.annotate, self._known = annotate, known
+        return True
+
+    def _remember(self, replay: EpisodeReplay, episode: Episode, demonstration: bool = False) -> None:
+        if episode.episode_id not in self._known:
+            self._learn_track(episode, self.annotate(episode))
+        inputs = policy_input(episode.agent_pos, episode.estimate, self.agent.columns)
+        replay.append(episode, inputs, self._known[episode.episode_id], demonstration=demonstration)
+
+    def _learn_track(self, episode: Episode, track: PhiTrack) -> None:
+        self.tracks.write(track.model_id, {episode.episode_id: track})
+        self._known[episode.episode_id] = track
+
+    def close(self) -> None:
+        """Let store and tracks go."""
+        self.store.close()
+        self.tracks.close()
+
+    def __enter__(self) -> Experience:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def new_replay(config: Config, agent: ResidualTD3) -> EpisodeReplay:
+    """An empty replay for this agent."""
+    s = config.agent
+    sizes = (len(agent.mean), agent.action_size)
+    return EpisodeReplay(s.replay_capacity, *sizes, s.n_step, s.gamma, phase_size=agent.phase_size, priority=s.priority)

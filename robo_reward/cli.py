@@ -38,12 +38,16 @@ COMMANDS: dict[str, Command] = {
     "label": Command("turn keyframes and outcomes into the potential of every frame"),
     "train-reward": Command("train the process reward model on balanced hop pairs"),
     "bench-reward": Command("measure the reward model against controls and the oracle"),
-    "annotate": Command("write the reward model's potential of every episode"),
+    "annotate": Command("write the reward model's potential of every episode, of a dataset or of store="),
     "train-base": Command("train the base policy, then frozen"),
     "train": Command("everything above as far as it is missing, then the shaped residual learner, then the report"),
     "evaluate": Command("base against trained policy on paired initial states, with videos"),
     "runs": Command("list the run folders", "robo_reward.runtime.runs:runs", leaves_folder=False),
-    "doctor": Command("check rendering, video and packages", "robo_reward.doctor:doctor", leaves_folder=False),
+    "doctor": Command(
+        "check rendering, video and packages, or a transition store with store=",
+        "robo_reward.doctor:doctor",
+        leaves_folder=False,
+    ),
 }
 
 EXAMPLES = """\

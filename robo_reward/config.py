@@ -204,6 +204,12 @@ class Config:
     """Folder of a LeRobotDataset to use in place of the collected one."""
     keyframes: str | None = None
     """JSON file of keyframes to use in place of the simulator's stage predicates."""
+    store: str | None = None
+    """Transition store, or a training stage's folder that holds one: for annotate and doctor."""
+    reward_model: str | None = None
+    """Folder of a trained reward model for `annotate store=`; null: the one that the settings train."""
+    repair: bool = False
+    """Whether `doctor store=` puts a repaired store in the place of a damaged one, which it keeps."""
     run: RunConfig = field(default_factory=RunConfig)
     env: EnvConfig = field(default_factory=EnvConfig)
     collect: CollectConfig = field(default_factory=CollectConfig)

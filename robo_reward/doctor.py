@@ -45,14 +45,17 @@ class Check:
 
 
 def doctor(config: Config) -> dict[str, Any]:
-    """Print the table of checks.
+    """Print the table of checks: of this machine, or of the transition store that `store=` names.
 
     Returns:
         {"good": number of checks passed, "bad": number failed}
 
     Raises:
-        ValueError: something that the default experiment needs is missing, so that the exit code says so.
+        ValueError: something that the default experiment needs is missing, or the store is damaged, so that the exit
+            code says so.
     """
+    if config.store is not None:
+        return doctor_store(config.store, config.repair)
     checks = [check_python(), check_rendering(), check_ffmpeg(), *check_packages()]
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     for check in checks:
@@ -63,6 +66,31 @@ def doctor(config: Config) -> dict[str, Any]:
     if any(check.needed for check in bad):
         raise ValueError(f"{len(bad)} of {len(checks)} checks failed: {', '.join(check.name for check in bad)}")
     return {"good": len(checks) - len(bad), "bad": len(bad)}
+
+
+def doctor_store(path: str, mend: bool) -> dict[str, Any]:
+    """Read every byte of a transition store, say what is in it, and repair it where that is asked for."""
+    from robo_reward.data.store import find_store, repair, verify
+
+    folder = find_store(path)
+    index = verify(folder)
+    torn = [damage for damage in index.damages if damage.open_end]
+    damaged = len(index.damages) - len(torn)
+    size = sum(file.stat().st_size for file in folder.glob("*.log"))
+    steps = sum(entry.ending.steps for entry in index.episodes.values())
+    open_episodes = sum(actor.open is not None for actor in index.actors.values())
+    say(f"{folder}: {len(index.episodes)} episodes, {steps} transitions, {size / 1e6:.1f} MB")
+    say(f"{open_episodes} episodes not ended yet, {len(index.abandoned)} abandoned by their actor")
+    say(f"{len(torn)} torn ends of segments (never acknowledged, passed over), {damaged} damaged places")
+    if damaged and mend:
+        say(f"repaired: {len(index.episodes)} episodes kept, the damaged store is in {repair(folder)}")
+        damaged = 0
+    if damaged:
+        lost = f"{len(index.broken)} episodes lost records" + (
+            f" ({', '.join(index.broken[:3])})" if index.broken else ""
+        )
+        raise ValueError(f"the store is damaged, {lost}: repair=true puts one with the whole episodes in its place")
+    return {"good": len(index.episodes), "bad": 0}
 
 
 def check_python() -> Check:

@@ -302,6 +302,14 @@ def _check_about(folder: Path, disk: Disk, writable: bool) -> None:
         )
 
 
+def find_store(path: str | Path) -> Path:
+    """The store at this path, or in the folder `store` inside it. FileNotFoundError when there is none."""
+    for folder in (Path(path), Path(path) / "store"):
+        if (folder / _ABOUT).is_file():
+            return folder
+    raise FileNotFoundError(f"no transition store in {path}: a run's is in the folder of its training stage")
+
+
 def verify(folder: Path) -> Index:
     """The index of a fresh scan of everything, torn tails among the damages; reads every byte, writes nothing."""
     index = Index()

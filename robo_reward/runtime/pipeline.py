@@ -50,12 +50,28 @@ def bench_reward(config: Config) -> dict[str, Any]:
 
 
 def annotate(config: Config) -> dict[str, Any]:
-    """The reward model's potential of every episode of the dataset."""
+    """The reward model's potential of every episode of the dataset, or of a transition store."""
+    if config.store is not None:
+        return _annotate_store(config)
     with RunFolder(config.run.dir, config, "annotate", config.quiet) as run:
         data = steps.dataset_stage(config)
         reward = steps.reward_stage(config, data)
         stage = steps.annotate_stage(config, data, reward)
         return _finish(run, [data, reward, stage], {"annotations": str(stage.path / "annotations.npz")})
+
+
+def _annotate_store(config: Config) -> dict[str, Any]:
+    from robo_reward.runtime.reannotate import reannotate
+
+    with RunFolder(config.run.dir, config, "annotate", config.quiet) as run:
+        used: list[StageResult] = []
+        reward = config.reward_model
+        if reward is None:
+            used = [data := steps.dataset_stage(config), steps.reward_stage(config, data)]
+            reward = str(used[1].path)
+        summary = reannotate(config.store or "", reward, config.quiet)
+        say(f"proposed {summary['reward_model_id']} to the run of {config.store}", config.quiet)
+        return _finish(run, used, summary)
 
 
 def train_base(config: Config) -> dict[str, Any]:

@@ -6,6 +6,7 @@ file; metrics.jsonl only grows.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import os
@@ -18,7 +19,7 @@ from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -80,7 +81,7 @@ class RunFolder:
         quiet: print nothing.
 
     Raises:
-        ValueError: the folder cannot be written, or holds a run with other settings.
+        ValueError: the folder cannot be written, is in use by another process, or holds a run with other settings.
     """
 
     def __init__(self, dir: str | Path, config: Config, command: str, quiet: bool = False) -> None:
@@ -88,6 +89,7 @@ class RunFolder:
         self.config, self.command, self.quiet = config, command, quiet
         self._started = time.monotonic()
         make_folder(self.path, "run.root")
+        self._lock = _take_folder(self.path)
         settings = json.loads(json.dumps(asdict(config)))
         _refuse_other_settings(self.path / CONFIG, settings)
         write_atomic(self.path / CONFIG, yaml.safe_dump(settings, sort_keys=False))
@@ -140,6 +142,7 @@ class RunFolder:
     def close(self) -> None:
         """Flush and close the metric files; harmless when repeated."""
         self._metrics.close()
+        self._lock.close()
         if self._board is not None:
             self._board.close()
             self._board = None
@@ -151,6 +154,19 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _take_folder(folder: Path) -> IO[str]:
+    """One process writes a run folder; its place goes with it, however it ends."""
+    lock = open(folder / ".lock", "w", encoding="utf-8")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise ValueError(
+            f"another process is writing {folder}: wait for it, or choose another folder with run.dir=..."
+        ) from None
+    return lock
 
 
 class _Board:

@@ -35,3 +35,39 @@ def test_no_display_library_is_answered_with_the_packages_to_install(monkeypatch
 def test_missing_ffmpeg_is_answered_with_the_package(monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert doctor.check_ffmpeg().detail == "apt-get install ffmpeg"
+
+
+def damaged_store(folder):
+    """A store of two episodes, the first one hurt."""
+    from robo_reward.data.store import TransitionStore
+
+    with TransitionStore(folder, writable=True) as store:
+        number = 0
+        for name in ("first", "second"):
+            number = store.append_episode("arm", number, small_episode(name))
+    [segment] = folder.glob("*.log")
+    data = bytearray(segment.read_bytes())
+    data[400] ^= 8
+    segment.write_bytes(data)
+
+
+def small_episode(name):
+    import numpy as np
+
+    from robo_reward.types import Episode
+
+    zeros = np.zeros((3, 2), np.float32)
+    return Episode(name, "go", "policy", 0, zeros, zeros, zeros[:2], zeros[:2, 0], np.zeros(3, np.int64), zeros[:, 0],
+                   True, False, True, np.zeros(0, np.int64), {})  # fmt: skip
+
+
+def test_a_damaged_store_is_told_then_repaired(tmp_path, capsys):
+    damaged_store(tmp_path / "store")
+    with pytest.raises(ValueError, match=r"the store is damaged.*repair=true"):
+        doctor.doctor(Config(store=str(tmp_path)))
+    assert "1 episodes, 2 transitions" in capsys.readouterr().out
+    assert doctor.doctor(Config(store=str(tmp_path), repair=True)) == {"good": 1, "bad": 0}
+    assert "store.damaged0" in capsys.readouterr().out
+    assert doctor.doctor(Config(store=str(tmp_path / "store"))) == {"good": 1, "bad": 0}
+    with pytest.raises(FileNotFoundError, match="no transition store in"):
+        doctor.doctor(Config(store=str(tmp_path / "nothing")))

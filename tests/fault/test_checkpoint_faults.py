@@ -100,7 +100,7 @@ def broken_by_power_loss(folder, seeds, **options):
 
 
 def test_power_loss_at_every_operation_of_a_save(tmp_path):
-    seeds = fault_count(pull_request=5, nightly=100)
+    seeds = fault_count(pull_request=5, nightly=40)
     cases, broken = broken_by_power_loss(tmp_path / "kept", seeds)
     _, control = broken_by_power_loss(tmp_path / "control", seeds, ignores_sync=True)
     record_fault(
@@ -188,7 +188,7 @@ def wrong_after_flips(folder, flips):
 
 
 def test_flipped_bytes(tmp_path, monkeypatch):
-    flips = fault_count(pull_request=200, nightly=10_000)
+    flips = fault_count(pull_request=200, nightly=5_000)
     broken = wrong_after_flips(tmp_path / "kept", flips)
     monkeypatch.setattr(module, "_matches", lambda data, digest: True)
     control = [case for case in wrong_after_flips(tmp_path / "control", flips) if "AssertionError a wrong" in case]

@@ -188,7 +188,7 @@ def wrong_after_flips(folder, flips):
 
 
 def test_flipped_bytes(tmp_path, monkeypatch):
-    flips = fault_count(pull_request=200, nightly=5_000)
+    flips = fault_count(pull_request=200, nightly=2_000)
     broken = wrong_after_flips(tmp_path / "kept", flips)
     monkeypatch.setattr(module, "_matches", lambda data, digest: True)
     control = [case for case in wrong_after_flips(tmp_path / "control", flips) if "AssertionError a wrong" in case]

@@ -1,0 +1,46 @@
+"""The record of fault rows: what is written where, and that a bad outcome fails the test that reports it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from robo_reward.testing.faults import RECORD, TIER, fault_count, record_fault
+
+
+@pytest.fixture(autouse=True)
+def unset(monkeypatch):
+    for name in (TIER, RECORD):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_rows_are_appended_where_the_environment_says(tmp_path, monkeypatch):
+    record_fault("S0", "nowhere", injected=1, broken=[])
+    monkeypatch.setenv(RECORD, str(tmp_path / "faults.jsonl"))
+    monkeypatch.setenv(TIER, "nightly")
+    record_fault("S1", "kills", injected=5, broken=[], control_failed=2)
+    with pytest.raises(AssertionError, match="2 of 9 cases broke, such as case 3; case 4"):
+        record_fault("S2", "tears", injected=9, broken=["case 3", "case 4"])
+    rows = [json.loads(line) for line in (tmp_path / "faults.jsonl").read_text().splitlines()]
+    assert rows == [
+        {"row": "S1", "what": "kills", "injected": 5, "held": 5, "control_failed": 2, "tier": "nightly"},
+        {"row": "S2", "what": "tears", "injected": 9, "held": 7, "control_failed": None, "tier": "nightly"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"), [({"injected": 0}, "no fault was injected"), ({"control_failed": 0}, "the control held too")]
+)
+def test_a_test_that_shows_nothing_fails(changes, reason):
+    with pytest.raises(AssertionError, match=reason):
+        record_fault("S1", "kills", **({"injected": 5, "broken": [], "control_failed": 2} | changes))
+
+
+def test_the_tier_chooses_the_number_of_faults(monkeypatch):
+    assert fault_count(pull_request=3, nightly=100) == 3
+    monkeypatch.setenv(TIER, "nightly")
+    assert fault_count(pull_request=3, nightly=100) == 100
+    monkeypatch.setenv(TIER, "weekly")
+    with pytest.raises(ValueError, match="weekly: choose pull_request or nightly"):
+        fault_count(pull_request=3, nightly=100)

@@ -18,7 +18,7 @@ from robo_reward.evaluation.rollout import run_episode, run_policy
 from robo_reward.interfaces import Policy
 from robo_reward.progress.models.oracle import oracle_track
 from robo_reward.runtime.run_folder import write_atomic
-from robo_reward.runtime.stages import StageResult, run_stage
+from robo_reward.runtime.stages import StageResult, file_digest, run_stage
 from robo_reward.runtime.tasks import SPLITS, first_seed, make_env, scripted, task_of
 from robo_reward.terminal import progress
 from robo_reward.types import Episode, PhiTrack
@@ -80,11 +80,15 @@ def read_split(folder: Path, split: str, query_every: int = 1, views: tuple[str,
 
 
 def dataset_stage(config: Config) -> StageResult:
-    """The collected dataset, or the user's own with `dataset=`."""
+    """The collected dataset, or the user's own with `dataset=`: a LeRobotDataset, or a file that is made one first."""
     if config.dataset is None:
         return collect_stage(config)
+    from robo_reward.data.convert import convert_file, is_foreign_file
     from robo_reward.data.lerobot import read_info
 
+    path = Path(config.dataset)
+    if is_foreign_file(path):
+        return _stage(config, "convert", {"sha256": file_digest(path)}, [], lambda folder: convert_file(path, folder))
     info = read_info(config.dataset)
     key = {
         "dataset": str(Path(config.dataset).resolve()),
@@ -372,6 +376,7 @@ def load_agent(config: Config, data: StageResult, trained: StageResult) -> Resid
 
 
 _ROOMS = {
+    "convert": ("data",),
     "collect": ("envs", "policies", "data", "safety"),
     "label": ("progress",),
     "train-reward": ("progress",),

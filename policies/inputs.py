@@ -11,7 +11,19 @@ def policy_input(agent_pos_BP: np.ndarray, estimate_BE: np.ndarray, columns: Seq
     """Proprioception and the noisy estimate, nothing privileged: float32 (..., P+E), or the chosen `columns` of it.
 
     A task names columns when absolute joint angles and places say nothing that the relative pose does not say better:
-    with ten demonstrations a network learns them by heart instead.
+    with ten demonstrations a network learns them by heart instead. Raises ValueError, naming the column, for a value
+    that is not finite: actions are clipped, so a broken sensor would come out as a full-speed command.
     """
     joined = np.concatenate([agent_pos_BP, estimate_BE], axis=-1).astype(np.float32)
-    return joined if columns is None else joined[..., list(columns)]
+    chosen = joined if columns is None else joined[..., list(columns)]
+    if not np.isfinite(chosen).all():
+        raise ValueError(_not_finite(chosen, np.shape(agent_pos_BP)[-1], columns))
+    return chosen
+
+
+def _not_finite(chosen: np.ndarray, agent_pos_size: int, columns: Sequence[int] | None) -> str:
+    place = int(np.argwhere(~np.isfinite(chosen))[0, -1])
+    column = place if columns is None else columns[place]
+    name, index = ("agent_pos", column) if column < agent_pos_size else ("estimate", column - agent_pos_size)
+    value = chosen[..., place][~np.isfinite(chosen[..., place])].flat[0]
+    return f"policy input {name}[{index}] is {value}, expected a finite float32: check the sensor or the data behind it"

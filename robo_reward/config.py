@@ -201,7 +201,7 @@ class Config:
     quiet: bool = False
     """No progress bars and no reports on the terminal."""
     dataset: str | None = None
-    """Folder of a LeRobotDataset to use in place of the collected one."""
+    """Your own data: folder of a LeRobotDataset, robomimic's .hdf5 or HIL-SERL's .pkl file; null collects."""
     keyframes: str | None = None
     """JSON file of keyframes to use in place of the simulator's stage predicates."""
     store: str | None = None

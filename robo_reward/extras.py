@@ -15,6 +15,7 @@ EXTRA_OF = {
     "lerobot": "lerobot",
     "datasets": "lerobot",
     "pyarrow": "lerobot",
+    "h5py": "lerobot",
     "torchvision": "lerobot",
     "torchcodec": "lerobot",
 }

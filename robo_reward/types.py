@@ -15,6 +15,9 @@ from jaxtyping import Bool, Float32, Int64, UInt8
 Frames = Mapping[str, UInt8[np.ndarray, "N H W 3"]]
 """View name -> RGB frames; all views hold the same number of frames."""
 
+UNKNOWN_STAGE = -1
+"""`Episode.stage` of an episode whose stages nobody told."""
+
 
 @dataclass(frozen=True)
 class HopQuery:
@@ -72,7 +75,7 @@ class Episode:
     """One contiguous episode: T executed actions and the T+1 observations around them.
 
     `stage` and `success` are what a lab can label; `oracle` is the simulator's own progress, kept for evaluation
-    and never read by the default reward or a policy.
+    and never read by the default reward or a policy. Data of other projects has neither stages nor an oracle.
     """
 
     episode_id: str
@@ -86,13 +89,15 @@ class Episode:
     """The action that was executed, in [-1, 1] action units."""
     reward: Float32[np.ndarray, "T"]
     stage: Int64[np.ndarray, "T+1"]
-    oracle: Float32[np.ndarray, "T+1"]
+    """Stages reached by each observation, 0 to N; `UNKNOWN_STAGE` throughout where nobody told them."""
     terminated: bool
     truncated: bool
     success: bool
     frame_steps: Int64[np.ndarray, "Q"]
     """Observation index of each stored query frame, increasing; the first is 0, the last T."""
     frames: Frames = field(repr=False)
+    oracle: Float32[np.ndarray, "T+1"] | None = None
+    """The simulator's own progress in [0, 1]; None where there is no simulator."""
     base_action: Float32[np.ndarray, "T+1 A"] | None = None
     """The base policy's action at every observation, the final one included."""
     base_phase: Float32[np.ndarray, "T+1 K"] | None = None
@@ -119,9 +124,9 @@ class Episode:
             "estimate": (self.estimate, steps + 1),
             "reward": (self.reward, steps),
             "stage": (self.stage, steps + 1),
-            "oracle": (self.oracle, steps + 1),
         }
-        optional = {"base_action": 1, "base_phase": 1, "features": 1, "human_action": 0, "intervention": 0, "gated": 0}
+        optional = dict.fromkeys(("oracle", "base_action", "base_phase", "features"), 1)
+        optional |= dict.fromkeys(("human_action", "intervention", "gated"), 0)
         for name, extra in optional.items():
             if getattr(self, name) is not None:
                 lengths[name] = (getattr(self, name), steps + extra)

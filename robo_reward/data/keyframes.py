@@ -27,7 +27,7 @@ def load_keyframes(path: str | Path, length: int) -> Int64[np.ndarray, "N+1"]:
     holds frames that are no whole numbers, overlap, decrease or lie outside the episode.
     """
     path = Path(path)
-    subtasks = _read(path)
+    subtasks = read_keyframe_file(path)
     if not isinstance(subtasks, list) or not subtasks:
         raise ValueError(f"{path}: expected a list of sub-tasks with start_frame_id and end_frame_id")
     keyframes: list[Any] = []
@@ -59,7 +59,7 @@ def load_dataset_keyframes(
     Raises as `load_keyframes`, and ValueError for an unknown episode.
     """
     path = Path(path)
-    table = _read(path)
+    table = read_keyframe_file(path)
     if not isinstance(table, dict):
         raise ValueError(f"{path}: expected an object that maps episode ids or indices to lists of frames")
     episodes = list(lengths.items()) if isinstance(lengths, Mapping) else list(lengths)
@@ -79,7 +79,9 @@ def load_dataset_keyframes(
     return keyframes
 
 
-def _read(path: Path) -> Any:
+def read_keyframe_file(path: str | Path) -> Any:
+    """The JSON in a keyframe file, unchecked. FileNotFoundError when it is missing, ValueError when it is no JSON."""
+    path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"keyframe file {path} does not exist: check the path")
     try:

@@ -1,6 +1,7 @@
 """Episodes to and from LeRobotDataset v3, written and indexed by LeRobot's own package, offline.
 
-The layout of the rows is described in `lerobot_schema`, the writer's guarantees in `lerobot_writer`.
+The layout of the rows is described in `lerobot_schema`, the writer's guarantees in `lerobot_writer`, how datasets of
+other tools are read in `lerobot_plain`.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from robo_reward.data.lerobot_package import import_lerobot
+from robo_reward.data.lerobot_plain import NEEDED, decode_pictures, plain_episode_of
 from robo_reward.data.lerobot_repair import unreadable_parquet
-from robo_reward.data.lerobot_schema import IMAGE_PREFIX, SCALARS, DatasetInfo, episode_of, read_info
+from robo_reward.data.lerobot_schema import SCALARS, DatasetInfo, episode_of, read_info
 from robo_reward.data.lerobot_video import Fidelity
 from robo_reward.data.lerobot_writer import REPO_ID, DatasetWriter
 from robo_reward.data.sparse import kept_steps
@@ -52,16 +54,16 @@ def iterate_dataset(root: str | Path, *, query_every: int = 1, views: Sequence[s
     query_every: keep the frames of every k-th observation and of the last one (1 keeps all: 5 MB an episode of 90
     observations with three 84 px views). views: the views to decode, default all.
     Raises FileNotFoundError for a missing dataset or file; ValueError for another format version, a half-written
-    dataset, a view or feature it lacks, and a video that does not decode.
+    dataset, a view or feature it lacks, actions beyond [-1, 1], and a video that does not decode.
     """
     info = read_info(root)
     wanted = info.views if views is None else tuple(views)
     for view in wanted:
         if view not in info.views:
             raise ValueError(f"dataset {root} has no view {view!r}: choose from {', '.join(info.views) or 'none'}")
-    for name in ("observation.state", "action", *SCALARS):
+    for name in (*NEEDED, *(SCALARS if info.ours else ())):
         if name not in info.features:
-            raise ValueError(f"dataset {root} has no feature {name!r}: it was not written by robo_reward")
+            raise ValueError(f"dataset {root} has no feature {name!r}: it needs {', '.join(NEEDED)} at least")
     index = _index(info)
     tables: dict[Path, Any] = {}
     videos: dict[Path, Any] = {}
@@ -71,12 +73,19 @@ def iterate_dataset(root: str | Path, *, query_every: int = 1, views: Sequence[s
         length = int(row["length"])
         steps = kept_steps(length - 1, query_every)
         frames = {}
+        where = f"dataset {root}, episode {number}"
         for view in wanted:
-            key = IMAGE_PREFIX + view
+            key = info.view_feature(view)
+            if info.features[key]["dtype"] == "image":
+                frames[view] = decode_pictures(columns[key][steps], where)
+                continue
             path = info.root / index.get_video_file_path(number, key)
             first = round(row[f"videos/{key}/from_timestamp"] * info.fps)
             frames[view] = _decode(path, first, length, videos)[steps]
-        yield episode_of(columns, row["tasks"][0], steps, frames)
+        if info.ours:
+            yield episode_of(columns, row["tasks"][0], steps, frames)
+        else:
+            yield plain_episode_of(columns, row["tasks"][0], number, where, steps, frames)
 
 
 def _index(info: DatasetInfo) -> Any:

@@ -38,6 +38,8 @@ def repair(root: Path) -> list[str]:
     import pyarrow.parquet as pq
 
     info = read_info(root)
+    if not info.ours:
+        raise ValueError(f"dataset {root} was not written by robo_reward: read it, or write to another folder")
     for path in unreadable_parquet(root):
         path.unlink()
     rows: list[dict[str, Any]] = []

@@ -14,8 +14,8 @@ the dataset as it is; drop the marked rows for the plain convention.
 | action | float32 (A,) | executed action in [-1, 1] |
 | base_action | float32 (A,) | the base policy's action, only when recorded |
 | next.reward, next.done, next.truncated, next.success | float32, bool | done is terminated or truncated |
-| stage | int64 | stages reached by this observation; the stages' names are in info.json |
-| progress_oracle | float32 | the simulator's own progress in [0, 1]: for evaluation only |
+| stage | int64 | stages reached by this observation, -1 where nobody told; the stages' names are in info.json |
+| progress_oracle | float32 | the simulator's own progress in [0, 1]: for evaluation only, absent without a simulator |
 | source, episode_id, episode_seed | string, string, int64 | of the whole episode, on every row |
 | task | string | the instruction |
 """
@@ -34,6 +34,7 @@ from robo_reward.types import Episode
 
 VERSION = "v3.0"
 IMAGE_PREFIX = "observation.images."
+ORACLE = "progress_oracle"
 FINAL = "is_final_observation"
 SCALARS = {
     "next.reward": "float32",
@@ -41,7 +42,6 @@ SCALARS = {
     "next.truncated": "bool",
     "next.success": "bool",
     "stage": "int64",
-    "progress_oracle": "float32",
     FINAL: "bool",
     "episode_seed": "int64",
     "source": "string",
@@ -62,6 +62,15 @@ class DatasetInfo:
     task_stages: tuple[str, ...]
     """Names of the stages, the first one being stage 1."""
     features: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def ours(self) -> bool:
+        """Whether robo_reward wrote it, so that its last row of an episode is a final observation."""
+        return FINAL in self.features
+
+    def view_feature(self, view: str) -> str:
+        """The feature that holds a view's frames."""
+        return next(n for n in (IMAGE_PREFIX + view, f"observation.{view}", view) if n in self.features)
 
 
 def read_info(root: str | Path) -> DatasetInfo:
@@ -89,14 +98,18 @@ def read_info(root: str | Path) -> DatasetInfo:
             rows=int(info["total_frames"]),
             fps=int(info["fps"]),
             robot_type=str(info["robot_type"]),
-            views=tuple(name.removeprefix(IMAGE_PREFIX) for name in features if name.startswith(IMAGE_PREFIX)),
-            task_stages=tuple(features.get("stage", {}).get("info", {}).get("task_stages", ())),
+            views=tuple(_view_of(name) for name in features if features[name]["dtype"] in ("video", "image")),
+            task_stages=tuple((features.get("stage", {}).get("info") or {}).get("task_stages", ())),
             features=features,
         )
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"dataset {root}: meta/info.json is damaged ({error}): remove the folder and collect again"
         ) from error
+
+
+def _view_of(feature: str) -> str:
+    return feature.removeprefix(IMAGE_PREFIX).removeprefix("observation.")
 
 
 def features_of(episode: Episode, task_stages: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -110,6 +123,8 @@ def features_of(episode: Episode, task_stages: Sequence[str]) -> dict[str, dict[
         features[name] = {"dtype": "float32", "shape": array.shape[1:], "names": names}
     for name, dtype in SCALARS.items():
         features[name] = {"dtype": dtype, "shape": (1,), "names": None}
+    if episode.oracle is not None:
+        features[ORACLE] = {"dtype": "float32", "shape": (1,), "names": None}
     features["stage"]["info"] = {"task_stages": list(task_stages)}
     return features
 
@@ -125,10 +140,11 @@ def rows_of(episode: Episode) -> Iterator[dict[str, Any]]:
         "next.truncated": (done & episode.truncated)[:, None],
         "next.success": (done & episode.success)[:, None],
         "stage": episode.stage.astype(np.int64)[:, None],
-        "progress_oracle": episode.oracle.astype(np.float32)[:, None],
         FINAL: (np.arange(steps + 1) == steps)[:, None],
         "episode_seed": np.full((steps + 1, 1), episode.seed, np.int64),
     }
+    if episode.oracle is not None:
+        columns[ORACLE] = episode.oracle.astype(np.float32)[:, None]
     for t in range(steps + 1):
         row: dict[str, Any] = {name: column[t] for name, column in columns.items()}
         row |= {IMAGE_PREFIX + view: frames[t] for view, frames in episode.frames.items()}
@@ -155,7 +171,7 @@ def episode_of(
         action=vector("action")[:-1],
         reward=np.asarray(columns["next.reward"][: length - 1], np.float32),
         stage=np.asarray(columns["stage"], np.int64),
-        oracle=np.asarray(columns["progress_oracle"], np.float32),
+        oracle=np.asarray(columns[ORACLE], np.float32) if ORACLE in columns else None,
         terminated=done and not truncated,
         truncated=truncated,
         success=bool(columns["next.success"][length - 1]),

@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -31,7 +32,7 @@ class DatasetWriter:
     context and on Ctrl-C, everything appended so far is closed; only a killed process loses the part it was in.
 
     fps: control steps a second. robot_type: any name. task_stages: names of stages 1..N.
-    fidelity: see `lerobot_video`.
+    fidelity: see `lerobot_video`. videos: whether frames are written; without, an episode needs none.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class DatasetWriter:
         resume: bool = False,
         close_every: int = 25,
         fidelity: Fidelity = "exact",
+        videos: bool = True,
     ) -> None:
         if fps != int(fps) or fps < 1:
             raise ValueError(f"fps must be a whole number of at least 1, got {fps}")
@@ -53,7 +55,7 @@ class DatasetWriter:
             raise ValueError(f"fidelity must be one of {', '.join(SETTINGS)}, got {fidelity!r}")
         self.root = Path(root)
         self.fps, self.robot_type, self.task_stages = int(fps), robot_type, tuple(task_stages)
-        self.close_every, self.fidelity = close_every, fidelity
+        self.close_every, self.fidelity, self.videos = close_every, fidelity, videos
         self.episode_ids: list[str] = []
         """Episodes of the dataset, in order."""
         self._dataset: Any = None
@@ -70,12 +72,14 @@ class DatasetWriter:
         return self
 
     def append(self, episode: Episode) -> None:
-        """Add one episode that holds the frames of all its T+1 observations.
+        """Add one episode that holds the frames of all its T+1 observations (any or none when `videos` is off).
 
         Raises ValueError for an invalid or repeated episode, missing frames, and views or shapes that differ from
         those of the dataset.
         """
         episode.validate()
+        if not self.videos:
+            episode = replace(episode, frames={}, frame_steps=np.zeros(0, np.int64))
         features = features_of(episode, self.task_stages)
         self._check(episode, features)
         with _interrupt_deferred():  # LeRobot's files would be left half-updated
@@ -138,12 +142,12 @@ class DatasetWriter:
 
     def _check(self, episode: Episode, features: dict[str, dict[str, Any]]) -> None:
         name = f"episode {episode.episode_id}"
-        if not np.array_equal(episode.frame_steps, np.arange(len(episode) + 1)):
+        if self.videos and not np.array_equal(episode.frame_steps, np.arange(len(episode) + 1)):
             raise ValueError(
                 f"{name} holds frames of {len(episode.frame_steps)} of its {len(episode) + 1} observations: "
-                "a dataset needs the frames of all of them"
+                "a dataset needs the frames of all of them, or videos=False"
             )
-        if not episode.frames:
+        if self.videos and not episode.frames:
             raise ValueError(f"{name} has no camera views: record at least one")
         if not episode.instruction:
             raise ValueError(f"{name} has an empty instruction: a dataset needs one in words")

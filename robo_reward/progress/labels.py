@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from robo_reward.types import Episode
+from robo_reward.types import UNKNOWN_STAGE, Episode
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,22 @@ def labels_from_keyframes(keyframes: Sequence[int], length: int, stages: int, su
     return PotentialLabels(phi, low, high)
 
 
+def labels_from_outcome(length: int, success: bool) -> PotentialLabels:
+    """Labels of `length` observations without stages or keyframes: the whole task is one sub-task.
+
+    A success is then linear in time from 0 to 1. Of a failure only the start is known.
+    """
+    if success:
+        phi = potentials_from_keyframes((0, length - 1), length)
+        return PotentialLabels(phi, phi, phi)
+    return labels_from_keyframes((0,), length, 1, success)
+
+
 def label_episode(episode: Episode, stages: int, keyframes: Sequence[int] | None = None) -> PotentialLabels:
-    """Labels of an episode's T+1 observations: from `keyframes` when given (a file), else from its stage predicates."""
+    """Labels of an episode's T+1 observations: from `keyframes` when given (a file), else from its stage predicates,
+    else, where nobody told the stages, from the outcome alone."""
     if keyframes is not None:
         return labels_from_keyframes(keyframes, len(episode) + 1, stages, episode.success)
+    if (episode.stage == UNKNOWN_STAGE).all():
+        return labels_from_outcome(len(episode) + 1, episode.success)
     return labels_from_stages(episode.stage, stages)

@@ -115,10 +115,11 @@ def stage_digest(name: str, version: int, key: Mapping[str, Any], inputs: Sequen
 def manifest(folder: Path) -> dict[str, str]:
     """Relative path -> sha256 (hex) of every file below the folder, stage.json left out."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MARKER)
-    return {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
+    return {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
 
 
-def _sha256(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """sha256 (hex) of a file's content."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -141,7 +142,7 @@ def _verified(folder: Path, name: str, digest: str) -> StageResult | None:
     """The stage in the folder, or None when a file is missing or changed; files that readers added are harmless."""
     try:
         record = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-        whole = record["digest"] == digest and all(_sha256(folder / n) == sha for n, sha in record["files"].items())
+        whole = record["digest"] == digest and all(file_digest(folder / n) == sha for n, sha in record["files"].items())
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
         return None
     return StageResult(name, folder, digest, record["summary"], record["wall_s"], reused=True) if whole else None

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robo_reward.config import Config
-from robo_reward.data.keyframes import load_dataset_keyframes
+from robo_reward.data.keyframes import load_dataset_keyframes, read_keyframe_file
 from robo_reward.data.lerobot import DatasetWriter, read_dataset
 from robo_reward.evaluation.rollout import run_episode, run_policy
 from robo_reward.interfaces import Policy
+from robo_reward.progress.models.oracle import oracle_track
 from robo_reward.runtime.run_folder import write_atomic
-from robo_reward.runtime.stages import StageResult, run_stage
+from robo_reward.runtime.stages import StageResult, file_digest, run_stage
 from robo_reward.runtime.tasks import SPLITS, first_seed, make_env, scripted, task_of
 from robo_reward.terminal import progress
 from robo_reward.types import Episode, PhiTrack
@@ -79,11 +80,15 @@ def read_split(folder: Path, split: str, query_every: int = 1, views: tuple[str,
 
 
 def dataset_stage(config: Config) -> StageResult:
-    """The collected dataset, or the user's own with `dataset=`."""
+    """The collected dataset, or the user's own with `dataset=`: a LeRobotDataset, or a file that is made one first."""
     if config.dataset is None:
         return collect_stage(config)
+    from robo_reward.data.convert import convert_file, is_foreign_file
     from robo_reward.data.lerobot import read_info
 
+    path = Path(config.dataset)
+    if is_foreign_file(path):
+        return _stage(config, "convert", {"sha256": file_digest(path)}, [], lambda folder: convert_file(path, folder))
     info = read_info(config.dataset)
     key = {
         "dataset": str(Path(config.dataset).resolve()),
@@ -105,7 +110,7 @@ def label_stage(config: Config, data: StageResult) -> StageResult:
 
 def _label_key(config: Config) -> dict[str, Any]:
     """The content of the keyframe file, not its name, decides."""
-    return {"keyframes": None if config.keyframes is None else json.loads(Path(config.keyframes).read_text())}
+    return {"keyframes": None if config.keyframes is None else read_keyframe_file(config.keyframes)}
 
 
 def _label(config: Config, data: StageResult, folder: Path) -> dict[str, Any]:
@@ -337,7 +342,8 @@ def _videos(
         path = folder / f"{name}-{seed}.mp4"
         write_episode_video(
             path, episode.frames, curve(episode).phi, fps=task_of(config.env).fps,
-            perspectives={"oracle": episode.oracle}, success=episode.success, title=f"{name}: {episode.instruction}",
+            perspectives={} if episode.oracle is None else {"oracle": episode.oracle},
+            success=episode.success, title=f"{name}: {episode.instruction}",
         )  # fmt: skip
         made.append({"file": path.name, "policy": name, "seed": seed, "success": episode.success})
     return made
@@ -348,7 +354,7 @@ def make_annotate(config: Config, reward: StageResult | None) -> Callable[[Episo
     if reward is None and config.shaping.kind == "none":
         return lambda episode: _constant_track("none", np.zeros(len(episode) + 1, np.float32))
     if reward is None:
-        return lambda episode: _constant_track("oracle", episode.oracle)
+        return oracle_track
     return load_annotate(str(reward.path))
 
 
@@ -376,6 +382,7 @@ def load_agent(config: Config, data: StageResult, base: Policy, trained: StageRe
 
 
 _ROOMS = {
+    "convert": ("data",),
     "collect": ("envs", "policies", "data", "safety"),
     "label": ("progress",),
     "train-reward": ("progress",),

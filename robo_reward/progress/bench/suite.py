@@ -20,6 +20,7 @@ from robo_reward.progress.annotate import track_many
 from robo_reward.progress.bench import metrics
 from robo_reward.progress.labels import label_episode
 from robo_reward.progress.models import controls
+from robo_reward.progress.models.oracle import oracle_of
 from robo_reward.progress.training import RewardModel
 from robo_reward.types import Episode
 
@@ -94,14 +95,14 @@ def control_methods(model: Method, episodes: Sequence[Episode], settings: BenchS
         Method("minus length", each(partial(controls.minus_length, horizon=settings.horizon))),
         Method("constant", each(controls.constant)),
         Method("labels (floor)", each(lambda e: label_episode(e, settings.stages).phi[e.frame_steps]), probed=False),
-        Method("oracle", each(lambda e: e.oracle[e.frame_steps]), probed=False),
+        Method("oracle", each(lambda e: oracle_of(e)[e.frame_steps]), probed=False),
     ]
 
 
 def bench(methods: Sequence[Method], episodes: Sequence[Episode], settings: BenchSettings) -> list[dict[str, Any]]:
     """One row per method: every metric with `_low`, `_high` and, where it can be undefined, `_undefined` counts.
 
-    Raises ValueError without at least one success and one failure among the episodes.
+    Raises ValueError without at least one success and one failure among the episodes, or without oracle progress.
     """
     success, failure = ([e for e in episodes if e.success == s] for s in (True, False))
     if not success or not failure:
@@ -143,7 +144,7 @@ def write_table(rows: Sequence[dict[str, Any]], out_dir: Path) -> None:
 def _row(method: Method, success: list[Episode], failure: list[Episode], settings: BenchSettings) -> dict[str, Any]:
     vs, vf = method.score(success), method.score(failure)
     steps_s, steps_f = ([e.frame_steps for e in group] for group in (success, failure))
-    truth_s, truth_f = ([e.oracle[e.frame_steps] for e in group] for group in (success, failure))
+    truth_s, truth_f = ([oracle_of(e)[e.frame_steps] for e in group] for group in (success, failure))
     ns, nf = len(success), len(failure)
     row: dict[str, Any] = {"method": method.name, "success": ns, "failure": nf}
 

@@ -38,7 +38,7 @@ def make_vector(make: Callable[[], gymnasium.Env[Any, Any]], count: int) -> Asyn
 
     Processes are spawned, not forked, because OpenGL does not survive a fork; they inherit this process's environment
     variables, MUJOCO_GL among them. As with every spawned process, a script that calls this needs its
-    `if __name__ == "__main__":`. Views come through `render_views` at the query steps, or by `call("render_views")`.
+    `if __name__ == "__main__":`.
 
     Args:
         make: builds one environment; it is called in every process, and once in this one to learn the spaces.
@@ -46,6 +46,7 @@ def make_vector(make: Callable[[], gymnasium.Env[Any, Any]], count: int) -> Asyn
 
     Raises:
         ValueError: `count` is below 1.
+        RuntimeError: a process died while it made its environment.
     """
     if count < 1:
         raise ValueError(f"count={count} environments: give at least 1")
@@ -56,7 +57,8 @@ def make_vector(make: Callable[[], gymnasium.Env[Any, Any]], count: int) -> Asyn
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; their owner ends them
         return _Slot(make())
 
-    return _Processes([make_slot] * count, context="spawn", autoreset_mode=AutoresetMode.DISABLED)
+    slots = [make_slot] * count
+    return _ask(_Processes, slots, context="spawn", autoreset_mode=AutoresetMode.DISABLED)
 
 
 def run_episodes(
@@ -214,10 +216,12 @@ class _Slot(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 class _Processes(AsyncVectorEnv[Any, Any]):
     def close_extras(self, timeout: float | None = None, terminate: bool = False) -> None:
-        """End every process, also when one has died and its answer will never come."""
-        try:
-            super().close_extras(timeout, terminate)
-        except (EOFError, ConnectionError):
-            for process in self.processes:
-                process.kill()
-                process.join()
+        """End every process at once: there is nothing in it to save, and gymnasium would wait for the answers to a step
+        that Ctrl-C or a dead process has cut short, which never come."""
+        for process in self.processes:
+            process.kill()
+        for process in self.processes:
+            process.join()
+        for pipe in self.parent_pipes:
+            if pipe is not None:
+                pipe.close()

@@ -226,6 +226,24 @@ def test_peg_insert_with_views_does_not_depend_on_the_number_of_environments(peg
         assert all(view.shape == (32, 32, 3) for views in env.call("render_views") for view in views.values())
 
 
+@pytest.mark.slow
+def test_lift_with_views_does_not_depend_on_the_number_of_environments():
+    pytest.importorskip("robosuite")
+    from robo_reward.config import EnvConfig
+    from robo_reward.policies.scripted_lift import ScriptedLift
+    from robo_reward.runtime.tasks import make_envs
+
+    def run(count):
+        config = EnvConfig("robo_reward/Lift-v0", ("agentview", "wrist"), image_size=32, horizon=60, count=count)
+        with closing(make_envs(config)) as env:
+            return list(run_episodes(env, lambda seed: PolicyActor(ScriptedLift("expert", seed)), SEEDS[:3],
+                                     source="lift", query_every=4))  # fmt: skip
+
+    one, two = run(1), run(2)
+    assert_same(two, one)
+    assert len({len(episode) for episode in one}) > 1
+
+
 def test_collecting_does_not_depend_on_the_number_of_environments():
     """Demonstrations, where a failed attempt is followed by another, and a split of both kinds in turn."""
     pytest.importorskip("mujoco")

@@ -41,6 +41,8 @@ class EnvConfig:
     """[px], square"""
     horizon: int = number(120, low=1)
     """[steps]"""
+    count: int = number(1, low=1, high=64)
+    """Environments that run at once, each a process; recorded and evaluated episodes do not depend on it."""
 
 
 @dataclass(frozen=True)

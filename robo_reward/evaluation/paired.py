@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import gymnasium
-
-from robo_reward.evaluation.rollout import run_episode
 from robo_reward.evaluation.statistics import paired_difference_interval, wilson_interval
+from robo_reward.evaluation.vector import Environments, Job, run_jobs
 from robo_reward.terminal import progress
 from robo_reward.types import Episode
 
@@ -16,13 +14,16 @@ MakeActor = Callable[[int], Any]
 
 
 def run_paired(
-    env: gymnasium.Env[Any, Any], actors: dict[str, MakeActor], seeds: Sequence[int], quiet: bool = False
+    env: Environments, actors: dict[str, MakeActor], seeds: Sequence[int], quiet: bool = False
 ) -> dict[str, list[Episode]]:
-    """Every policy from the initial state of every seed; `actors` makes a fresh actor for an episode of that seed."""
+    """Every policy from the initial state of every seed; `actors` makes a fresh actor for an episode of that seed.
+
+    `env` is one environment, or several from `make_vector`; the episodes are the same.
+    """
+    jobs = (Job(seed, name, make(seed)) for seed in seeds for name, make in actors.items())
     outcomes: dict[str, list[Episode]] = {name: [] for name in actors}
-    for seed in progress(seeds, len(seeds), "evaluate", quiet):
-        for name, make in actors.items():
-            outcomes[name].append(run_episode(env, make(seed), seed=seed, source=name))
+    for episode in progress(run_jobs(env, jobs), len(seeds) * len(actors), "evaluate", quiet):
+        outcomes[episode.source].append(episode)
     return outcomes
 
 

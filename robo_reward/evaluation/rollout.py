@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import gymnasium
@@ -11,10 +11,111 @@ import numpy as np
 from robo_reward.interfaces import Policy
 from robo_reward.types import Episode
 
+Actor = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray | None]]
+"""What acts in one episode: (agent_pos_P, estimate_E) -> action in [-1, 1], base policy's action and phase or None."""
+
+
+def is_query(step: int, every: int, ended: bool) -> bool:
+    """Whether the views at this observation are kept: the first, each `every`-th and the last; none if `every` is 0."""
+    return every > 0 and (ended or step % every == 0)
+
+
+class EpisodeRecorder:
+    """One running episode: asks its actor, keeps what the environment answers, is an `Episode` once it has ended.
+
+    Args:
+        act: the actor, see `run_episode`.
+        seed: of the initial state.
+        source: who acts.
+        observation: what the environment's reset returned.
+        info: likewise.
+        views: frames of the first observation, view -> uint8 (H, W, 3); None keeps none.
+    """
+
+    def __init__(
+        self,
+        act: Actor,
+        seed: int,
+        source: str,
+        observation: Mapping[str, Any],
+        info: Mapping[str, Any],
+        views: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        self._act, self._seed, self._source, self._info = act, seed, source, info
+        self._agent_pos, self._estimate = [observation["agent_pos"]], [observation["estimate"]]
+        self._stages, self._oracle = [info["stage"]], [info["progress_oracle"]]
+        self._actions: list[np.ndarray] = []
+        self._bases: list[np.ndarray | None] = []
+        self._rewards: list[float] = []
+        self._gated: list[bool] = []
+        self._frame_steps, self._frames = ([], []) if views is None else ([0], [views])
+        self._terminated = self._truncated = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether the environment terminated or truncated the episode."""
+        return self._terminated or self._truncated
+
+    def action(self) -> np.ndarray:
+        """The actor's action (A,) on the newest observation; to be called once a step."""
+        action, base = self._act(self._agent_pos[-1], self._estimate[-1])
+        self._bases.append(base)
+        return action
+
+    def append(
+        self,
+        observation: Mapping[str, Any],
+        reward: Any,
+        terminated: bool,
+        truncated: bool,
+        info: Mapping[str, Any],
+        views: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        """Keep what the environment answered to the last action, and the views there unless None."""
+        self._actions.append(info["executed_action"])
+        self._rewards.append(reward)
+        self._gated.append(bool(info.get("gated", False)))
+        self._agent_pos.append(observation["agent_pos"])
+        self._estimate.append(observation["estimate"])
+        self._stages.append(info["stage"])
+        self._oracle.append(info["progress_oracle"])
+        self._info, self._terminated, self._truncated = info, bool(terminated), bool(truncated)
+        if views is not None:
+            self._frame_steps.append(len(self._actions))
+            self._frames.append(views)
+
+    def episode(self) -> Episode:
+        """The whole episode; the actor is asked once more, for its base action at the last observation."""
+        self.action()
+        names = self._frames[0].keys() if self._frames else ()
+        base = None if self._bases[0] is None else np.asarray(self._bases, np.float32)
+        width = len(self._actions[0])
+        return Episode(
+            episode_id=f"{self._source}-{self._seed}",
+            instruction=self._info["instruction"],
+            source=self._source,
+            seed=self._seed,
+            agent_pos=np.asarray(self._agent_pos, np.float32),
+            estimate=np.asarray(self._estimate, np.float32),
+            action=np.asarray(self._actions, np.float32),
+            reward=np.asarray(self._rewards, np.float32),
+            stage=np.asarray(self._stages, np.int64),
+            oracle=np.asarray(self._oracle, np.float32),
+            terminated=self._terminated,
+            truncated=self._truncated and not self._terminated,
+            success=bool(self._info["is_success"]),
+            frame_steps=np.asarray(self._frame_steps, np.int64),
+            frames={name: np.stack([views[name] for views in self._frames]) for name in names},
+            base_action=None if base is None else base[:, :width],
+            base_phase=None if base is None else base[:, width:],
+            base_id=getattr(self._act, "base_id", None),
+            gated=np.asarray(self._gated),
+        )
+
 
 def run_episode(
     env: gymnasium.Env[Any, Any],
-    act: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray | None]],
+    act: Actor,
     *,
     seed: int,
     source: str,
@@ -30,50 +131,14 @@ def run_episode(
     """
     observation, info = env.reset(seed=seed, options=options)
     render = env.get_wrapper_attr("render_views") if query_every else None
-    agent_pos, estimate = [observation["agent_pos"]], [observation["estimate"]]
-    actions, bases, rewards, gated = [], [], [], []
-    stages, oracle = [info["stage"]], [info["progress_oracle"]]
-    frame_steps, frames = ([0], [render()]) if render else ([], [])
-    terminated = truncated = False
-    while not (terminated or truncated):
-        action, base = act(agent_pos[-1], estimate[-1])
-        observation, reward, terminated, truncated, info = env.step(action)
-        actions.append(info["executed_action"])
-        bases.append(base)
-        rewards.append(reward)
-        gated.append(bool(info.get("gated", False)))
-        agent_pos.append(observation["agent_pos"])
-        estimate.append(observation["estimate"])
-        stages.append(info["stage"])
-        oracle.append(info["progress_oracle"])
-        step = len(actions)
-        if render and (step % query_every == 0 or terminated or truncated):
-            frame_steps.append(step)
-            frames.append(render())
-    bases.append(act(agent_pos[-1], estimate[-1])[1])
-    views = frames[0].keys() if frames else ()
-    base, width = None if bases[0] is None else np.asarray(bases, np.float32), len(actions[0])
-    return Episode(
-        episode_id=f"{source}-{seed}",
-        instruction=info["instruction"],
-        source=source,
-        seed=seed,
-        agent_pos=np.asarray(agent_pos, np.float32),
-        estimate=np.asarray(estimate, np.float32),
-        action=np.asarray(actions, np.float32),
-        reward=np.asarray(rewards, np.float32),
-        stage=np.asarray(stages, np.int64),
-        oracle=np.asarray(oracle, np.float32),
-        terminated=bool(terminated),
-        truncated=bool(truncated and not terminated),
-        success=bool(info["is_success"]),
-        frame_steps=np.asarray(frame_steps, np.int64),
-        frames={view: np.stack([frame[view] for frame in frames]) for view in views},
-        base_action=None if base is None else base[:, :width],
-        base_phase=None if base is None else base[:, width:],
-        base_id=getattr(act, "base_id", None),
-        gated=np.asarray(gated),
-    )
+    recorder = EpisodeRecorder(act, seed, source, observation, info, render() if render else None)
+    step = 0
+    while not recorder.ended:
+        observation, reward, terminated, truncated, info = env.step(recorder.action())
+        step += 1
+        views = render() if render and is_query(step, query_every, terminated or truncated) else None
+        recorder.append(observation, reward, terminated, truncated, info, views)
+    return recorder.episode()
 
 
 class PolicyActor:

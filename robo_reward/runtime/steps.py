@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +16,13 @@ import numpy as np
 from robo_reward.config import Config
 from robo_reward.data.keyframes import load_dataset_keyframes, read_keyframe_file
 from robo_reward.data.lerobot import DatasetWriter, read_dataset
-from robo_reward.evaluation.rollout import run_episode, run_policy
+from robo_reward.evaluation.rollout import PolicyActor
+from robo_reward.evaluation.vector import Environments, Job, run_jobs
 from robo_reward.interfaces import Policy
 from robo_reward.progress.models.oracle import oracle_track
 from robo_reward.runtime.run_folder import write_atomic
 from robo_reward.runtime.stages import StageResult, file_digest, run_stage
-from robo_reward.runtime.tasks import SPLITS, first_seed, make_env, scripted, task_of
+from robo_reward.runtime.tasks import SPLITS, first_seed, make_env, make_envs, scripted, task_of
 from robo_reward.terminal import progress
 from robo_reward.types import Episode, PhiTrack
 
@@ -33,24 +36,24 @@ Log = Callable[..., None]
 def collect_stage(config: Config) -> StageResult:
     """Scripted rollouts of every split as LeRobotDatasets, one folder a split."""
     counts = {split: getattr(config.collect, split) for split in SPLITS}
-    key = {"env": config.env, "counts": counts, "seed": config.seed}
+    key = {"env": _world(config), "counts": counts, "seed": config.seed}
     return _stage(config, "collect", key, [], lambda folder: _collect(config, folder, counts), resumable=True)
 
 
 def _collect(config: Config, folder: Path, counts: dict[str, int]) -> dict[str, Any]:
-    env, task = make_env(config.env), task_of(config.env)
+    task = task_of(config.env)
     summary: dict[str, Any] = {}
-    for split, count in counts.items():
-        if not count:
-            continue
-        with DatasetWriter(
-            folder / split, fps=task.fps, robot_type=task.robot, task_stages=task.stages, resume=True
-        ) as writer:
-            missing = range(len(writer.episode_ids), count)
-            rollouts = _split_episodes(config, env, split, missing)
-            for episode in progress(rollouts, len(missing), f"collect {split}", config.quiet):
-                writer.append(episode)
-    env.close()
+    with closing(make_envs(config.env)) as env:
+        for split, count in counts.items():
+            if not count:
+                continue
+            with DatasetWriter(
+                folder / split, fps=task.fps, robot_type=task.robot, task_stages=task.stages, resume=True
+            ) as writer:
+                missing = range(len(writer.episode_ids), count)
+                rollouts = _split_episodes(config, env, split, missing)
+                for episode in progress(rollouts, len(missing), f"collect {split}", config.quiet):
+                    writer.append(episode)
     for split, count in counts.items():
         outcomes = [episode.success for episode in read_split(folder, split, views=())] if count else []
         summary |= {
@@ -60,18 +63,27 @@ def _collect(config: Config, folder: Path, counts: dict[str, int]) -> dict[str, 
     return summary
 
 
-def _split_episodes(config: Config, env: Any, split: str, numbers: range) -> Iterator[Episode]:
+def _split_episodes(config: Config, env: Environments, split: str, numbers: range) -> Iterator[Episode]:
     """Demonstrations are the expert's successes; other splits keep what happens, expert and weak in turn."""
-    for number in numbers:
-        kind = {"demos": "expert", "weak": "weak"}.get(split, "expert" if number % 2 else "weak")
-        for attempt in range(100):
-            seed = first_seed(config.seed, split) + number * 100 + attempt
-            episode = next(run_policy(env, scripted(config.env, kind, seed), [seed], source=kind, query_every=1))
-            if split != "demos" or episode.success:
-                break
-        else:
-            raise ValueError(f"the scripted expert of {config.env.id} failed 100 times in a row from seed {seed}")
-        yield episode
+    first, attempts = first_seed(config.seed, split), 100
+
+    def job(seed: int) -> Job:
+        other = "expert" if (seed - first) // attempts % 2 else "weak"
+        kind = {"demos": "expert", "weak": "weak"}.get(split, other)
+        return Job(seed, kind, PolicyActor(scripted(config.env, kind, seed)))
+
+    def again(episode: Episode) -> Job | None:
+        if split != "demos" or episode.success:
+            return None
+        attempt = (episode.seed - first) % attempts
+        if attempt + 1 == attempts:
+            raise ValueError(
+                f"the scripted expert of {config.env.id} failed {attempts} times in a row from seed "
+                f"{episode.seed - attempt}"
+            )
+        return job(episode.seed + 1)
+
+    return run_jobs(env, (job(first + number * attempts) for number in numbers), query_every=1, again=again)
 
 
 def read_split(folder: Path, split: str, query_every: int = 1, views: tuple[str, ...] | None = None) -> list[Episode]:
@@ -145,7 +157,8 @@ def _keyframes(config: Config, data: StageResult) -> dict[str, Any]:
 
 def reward_stage(config: Config, data: StageResult) -> StageResult:
     """The compact reward model, from demonstrations and weak rollouts; completion calibrated on validation."""
-    key = {"reward": config.reward, "every": config.collect.query_every, **_label_key(config), "env": config.env}
+    key = {"reward": config.reward, "every": config.collect.query_every, **_label_key(config),
+           "env": _world(config)}  # fmt: skip
     return _stage(config, "train-reward", key, [data], lambda folder: _train_reward(config, data, folder))
 
 
@@ -300,7 +313,7 @@ def evaluate_stage(
 ) -> StageResult:
     """Base and trained policy on the same initial states, and videos of some with the progress curve under them."""
     inputs = [data, base, trained, *([reward] if reward else [])]
-    return _stage(config, "evaluate", {"evaluate": config.evaluate, "env": config.env}, inputs,
+    return _stage(config, "evaluate", {"evaluate": config.evaluate, "env": _world(config)}, inputs,
                   lambda folder: _evaluate(config, data, reward, base, trained, folder))  # fmt: skip
 
 
@@ -309,36 +322,35 @@ def _evaluate(
     folder: Path,
 ) -> dict[str, Any]:  # fmt: skip
     from robo_reward.evaluation.paired import run_paired, summarise
-    from robo_reward.evaluation.rollout import PolicyActor
     from robo_reward.runtime.local import trained_actor
 
-    env, base = make_env(config.env), load_base(config, base_stage)
+    base = load_base(config, base_stage)
     agent = load_agent(config, data, base, trained)
     first = config.evaluate.first_seed
     actors = {"base": lambda seed: PolicyActor(base), "trained": lambda seed: trained_actor(base, agent, seed)}
-    outcomes = run_paired(env, actors, range(first, first + config.evaluate.episodes), config.quiet)
+    with closing(make_envs(config.env)) as env:
+        outcomes = run_paired(env, actors, range(first, first + config.evaluate.episodes), config.quiet)
+        videos = _videos(config, env, actors, reward, folder) if config.evaluate.videos else []
     episodes = {
         name: [{"seed": e.seed, "success": e.success, "steps": len(e), "stage": int(e.stage[-1])} for e in found]
         for name, found in outcomes.items()
     }
     write_atomic(folder / "episodes.json", json.dumps(episodes))
-    videos = _videos(config, env, actors, reward, folder) if config.evaluate.videos else []
-    env.close()
     return {**summarise(outcomes["base"], outcomes["trained"]), "videos": videos}
 
 
 def _videos(
-    config: Config, env: Any, actors: dict[str, Any], reward: StageResult | None, folder: Path
+    config: Config, env: Environments, actors: dict[str, Any], reward: StageResult | None, folder: Path
 ) -> list[dict[str, Any]]:
     """The first initial states, base and trained, filmed at every step; the curve is the reward model's own."""
     from robo_reward.evaluation.video import write_episode_video
 
     curve = make_annotate(config, reward)
+    first = config.evaluate.first_seed
+    films = [(("base", "trained")[number % 2], first + number // 2) for number in range(config.evaluate.videos)]
     made = []
-    for number in range(config.evaluate.videos):
-        name = ("base", "trained")[number % 2]
-        seed = config.evaluate.first_seed + number // 2
-        episode = run_episode(env, actors[name](seed), seed=seed, source=name, query_every=1)
+    for episode in run_jobs(env, (Job(seed, name, actors[name](seed)) for name, seed in films), query_every=1):
+        name, seed = episode.source, episode.seed
         path = folder / f"{name}-{seed}.mp4"
         write_episode_video(
             path, episode.frames, curve(episode).phi, fps=task_of(config.env).fps,
@@ -393,6 +405,11 @@ _ROOMS = {
     "evaluate": ("envs", "learning", "safety", "evaluation", "runtime"),
 }
 """Rooms whose code a stage's output depends on, beyond what its input stages already stand for."""
+
+
+def _world(config: Config) -> dict[str, Any]:
+    """The settings that an episode depends on: how many environments run at once is none of them."""
+    return {name: value for name, value in asdict(config.env).items() if name != "count"}
 
 
 def _stage(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gymnasium
 
 from robo_reward.config import EnvConfig
+from robo_reward.evaluation.vector import Environments, make_vector
 from robo_reward.interfaces import Policy
 from robo_reward.settings import unknown
 
@@ -54,6 +56,11 @@ def make_env(env: EnvConfig) -> gymnasium.Env[Any, Any]:
     made = gymnasium.make(env.id, cameras=env.cameras, image_size=env.image_size, horizon=env.horizon)
     made.close()  # the cameras were only named to be checked
     return gymnasium.make(env.id, cameras=(), image_size=env.image_size, horizon=env.horizon)
+
+
+def make_envs(env: EnvConfig) -> Environments:
+    """`env.count` environments for `run_jobs`; a single one runs in this process."""
+    return make_env(env) if env.count == 1 else make_vector(partial(make_env, env), env.count)
 
 
 def scripted(env: EnvConfig, kind: str, seed: int) -> Policy:

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-
 from robo_reward.data.episodes import load_episode, save_episode
+
 from robo_reward.progress.bench.suite import BenchSettings, Method, bench
 from robo_reward.progress.models.oracle import oracle_track
 from robo_reward.runtime.steps import _label_key

@@ -49,7 +49,7 @@ class EnvConfig:
 class CollectConfig:
     """Rollouts that are recorded, by who acts and what for; every one of them is counted in the results."""
 
-    demos: int = number(10, low=1)
+    demos: int = number(20, low=1)
     """Successes of the scripted expert."""
     weak: int = number(60, low=0)
     """Rollouts of the weak policy, failures mostly."""
@@ -132,6 +132,8 @@ class AgentConfig:
     """Of the actor."""
     tau: float = number(0.005, above=0, high=1)
     """Share by which the targets follow at every update."""
+    average_rate: float = number(5e-4, above=0, high=1)
+    """Share by which the deployed actor, a long average, follows at every actor update."""
     residual_scale: float = number(0.4, above=0, high=2)
     """Largest residual, in action units."""
     updates_per_step: int = number(4, low=1)

@@ -8,6 +8,7 @@ RLPD for its parts; learning rates and scale were measured on PegInsert.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from robo_reward.config import AgentConfig
 from robo_reward.learning.networks import EnsembleCritic, ResidualActor
 from robo_reward.learning.replay import Batch
 from robo_reward.shaping import Shaping
+
+_NETWORKS = ("actor", "actor_target", "actor_average", "critic", "critic_target")
 
 
 class ResidualTD3:
@@ -53,21 +56,24 @@ class ResidualTD3:
         self.critic = EnsembleCritic(settings.heads, size + action_size, hidden)
         self.critic_target = EnsembleCritic(settings.heads, size + action_size, hidden)
         self.actor_target.load_state_dict(self.actor.state_dict())
+        self.actor_average = copy.deepcopy(self.actor)
         self.critic_target.load_state_dict(self.critic.state_dict())
-        for network in (self.actor_target, self.critic_target):
+        for network in (self.actor_target, self.actor_average, self.critic_target):
             network.requires_grad_(False)
         self.error_B = np.zeros(0, np.float32)
         self.actor_optimiser = torch.optim.Adam(self.actor.parameters(), settings.actor_learning_rate, fused=True)
         self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), settings.learning_rate, fused=True)
 
-    def act(self, state_S: np.ndarray, base_R: np.ndarray) -> np.ndarray:
+    def act(self, state_S: np.ndarray, base_R: np.ndarray, *, deployed: bool = False) -> np.ndarray:
         """The learned action for one observation and the base's row (action and phase), in [-1, 1], unexplored.
 
-        It comes from the averaged actor: the newest one chases the critics' noise from update to update.
+        The newest actor chases the critics' noise from update to update, so none acts that is not an average:
+        over about a hundred environment steps while training, over a dozen episodes when `deployed`.
         """
+        actor = self.actor_average if deployed else self.actor_target
         with torch.no_grad():
             state, base = self._observe(state_S[None], base_R[None])
-            return self._action(self.actor_target, state, base)[0].numpy()
+            return self._action(actor, state, base)[0].numpy()
 
     def update_critics(self, batch: Batch) -> dict[str, float]:
         """One step on every head towards the n-step target; the mask is `terminated`, never a time-out.
@@ -114,6 +120,7 @@ class ResidualTD3:
         loss = loss + s.imitation * (torch.from_numpy(batch.demonstration_B) * error_B).mean()
         norm = self._step(self.actor_optimiser, loss, self.actor)
         _move(self.actor_target, self.actor, s.tau)
+        _move(self.actor_average, self.actor, s.average_rate)
         return {
             "actor_q": float(q_B.detach().mean()),
             "actor_norm": norm,
@@ -147,7 +154,7 @@ class ResidualTD3:
     def state_dict(self) -> dict[str, Any]:
         """Everything an exact continuation needs: networks, targets, optimisers, random state."""
         tensors = {"generator": self.generator.get_state()}
-        for name in ("actor", "actor_target", "critic", "critic_target"):
+        for name in _NETWORKS:
             tensors |= {f"{name}.{key}": value for key, value in getattr(self, name).state_dict().items()}
         for name in ("actor_optimiser", "critic_optimiser"):
             for index, slot in getattr(self, name).state_dict()["state"].items():
@@ -157,7 +164,7 @@ class ResidualTD3:
     def load_state_dict(self, tensors: dict[str, torch.Tensor]) -> None:
         """Restore what `state_dict` returned."""
         self.generator.set_state(tensors["generator"])
-        for name in ("actor", "actor_target", "critic", "critic_target"):
+        for name in _NETWORKS:
             prefix = f"{name}."
             own = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
             getattr(self, name).load_state_dict(own)

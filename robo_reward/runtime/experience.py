@@ -7,7 +7,7 @@ episode is annotated by it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from robo_reward.config import Config
@@ -18,7 +18,8 @@ from robo_reward.learning.residual_td3 import ResidualTD3
 from robo_reward.policies.inputs import policy_input
 from robo_reward.types import Episode, PhiTrack
 
-Annotate = Callable[[Episode], PhiTrack]
+Annotate = Callable[[Sequence[Episode]], list[PhiTrack]]
+"""A reward model: the tracks of several episodes, their questions in one batch."""
 DEMONSTRATIONS, ONLINE = "demonstrations", "online"
 """The actors under which the store keeps them."""
 
@@ -51,18 +52,17 @@ class Experience:
     def add_demonstrations(self, episodes: list[Episode]) -> None:
         """Take the demonstrations in, with the base's actions at their observations; once more changes nothing."""
         sequence = 0
-        first = self.annotate(episodes[0])  # tells the reward model's id
-        self._known = self.tracks.read(first.model_id)
-        if episodes[0].episode_id not in self._known:
-            self._learn_track(episodes[0], first)
+        own = self.annotate(episodes[:1])[0].model_id
+        self._known = self.tracks.read(own)
         for episode in episodes:
             sequence = self.store.append_episode(DEMONSTRATIONS, sequence, episode)
-            self._remember(self.demonstrations, episode, demonstration=True)
+        self._remember(self.demonstrations, episodes, demonstration=True)
 
-    def add(self, sequence: int, episode: Episode) -> int:
-        """Take an online episode in under the actor's sequence number; returns the next one. Durable on return."""
-        sequence = self.store.append_episode(ONLINE, sequence, episode)
-        self._remember(self.online, episode)
+    def add(self, sequence: int, episodes: list[Episode]) -> int:
+        """Take online episodes in under the actor's sequence number; returns the next one. Durable on return."""
+        for episode in episodes:
+            sequence = self.store.append_episode(ONLINE, sequence, episode)
+        self._remember(self.online, episodes)
         return sequence
 
     def restore(self, sequence: int) -> None:
@@ -70,7 +70,7 @@ class Experience:
         for entry in self.store.episodes():
             if entry.actor == ONLINE and entry.first_sequence < sequence:
                 frames = entry.episode_id not in self._known
-                self._remember(self.online, self.store.read(entry.episode_id, frames=frames))
+                self._remember(self.online, [self.store.read(entry.episode_id, frames=frames)])
 
     @property
     def model_id(self) -> str | None:
@@ -86,7 +86,7 @@ class Experience:
         entries = self.store.episodes()
         for entry in entries:  # the annotator cannot know the newest ones
             if entry.episode_id not in known:
-                track = annotate(self.store.read(entry.episode_id))
+                [track] = annotate([self.store.read(entry.episode_id)])
                 self.tracks.write(proposal.model_id, {entry.episode_id: track})
         known = self.tracks.put_in_force(proposal, [entry.episode_id for entry in entries])
         for replay in (self.demonstrations, self.online):
@@ -94,15 +94,15 @@ class Experience:
         self.annotate, self._known = annotate, known
         return True
 
-    def _remember(self, replay: EpisodeReplay, episode: Episode, demonstration: bool = False) -> None:
-        if episode.episode_id not in self._known:
-            self._learn_track(episode, self.annotate(episode))
-        inputs = policy_input(episode.agent_pos, episode.estimate, self.agent.columns)
-        replay.append(episode, inputs, self._known[episode.episode_id], demonstration=demonstration)
-
-    def _learn_track(self, episode: Episode, track: PhiTrack) -> None:
-        self.tracks.write(track.model_id, {episode.episode_id: track})
-        self._known[episode.episode_id] = track
+    def _remember(self, replay: EpisodeReplay, episodes: list[Episode], demonstration: bool = False) -> None:
+        if unknown := [episode for episode in episodes if episode.episode_id not in self._known]:
+            fresh = {e.episode_id: t for e, t in zip(unknown, self.annotate(unknown), strict=True)}
+            # In one piece: a resumed run must not annotate a part of the batch, which might round differently.
+            self.tracks.write(next(iter(fresh.values())).model_id, fresh)
+            self._known |= fresh
+        for episode in episodes:
+            inputs = policy_input(episode.agent_pos, episode.estimate, self.agent.columns)
+            replay.append(episode, inputs, self._known[episode.episode_id], demonstration=demonstration)
 
     def close(self) -> None:
         """Let store and tracks go."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 
-from robo_reward.config import AgentConfig, Config
-from robo_reward.evaluation.rollout import run_episode
+from robo_reward.config import AgentConfig, Config, TrainConfig
+from robo_reward.evaluation.vector import Environments, Job, run_episodes, run_jobs
 from robo_reward.interfaces import Policy
 from robo_reward.learning.replay import concatenate
 from robo_reward.learning.residual_td3 import ResidualTD3
@@ -39,9 +39,14 @@ class ResidualRollout:
     """
 
     def __init__(
-        self, base: Policy, agent: ResidualTD3, noise: float = 0.0, rng: np.random.Generator | None = None
+        self,
+        base: Policy,
+        agent: ResidualTD3,
+        noise: float = 0.0,
+        rng: np.random.Generator | None = None,
+        deployed: bool = False,
     ) -> None:
-        self.base, self.agent, self.noise, self.rng = base, agent, noise, rng
+        self.base, self.agent, self.noise, self.rng, self.deployed = base, agent, noise, rng, deployed
         self.state, self.base_id = base.initial_state(1), base.policy_id
         self.drift: np.ndarray | None = None
 
@@ -49,7 +54,8 @@ class ResidualRollout:
         phase_BK = self.base.phase(self.state)
         base_BA, self.state = self.base.act(agent_pos[None], estimate[None], self.state)
         base = np.concatenate([base_BA[0], phase_BK[0]]).astype(np.float32)
-        action = self.agent.act(policy_input(agent_pos, estimate, self.agent.columns), base)
+        inputs = policy_input(agent_pos, estimate, self.agent.columns)
+        action = self.agent.act(inputs, base, deployed=self.deployed)
         if self.noise > 0 and self.rng is not None:
             fresh = self.rng.normal(size=action.shape) * self.noise
             keep = self.agent.settings.noise_correlation
@@ -76,7 +82,7 @@ class Progress:
 
 def train_residual(
     config: Config,
-    env: gymnasium.Env[Any, Any],
+    env: Environments,
     base: Policy,
     demonstrations: list[Episode],
     annotate: Annotate,
@@ -84,10 +90,10 @@ def train_residual(
     folder: Path,
     log: Callable[..., None],
 ) -> dict[str, Any]:
-    """Alternate one rollout and its learner updates until `train.rollouts` are done; evaluate now and then.
+    """Alternate a round of rollouts, one for each environment, and their learner updates; evaluate now and then.
 
     Everything lands in `folder` (store/, tracks/, checkpoints/, agent weights; curve as rows of `log`); called again on
-    the same folder it goes on after the last finished rollout. Returns a flat summary with the learning curve.
+    the same folder it goes on after the last finished round. Returns a flat summary with the learning curve.
     """
     settings, train = config.agent, config.train
     query_every = config.collect.query_every if needs_frames(config) else 0
@@ -101,31 +107,36 @@ def train_residual(
             experience.restore(counters.sequence)
             for _ in range(counters.rollouts + sum(row[3] for row in counters.curve)):
                 base.initial_state(1)  # a scripted base draws every episode's style: pass over those that were used
-        bar = progress(range(counters.rollouts, train.rollouts), description="train", quiet=config.quiet)
-        for rollout in bar:
+        for rollouts in progress(*_rounds(counters.rollouts, config), "train", config.quiet):
             experience.swap_if_proposed()
             if counters.model_id not in (None, experience.model_id):  # the critics' values are of another reward
                 learn(agent, experience, train.warmup_updates, settings, rng, actor_moves=False)
             counters.model_id = experience.model_id
-            actor = ResidualRollout(base, agent, settings.exploration_noise, rng)
-            seed = first_seed(config.seed, "online") + rollout
-            episode = run_episode(env, actor, seed=seed, source="policy", query_every=query_every)
-            counters.sequence = experience.add(counters.sequence, episode)
-            updates = _updates_due(rollout, len(episode), config)
-            started = time.monotonic()
-            numbers = learn(agent, experience, updates, settings, rng, actor_moves=rollout >= train.warmup_rollouts)
-            counters.rollouts, counters.env_steps = rollout + 1, counters.env_steps + len(episode)
-            counters.updates, counters.learn_s = (
-                counters.updates + updates,
-                counters.learn_s + time.monotonic() - started,
-            )
-            numbers |= {"rollout": rollout + 1, "train_success": float(episode.success), "episode_steps": len(episode)}
-            if counters.rollouts % train.evaluate_every == 0 or counters.rollouts == train.rollouts:
-                seeds = range(train.evaluate_seed, train.evaluate_seed + train.evaluate_episodes)
-                wins = [run_episode(env, trained_actor(base, agent, s), seed=s, source="policy").success for s in seeds]
-                counters.curve.append([counters.rollouts, counters.env_steps, sum(wins), len(wins)])
-                numbers["success"] = float(np.mean(wins))
-            log(counters.env_steps, **numbers)
+            jobs = [
+                Job(
+                    first_seed(config.seed, "online") + rollout,
+                    "policy",
+                    # Noise of its own for every rollout, so that it does not matter beside whom it runs.
+                    ResidualRollout(
+                        base, agent, settings.exploration_noise, np.random.default_rng([config.seed, rollout])
+                    ),
+                )
+                for rollout in rollouts
+            ]
+            episodes = list(run_jobs(env, jobs, query_every=query_every))
+            counters.sequence = experience.add(counters.sequence, episodes)
+            for rollout, episode in zip(rollouts, episodes, strict=True):
+                updates, started = _updates_due(rollout, len(episode), config), time.monotonic()
+                numbers = learn(agent, experience, updates, settings, rng, rollout >= train.warmup_rollouts)
+                counters.learn_s += time.monotonic() - started
+                counters.rollouts, counters.updates = rollout + 1, counters.updates + updates
+                counters.env_steps += len(episode)
+                numbers |= {"train_success": float(episode.success), "episode_steps": len(episode)}
+                if counters.rollouts % train.evaluate_every == 0 or counters.rollouts == train.rollouts:
+                    wins = _evaluate(env, base, agent, train)
+                    counters.curve.append([counters.rollouts, counters.env_steps, sum(wins), len(wins)])
+                    numbers["success"] = float(np.mean(wins))
+                log(counters.env_steps, rollout=rollout + 1, **numbers)
             checkpoint.save()
     save_weights(folder / "agent", agent.state_dict(), {"rollouts": counters.rollouts})
     return {
@@ -137,9 +148,31 @@ def train_residual(
     }
 
 
+def _rounds(done: int, config: Config) -> tuple[list[range], int]:
+    """The rollouts still to do, as many at once as there are environments, and how many rounds that makes.
+
+    A round ends where an evaluation or the warm-up does, so that those come at the same rollouts however many
+    environments there are.
+    """
+    train, rounds = config.train, []
+    while done < train.rollouts:
+        ends = [done + config.env.count, train.rollouts, (done // train.evaluate_every + 1) * train.evaluate_every]
+        end = min(ends + [train.warmup_rollouts] * (done < train.warmup_rollouts))
+        rounds.append(range(done, end))
+        done = end
+    return rounds, len(rounds)
+
+
+def _evaluate(env: Environments, base: Policy, agent: ResidualTD3, train: TrainConfig) -> list[bool]:
+    """Successes on the learning curve's initial states."""
+    seeds = range(train.evaluate_seed, train.evaluate_seed + train.evaluate_episodes)
+    actors = partial(trained_actor, base, agent)
+    return [episode.success for episode in run_episodes(env, actors, seeds, source="policy")]
+
+
 def trained_actor(base: Policy, agent: ResidualTD3, seed: int) -> ResidualRollout:
     """The policy as it is evaluated and deployed, for one episode; its dither is drawn from the episode's seed."""
-    return ResidualRollout(base, agent, agent.settings.evaluation_noise, np.random.default_rng(seed))
+    return ResidualRollout(base, agent, agent.settings.evaluation_noise, np.random.default_rng(seed), deployed=True)
 
 
 def new_agent(config: Config, demonstrations: list[Episode], base: Policy) -> ResidualTD3:

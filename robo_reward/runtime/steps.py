@@ -29,6 +29,7 @@ from robo_reward.types import Episode, PhiTrack
 if TYPE_CHECKING:
     from robo_reward.learning.residual_td3 import ResidualTD3
     from robo_reward.policies.cloning import CloningSettings
+    from robo_reward.runtime.experience import Annotate
 
 Log = Callable[..., None]
 
@@ -191,7 +192,8 @@ def _bench(config: Config, data: StageResult, reward: StageResult, folder: Path)
     settings = BenchSettings(config.env.horizon, len(task_of(config.env).stages), seed=config.reward.seed)
     summary = run_suite(load_reward(reward.path), episodes, settings, folder)
     track = make_annotate(config, reward)
-    tracks = {f"{index}-{'success' if e.success else 'failure'}": track(e).phi for index, e in enumerate(episodes)}
+    names = [f"{index}-{'success' if e.success else 'failure'}" for index, e in enumerate(episodes)]
+    tracks = {name: found.phi for name, found in zip(names, track(episodes), strict=True)}
     np.savez_compressed(folder / "tracks.npz", **tracks)  # type: ignore[arg-type]
     return summary
 
@@ -211,8 +213,8 @@ def _annotate(config: Config, data: StageResult, reward: StageResult, folder: Pa
     track = make_annotate(config, reward)
     arrays: dict[str, np.ndarray] = {}
     for split in SPLITS:
-        for episode in read_split(data.path, split, config.collect.query_every, config.reward.views):
-            found = track(episode)
+        episodes = read_split(data.path, split, config.collect.query_every, config.reward.views)
+        for episode, found in zip(episodes, track(episodes), strict=True):
             arrays |= {f"{episode.episode_id}.phi": found.phi, f"{episode.episode_id}.confidence": found.confidence}
     np.savez_compressed(folder / "annotations.npz", **arrays)  # type: ignore[arg-type]
     return {"annotated_episodes": len(arrays) // 2}
@@ -300,12 +302,9 @@ def _train(
     torch.set_num_threads(1)  # two threads are slower at this size, and one gives the same sums everywhere
     views = None if needs_frames(config) else ()
     demos = read_split(data.path, "demos", config.collect.query_every, views)
-    env = make_env(config.env)
-    annotate = make_annotate(config, reward)
-    policy = load_base(config, base)
-    summary = train_residual(config, env, policy, demos, annotate, load_annotate, folder, log)
-    env.close()
-    return summary
+    annotate, policy = make_annotate(config, reward), load_base(config, base)
+    with closing(make_envs(config.env)) as env:
+        return train_residual(config, env, policy, demos, annotate, load_annotate, folder, log)
 
 
 def evaluate_stage(
@@ -353,7 +352,7 @@ def _videos(
         name, seed = episode.source, episode.seed
         path = folder / f"{name}-{seed}.mp4"
         write_episode_video(
-            path, episode.frames, curve(episode).phi, fps=task_of(config.env).fps,
+            path, episode.frames, curve([episode])[0].phi, fps=task_of(config.env).fps,
             perspectives={} if episode.oracle is None else {"oracle": episode.oracle},
             success=episode.success, title=f"{name}: {episode.instruction}",
         )  # fmt: skip
@@ -361,26 +360,27 @@ def _videos(
     return made
 
 
-def make_annotate(config: Config, reward: StageResult | None) -> Callable[[Episode], PhiTrack]:
+def make_annotate(config: Config, reward: StageResult | None) -> Annotate:
     """Episode -> the potential of its steps, under the one reward model of this run."""
     if reward is None and config.shaping.kind == "none":
-        return lambda episode: _constant_track("none", np.zeros(len(episode) + 1, np.float32))
+        return lambda episodes: [_no_track(episode) for episode in episodes]
     if reward is None:
-        return oracle_track
+        return lambda episodes: [oracle_track(episode) for episode in episodes]
     return load_annotate(str(reward.path))
 
 
-def load_annotate(reward: str) -> Callable[[Episode], PhiTrack]:
+def load_annotate(reward: str) -> Annotate:
     """`make_annotate` with the trained reward model in this folder."""
-    from robo_reward.progress.annotate import annotate
+    from robo_reward.progress.annotate import annotate_many
     from robo_reward.progress.training import load_reward
 
     trained = load_reward(Path(reward))
-    return lambda episode: annotate(episode, trained.model, trained.tracker, trained.references)
+    return lambda episodes: annotate_many(episodes, trained.model, trained.tracker, trained.references)
 
 
-def _constant_track(name: str, phi: np.ndarray) -> PhiTrack:
-    return PhiTrack(name, phi, np.ones_like(phi))
+def _no_track(episode: Episode) -> PhiTrack:
+    zeros = np.zeros(len(episode) + 1, np.float32)
+    return PhiTrack("none", zeros, zeros)
 
 
 def load_agent(config: Config, data: StageResult, base: Policy, trained: StageResult) -> ResidualTD3:

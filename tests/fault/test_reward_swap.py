@@ -31,7 +31,9 @@ CONFIG = Config(
 def annotator(name):
     """A reward model whose potential is a constant that tells which one it is."""
     value = np.float32(int(name.removeprefix("model")) / 100)
-    return lambda episode: PhiTrack(name, np.full(len(episode) + 1, value), np.ones(len(episode) + 1, np.float32))
+    return lambda episodes: [
+        PhiTrack(name, np.full(len(e) + 1, value), np.ones(len(e) + 1, np.float32)) for e in episodes
+    ]
 
 
 def run(folder, on_rollout):

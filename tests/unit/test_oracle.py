@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from robo_reward.data.episodes import load_episode, save_episode
 
+from robo_reward.data.store import TransitionStore
 from robo_reward.progress.bench.suite import BenchSettings, Method, bench
 from robo_reward.progress.models.oracle import oracle_track
 from robo_reward.runtime.steps import _label_key
@@ -40,9 +40,10 @@ def test_it_is_optional_and_checked_where_it_is_there():
         replace(episode(), oracle=np.zeros(3, np.float32)).validate()
 
 
-def test_the_file_of_an_episode_keeps_its_absence(tmp_path):
-    save_episode(tmp_path / "e.npz", episode())
-    read = load_episode(tmp_path / "e.npz")
+def test_the_store_keeps_its_absence(tmp_path):
+    with TransitionStore(tmp_path, writable=True) as store:
+        store.append_episode("arm", 0, episode())
+        read = store.read("real-True")
     assert read.oracle is None and read.stage.tolist() == [UNKNOWN_STAGE] * 4
 
 

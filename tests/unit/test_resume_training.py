@@ -43,12 +43,12 @@ def train(request):
     def run(folder, interrupt_at=None):
         annotated = 0
 
-        def annotate(episode):
+        def annotate(episodes):
             nonlocal annotated
-            annotated += 1
-            if interrupt_at is not None and annotated == len(demonstrations) + interrupt_at:
+            annotated += episodes[0].source == "policy"
+            if interrupt_at is not None and annotated == interrupt_at:
                 raise KeyboardInterrupt
-            return PhiTrack("oracle", episode.oracle, np.ones_like(episode.oracle))
+            return [PhiTrack("oracle", e.oracle, np.ones_like(e.oracle)) for e in episodes]
 
         base = cloned if request.param == "cloned" else ScriptedPeg("weak", 0)
         return train_residual(CONFIG, env, base, demonstrations, annotate, None, folder, lambda *args, **numbers: None)

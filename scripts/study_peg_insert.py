@@ -29,6 +29,7 @@ CONTROLS = {
     "naive_delta": ["shaping=naive"],
     "oracle_potential": ["reward=oracle"],
     "no_base": ["base=zero", "agent.residual_scale=1.0"],
+    "two_environments": ["env.count=2"],
 }
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "peg_insert.json"
 

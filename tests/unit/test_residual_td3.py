@@ -4,6 +4,7 @@ Masks, foreign frames, executed and human actions, resumption: tests/unit/test_p
 """
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -262,7 +263,7 @@ def test_it_learns_a_task_that_its_base_cannot_do(kind):
     )  # fmt: skip
     agent = ResidualTD3(np.zeros(1, np.float32), np.ones(1, np.float32), 1, settings, SCHEMES[kind], 1.0, 0)
     demos, online = (EpisodeReplay(5000, 1, 1, settings.n_step, settings.gamma) for _ in range(2))
-    rng = np.random.default_rng(0)
+    memory, rng = SimpleNamespace(demonstrations=demos, online=online), np.random.default_rng(0)
     for number in range(5):
         demos.append(*_with_state(roll(lambda x: np.clip(-3 * x, -1, 1), number, number)), demonstration=True)
     before = success(base_action)
@@ -272,7 +273,7 @@ def test_it_learns_a_task_that_its_base_cannot_do(kind):
             return agent.act(x, base_action(x)) + 0.3 * rng.normal(size=1).astype(np.float32)
 
         online.append(*_with_state(roll(explore, 100 + number, number)), demonstration=False)
-        learn(agent, demos, online, 15, settings, rng, actor_moves=number >= 5)
+        learn(agent, memory, 15, settings, rng, actor_moves=number >= 5)
     after = success(lambda x: agent.act(x, base_action(x)))
     assert before < 0.05 and after > 0.9
 

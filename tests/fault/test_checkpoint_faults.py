@@ -100,7 +100,7 @@ def broken_by_power_loss(folder, seeds, **options):
 
 
 def test_power_loss_at_every_operation_of_a_save(tmp_path):
-    seeds = fault_count(pull_request=5, nightly=40)
+    seeds = fault_count(pull_request=5, nightly=20)
     cases, broken = broken_by_power_loss(tmp_path / "kept", seeds)
     _, control = broken_by_power_loss(tmp_path / "control", seeds, ignores_sync=True)
     record_fault(

@@ -2,10 +2,11 @@
 
     python scripts/bench_env.py [--note "what ran beside it"] [--repeats 5] [--tasks peg_insert lift]
 
-Writes docs/results/env_speed.json, anew after every task. Whole episodes of random actions through `run_episodes`, resets included, with the
-camera views left out, taken every 4th step (as training does) and at every step (as collecting does). Repeats are
-interleaved, so that whatever else the machine does meets all of them; figures are medians over the repeats, ratios are
-medians of each repeat's ratio to the environment in this process.
+Writes docs/results/env_speed.json, anew after every task. Whole episodes of random actions through `run_episodes`,
+resets included, with the camera views left out, taken every 4th step (as training does) and at every step (as
+collecting does). Repeats are interleaved, so that whatever else the machine does meets all of them; figures are medians
+over the repeats, ratios are medians of each repeat's ratio to the environment in this process. On a machine that is
+busy with other things more processes also get a larger share of it, which flatters the ratios: see `load_before`.
 """
 
 from __future__ import annotations

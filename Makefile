@@ -6,7 +6,7 @@ LOCK   := requirements/lock-cpu-py311.txt
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.setup-$(shell cat $(LOCK) pyproject.toml | sha256sum | cut -c1-12)
 
-.PHONY: setup demo test fault bench lint format
+.PHONY: setup demo test fault fault-nightly bench lint format
 setup: $(STAMP)
 
 # torch comes first and with its dependencies, which differ between its CPU and CUDA builds (PIP_EXTRA_INDEX_URL
@@ -26,7 +26,10 @@ test: setup
 	$(BIN)/python -m pytest -q
 
 fault: setup
-	$(BIN)/python -m pytest -q -m fault || test $$? -eq 5  # 5: there are none
+	$(BIN)/python scripts/study_faults.py
+
+fault-nightly: setup
+	$(BIN)/python scripts/study_faults.py nightly
 
 bench: setup
 	for script in $(wildcard scripts/bench_*.py); do $(BIN)/python $$script || exit 1; done

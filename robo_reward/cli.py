@@ -42,6 +42,7 @@ COMMANDS: dict[str, Command] = {
     "train-base": Command("train the base policy, then frozen"),
     "train": Command("everything above as far as it is missing, then the shaped residual learner, then the report"),
     "evaluate": Command("base against trained policy on paired initial states, with videos"),
+    "export": Command("write a transition store's episodes as a LeRobotDataset: store=FOLDER to=FOLDER"),
     "runs": Command("list the run folders", "robo_reward.runtime.runs:runs", leaves_folder=False),
     "doctor": Command(
         "check rendering, video and packages, or a transition store with store=",
@@ -57,6 +58,7 @@ examples:
   robo-reward train shaping=none seed=1 agent.heads=5
   robo-reward train -m seed=0,1,2                    one run after the other
   robo-reward train --help                           all settings of a command
+  robo-reward doctor store=runs/stages/train-...     check what a run has stored
   eval "$(robo-reward -sc install=bash)"             completion in this shell
 """
 

@@ -209,9 +209,11 @@ class Config:
     keyframes: str | None = None
     """JSON file of keyframes to use in place of the simulator's stage predicates."""
     store: str | None = None
-    """Transition store, or a training stage's folder that holds one: for annotate and doctor."""
+    """Transition store, or a training stage's folder that holds one: for annotate, doctor and export."""
     reward_model: str | None = None
     """Folder of a trained reward model for `annotate store=`; null: the one that the settings train."""
+    to: str | None = None
+    """Folder of the LeRobotDataset that `export` writes; an interrupted one is gone on with."""
     repair: bool = False
     """Whether `doctor store=` puts a repaired store in the place of a damaged one, which it keeps."""
     run: RunConfig = field(default_factory=RunConfig)

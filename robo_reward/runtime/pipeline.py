@@ -9,7 +9,7 @@ from robo_reward.config import Config
 from robo_reward.runtime import steps
 from robo_reward.runtime.run_folder import RunFolder
 from robo_reward.runtime.stages import StageResult
-from robo_reward.terminal import say
+from robo_reward.terminal import progress, say
 
 
 def collect(config: Config) -> dict[str, Any]:
@@ -109,6 +109,25 @@ def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
         results.print_table(summary, config.quiet)
         say(f"report: {path}", config.quiet)
         return _finish(run, line.stages, summary)
+
+
+def export(config: Config) -> dict[str, Any]:
+    """A transition store's episodes as a LeRobotDataset v3."""
+    from robo_reward.data.export import export_episodes
+    from robo_reward.data.store import TransitionStore, find_store
+    from robo_reward.runtime.tasks import task_of
+
+    if config.store is None or config.to is None:
+        raise ValueError("export needs store=FOLDER (of a training stage) and to=FOLDER (of the new dataset)")
+    with RunFolder(config.run.dir, config, "export", config.quiet) as run:
+        store, task = TransitionStore(find_store(config.store)), task_of(config.env)
+        entries = progress(store.episodes(), len(store.episodes()), "export", config.quiet)
+        count = export_episodes(
+            (store.read(entry.episode_id) for entry in entries), config.to, fps=task.fps, robot_type=task.robot,
+            task_stages=task.stages, resume=True,
+        )  # fmt: skip
+        say(f"{count} episodes in {config.to}", config.quiet)
+        return _finish(run, [], {"exported_episodes": count, "dataset": config.to})
 
 
 def _finish(run: RunFolder, stages: Sequence[StageResult], summary: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,62 @@
+"""Run the fault tests and gather what they injected, what held and what their controls showed.
+
+    python scripts/study_faults.py [nightly] [pytest options]
+
+Updates docs/results/faults.json: row of the fault table -> injected, held, control_failed, tier. A row keeps the figures
+of its larger tier. The exit code is pytest's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from robo_reward.runtime.run_folder import git_revision
+from robo_reward.testing.faults import RECORD, TIER, TIERS
+
+ROOT = Path(__file__).parents[1]
+RESULT = ROOT / "docs" / "results" / "faults.json"
+
+
+def gather(lines: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Rows of the table; several tests of one row add up, and a row without any control says null."""
+    rows: dict[str, dict[str, Any]] = {}
+    for line in lines:
+        row = rows.setdefault(
+            line["row"], {"injected": 0, "held": 0, "control_failed": None, "tier": line["tier"], "what": []}
+        )
+        row["injected"] += line["injected"]
+        row["held"] += line["held"]
+        if line["control_failed"] is not None:
+            row["control_failed"] = (row["control_failed"] or 0) + line["control_failed"]
+        row["what"].append(line["what"])
+    return rows
+
+
+def main() -> None:
+    words = sys.argv[1:]
+    tier = TIERS[1] if words[:1] == ["nightly"] else TIERS[0]
+    with tempfile.NamedTemporaryFile() as record:
+        command = [sys.executable, "-m", "pytest", "-q", "-m", "fault", *words[tier == TIERS[1] :]]
+        code = subprocess.run(command, cwd=ROOT, env={**os.environ, TIER: tier, RECORD: record.name}).returncode
+        lines = [json.loads(line) for line in Path(record.name).read_text().splitlines()]
+    known = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    rows = known.get("rows", {})
+    for name, row in gather(lines).items():
+        if row["injected"] >= rows.get(name, {"injected": 0})["injected"]:
+            rows[name] = row
+    about = {"command": f"make {'fault-nightly' if tier == TIERS[1] else 'fault'}", "git_revision": git_revision(),
+             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+             "cores": len(os.sched_getaffinity(0))}  # fmt: skip
+    RESULT.write_text(json.dumps({"rows": dict(sorted(rows.items())), **about}, indent=1) + "\n")
+    raise SystemExit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,7 @@
-"""Write the README's result tables from docs/results/*.json: `python scripts/readme_tables.py [--check]`.
+"""Write the result tables of README and docs from docs/results/*.json: `python scripts/readme_tables.py [--check]`.
 
 Every block between `<!-- results:NAME -->` and `<!-- /results -->` is made from docs/results/NAME.json, so a published
-figure cannot be typed by hand. `--check` changes nothing and exits with 1 when the README differs.
+figure cannot be typed by hand. `--check` changes nothing and exits with 1 when a page differs.
 """
 
 from __future__ import annotations
@@ -58,10 +58,32 @@ def measure_rows(title: str, results: dict[str, Any], measures: dict[str, tuple[
     return ["", f"| {title} | |", "| --- | ---: |", *cells] if cells else []
 
 
+def fault_rows(results: dict[str, Any]) -> list[str]:
+    """One row for each row of the fault table."""
+    lines = ["| row | faults | injected | held | control failed | tier |", "| --- | --- | ---: | ---: | ---: | --- |"]
+    for name, row in results["rows"].items():
+        control = "none" if row["control_failed"] is None else row["control_failed"]
+        cells = (name, "; ".join(row["what"]), row["injected"], row["held"], control, row["tier"].replace("_", " "))
+        lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
+    return lines
+
+
+def plain_rows(results: dict[str, Any]) -> list[str]:
+    """Every number under its own name, the unit being its last word."""
+    cells = [f"| {key.replace('_', ' ')} | {value:,.4g} |" for key, value in results.items()
+             if isinstance(value, (int, float)) and key != "cores"]  # fmt: skip
+    return ["| measure | |", "| --- | ---: |", *cells]
+
+
 def block(results: dict[str, Any]) -> str:
     """The Markdown between the markers of one result file."""
-    lines = success_rows(results) + measure_rows("training", results, TRAINING)
-    lines += measure_rows("reward model, held-out episodes", results, REWARD)
+    if "rows" in results:
+        lines = fault_rows(results)
+    elif "final_success" in results:
+        lines = success_rows(results) + measure_rows("training", results, TRAINING)
+        lines += measure_rows("reward model, held-out episodes", results, REWARD)
+    else:
+        lines = plain_rows(results)
     facts = [
         f"{key.replace('_', ' ')} {results[key]}"
         for key in ("seeds", "cores", "date", "git_revision")
@@ -71,31 +93,33 @@ def block(results: dict[str, Any]) -> str:
     return "\n".join(["", *lines, "", ""])
 
 
-def fill(readme: str, folder: Path) -> str:
-    """The README with every block made anew."""
-    if readme.count("<!-- results:") != len(BLOCK.findall(readme)):
-        raise ValueError("README.md has a results marker without its <!-- /results --> line")
-    return BLOCK.sub(lambda m: m[1] + block(json.loads((folder / f"{m[2]}.json").read_text("utf-8"))) + m[3], readme)
+def fill(page: str, folder: Path) -> str:
+    """The page with every block made anew."""
+    if page.count("<!-- results:") != len(BLOCK.findall(page)):
+        raise ValueError("a results marker lacks its <!-- /results --> line")
+    return BLOCK.sub(lambda m: m[1] + block(json.loads((folder / f"{m[2]}.json").read_text("utf-8"))) + m[3], page)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--check", action="store_true", help="exit with 1 when the README differs; change nothing")
+    parser.add_argument("--check", action="store_true", help="exit with 1 when a page differs; change nothing")
     parser.add_argument("--root", type=Path, default=Path(__file__).parents[1], help="repository (default: this one)")
     arguments = parser.parse_args()
-    readme = arguments.root / "README.md"
-    try:
-        old = readme.read_text("utf-8")
-        new = fill(old, arguments.root / "docs" / "results")
-    except (OSError, KeyError, ValueError) as error:
-        print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
-        return 2
-    if old == new:
-        return 0
-    if arguments.check:
-        print("README.md differs from docs/results; run: python scripts/readme_tables.py", file=sys.stderr)
+    differ = []
+    for page in [arguments.root / "README.md", *sorted((arguments.root / "docs").glob("*.md"))]:
+        try:
+            old = page.read_text("utf-8")
+            new = fill(old, arguments.root / "docs" / "results")
+        except (OSError, KeyError, ValueError) as error:
+            print(f"error: {page.name}: {type(error).__name__}: {error}", file=sys.stderr)
+            return 2
+        if old != new:
+            differ.append(page.name)
+            if not arguments.check:
+                page.write_text(new, "utf-8")
+    if differ and arguments.check:
+        print(f"{', '.join(differ)} differ from docs/results; run: python scripts/readme_tables.py", file=sys.stderr)
         return 1
-    readme.write_text(new, "utf-8")
     return 0
 
 

@@ -2,8 +2,8 @@
 
     python scripts/study_faults.py [nightly] [pytest options]
 
-Updates docs/results/faults.json: row of the fault table -> injected, held, control_failed, tier. A row keeps the figures
-of its larger tier. The exit code is pytest's.
+Updates docs/results/faults.json: row of the fault table -> injected, held, control_failed, tier. A row keeps the
+figures of its larger tier. The exit code is pytest's.
 """
 
 from __future__ import annotations

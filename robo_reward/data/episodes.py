@@ -40,7 +40,7 @@ def load_episode(path: Path) -> Episode:
         rest = {name: value for name, value in arrays.items() if value.ndim and not name.startswith(_VIEW)}
         if single.keys() - {"base_id"} != _SINGLE:
             raise ValueError(f"its single values are {sorted(single)}")
-        episode = Episode(**rest, **single, frames=frames)
+        episode = Episode(**{"oracle": None, **rest}, **single, frames=frames)
     except Exception as error:  # zipfile and numpy raise many types for a damaged file
         raise ValueError(f"{path} is not a readable episode ({error}); delete it and run the command again") from error
     return episode.validate()

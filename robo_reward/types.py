@@ -90,14 +90,14 @@ class Episode:
     reward: Float32[np.ndarray, "T"]
     stage: Int64[np.ndarray, "T+1"]
     """Stages reached by each observation, 0 to N; `UNKNOWN_STAGE` throughout where nobody told them."""
+    oracle: Float32[np.ndarray, "T+1"] | None
+    """The simulator's own progress in [0, 1]; None where there is no simulator."""
     terminated: bool
     truncated: bool
     success: bool
     frame_steps: Int64[np.ndarray, "Q"]
     """Observation index of each stored query frame, increasing; the first is 0, the last T."""
     frames: Frames = field(repr=False)
-    oracle: Float32[np.ndarray, "T+1"] | None = None
-    """The simulator's own progress in [0, 1]; None where there is no simulator."""
     base_action: Float32[np.ndarray, "T+1 A"] | None = None
     """The base policy's action at every observation, the final one included."""
     base_phase: Float32[np.ndarray, "T+1 K"] | None = None

@@ -109,6 +109,7 @@ def _episode(
         action=unit_actions(_stacked(action, f"{where}: actions"), where),
         reward=reward.astype(np.float32),
         stage=np.full(len(state), UNKNOWN_STAGE, np.int64),
+        oracle=None,
         terminated=terminated,
         truncated=not terminated,
         success=success,

@@ -60,6 +60,7 @@ def plain_episode_of(
         action=unit_actions(vector("action")[:-1], where),
         reward=reward,
         stage=np.full(length, UNKNOWN_STAGE, np.int64),
+        oracle=None,
         terminated=success and done,
         truncated=not (success and done),
         success=success,

@@ -149,6 +149,7 @@ def _episode(
         action=action[:steps],
         reward=reward if demo.complete else fold_last(reward),
         stage=np.full(rows, UNKNOWN_STAGE, np.int64),
+        oracle=None,
         terminated=success and done,
         truncated=not (success and done),
         success=success,

@@ -13,8 +13,13 @@ for package in ("torch", "mujoco", "lerobot", "av"):
 import yaml  # noqa: E402
 
 from robo_reward.config import load_config  # noqa: E402
+from robo_reward.data.lerobot import read_dataset  # noqa: E402
+from robo_reward.data.store import TransitionStore  # noqa: E402
+from robo_reward.data.tracks import TrackStore  # noqa: E402
+from robo_reward.doctor import doctor  # noqa: E402
+from robo_reward.evaluation import vector  # noqa: E402
 from robo_reward.learning.weights import load_weights  # noqa: E402
-from robo_reward.runtime import local  # noqa: E402
+from robo_reward.runtime import pipeline  # noqa: E402
 from robo_reward.runtime.pipeline import train  # noqa: E402
 from robo_reward.runtime.run_folder import read_metrics  # noqa: E402
 
@@ -97,14 +102,14 @@ def interrupted(tmp_path, whole, monkeypatch):
         for stage in ("collect", "train-base"):
             (folder,) = (path for path in (whole[0] / "stages").glob(f"{stage}-*") if path.is_dir())
             shutil.copytree(folder, tmp_path / "stages" / folder.name)
-        config, episodes, run_episode = configured(tmp_path), itertools.count(1), local.run_episode
+        config, episodes, run_episode = configured(tmp_path), itertools.count(1), vector.run_episode
 
         def interrupt(*arguments, **named):
             if next(episodes) == at:
                 raise KeyboardInterrupt
             return run_episode(*arguments, **named)
 
-        monkeypatch.setattr(local, "run_episode", interrupt)
+        monkeypatch.setattr(vector, "run_episode", interrupt)
         with pytest.raises(KeyboardInterrupt):
             train(config)
         monkeypatch.undo()
@@ -116,26 +121,26 @@ def interrupted(tmp_path, whole, monkeypatch):
 
 
 def learned(root):
-    """Weights, curve and episodes of the one learner in the folder."""
-    (folder,) = [path for path in (root / "stages").glob("train-*") if (path / "episodes").is_dir()]
-    weights, header = load_weights(folder / "checkpoint")
-    episodes = {path.name: dict(np.load(path)) for path in (folder / "episodes").iterdir()}
-    return weights, header["curve"], episodes
+    """Weights and stored episodes of the one learner in the folder."""
+    (folder,) = [path for path in (root / "stages").glob("train-*") if (path / "store").is_dir()]
+    store = TransitionStore(folder / "store")
+    episodes = {entry.episode_id: vars(store.read(entry.episode_id)) for entry in store.episodes()}
+    return load_weights(folder / "agent")[0], episodes
 
 
 @pytest.mark.parametrize("at", [3, 6])
 def test_interrupted_and_run_again_it_equals_the_run_that_was_not(whole, interrupted, at):
-    """In the evaluation after the second rollout, before any checkpoint; in the fourth rollout, after one."""
+    """In the evaluation after the second rollout; in the fourth rollout."""
     root, summary = interrupted(at)
     assert numbers(summary) == numbers(whole[1])
-    (weights, curve, episodes), (found, found_curve, found_episodes) = learned(whole[0]), learned(root)
-    assert found_curve == curve and len(curve) == 2
+    (weights, episodes), (found, found_episodes) = learned(whole[0]), learned(root)
+    assert len(episodes) == 2 + 4  # demonstrations and rollouts
     assert found.keys() == weights.keys() and all((found[name] == weights[name]).all() for name in weights)
     np.testing.assert_equal(found_episodes, episodes)
 
 
 @pytest.mark.slow
-def test_with_the_learned_reward_the_summary_also_measures_it(tmp_path):
+def test_with_the_learned_reward_the_summary_also_measures_it(tmp_path, capsys):
     """Every station: demonstrations, labels, reward model, its benchmark, base, learner, evaluation, report."""
     config = configured(tmp_path, TINY)
     summary = train(config)
@@ -144,5 +149,28 @@ def test_with_the_learned_reward_the_summary_also_measures_it(tmp_path):
     assert summary["reward_model_rollouts"] == 5  # the weak and the validation rollouts are counted
     (folder,) = [path for path in tmp_path.iterdir() if path.name != "stages"]
     assert "Reward model on held-out episodes" in (folder / "report.html").read_text()
+    try_the_store_out(tmp_path, capsys)
     before = stage_files(tmp_path)
     assert numbers(train(config)) == numbers(summary) and stage_files(tmp_path) == before
+
+
+def try_the_store_out(root, capsys):
+    """Doctor, another reward model's annotation, and export, as a user types them."""
+    (folder,) = [path for path in (root / "stages").glob("train-*") if (path / "store").is_dir()]
+    command([f"store={folder}"], "doctor")
+    assert "7 episodes" in capsys.readouterr().out
+    (reward,) = [path for path in (root / "stages").glob("train-reward-*") if path.is_dir()]
+    found = command([f"store={folder}", f"reward_model={reward}", f"run.root={root / 'more'}"], "annotate")
+    assert found["annotated_episodes"] == 7 and found["newly_annotated_episodes"] == 0  # the run's own model
+    assert TrackStore(folder / "tracks").proposal.model_id == found["reward_model_id"]
+    settings = [f"store={folder}", f"to={root / 'dataset'}", f"run.root={root / 'more'}"]
+    assert command(settings, "export")["exported_episodes"] == 7
+    episodes = read_dataset(root / "dataset", query_every=1, views=())
+    stored = {entry.episode_id: entry.ending.steps for entry in TransitionStore(folder / "store").episodes()}
+    assert {episode.episode_id: len(episode) for episode in episodes} == stored
+
+
+def command(settings, name):
+    """What `robo-reward <name> <settings>` returns."""
+    config = load_config([*settings, "quiet=true"], command=name)
+    return doctor(config) if name == "doctor" else getattr(pipeline, name)(config)

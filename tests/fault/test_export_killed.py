@@ -29,6 +29,7 @@ PROGRAM = """
                 episode_id=f"policy-{{number}}", instruction="move", source="policy", seed=number,
                 agent_pos=np.full((4, 2), number, np.float32), estimate=np.zeros((4, 0), np.float32),
                 action=np.zeros((3, 2), np.float32), reward=np.zeros(3, np.float32), stage=np.zeros(4, np.int64),
+                oracle=None,
                 terminated=False, truncated=True, success=False, frame_steps=np.arange(4),
                 frames={{"front": np.full((4, 32, 32, 3), number, np.uint8)}},
             )

@@ -26,6 +26,7 @@ def episode(success: bool = True) -> Episode:
         action=np.zeros((3, 1), np.float32),
         reward=np.zeros(3, np.float32),
         stage=np.full(4, UNKNOWN_STAGE),
+        oracle=None,
         terminated=success,
         truncated=not success,
         success=success,

@@ -175,17 +175,20 @@ def _scan(
     for number in segments(folder):
         if (start and number < start.segment) or (end and number > end.segment):
             continue
-        data = memoryview((folder / f"{number:06d}.log").read_bytes())
-        offset = start.offset if start and start.segment == number else _check_file_header(folder, number, data)
-        stop = min(end.offset, len(data)) if end and end.segment == number else len(data)
-        while offset < stop:
-            here, found = Position(number, offset), _record_at(data, offset)
+        first = start.offset if start and start.segment == number else 0
+        last = end.offset if end and end.segment == number else None
+        with open(folder / f"{number:06d}.log", "rb") as file:
+            file.seek(first)
+            data = memoryview(file.read() if last is None else file.read(last - first))
+        offset = _check_file_header(folder, number, data) if first == 0 else 0
+        while offset < len(data):
+            here, found = Position(number, first + offset), _record_at(data, offset)
             if found is not None:
                 record, place, offset = found
-                yield here, Position(number, offset), record, place
+                yield here, Position(number, first + offset), record, place
             else:
                 offset = _resync(data, offset + 1)
-                there = Position(number, offset)
+                there = Position(number, first + offset)
                 yield here, there, Damage(here, there, open_end=offset == len(data)), 0
 
 

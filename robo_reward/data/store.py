@@ -12,7 +12,7 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -156,7 +156,7 @@ class TransitionStore:
         known = self.index.actors.get(actor, _Actor())
         fresh = [Record(kind, actor, sequence, payload) for sequence, kind, payload in records
                  if sequence > known.acknowledged]  # fmt: skip
-        _check(actor, known, fresh)
+        _check(actor, known, fresh, self.index.episodes)
         if fresh:
             for record, (start, end) in zip(fresh, self._log.append(fresh), strict=True):
                 self.index.add(record, start, end)
@@ -237,7 +237,7 @@ class TransitionStore:
         self.close()
 
 
-def _check(name: str, known: _Actor, records: Sequence[Record]) -> None:
+def _check(name: str, known: _Actor, records: Sequence[Record], taken: Container[str]) -> None:
     """Raise ValueError for the first record that is out of order or not what its kind must be."""
     header = known.open.header if known.open else None
     steps, expected = (known.open.steps if known.open else 0), known.acknowledged + 1
@@ -250,6 +250,8 @@ def _check(name: str, known: _Actor, records: Sequence[Record]) -> None:
         try:
             if record.kind == BEGIN:
                 header, steps = decode_header(record.payload), 0
+                if header.episode_id in taken:
+                    raise ValueError(f"episode {header.episode_id!r} is already in the store: give it another id")
             elif header is None:
                 raise ValueError("no episode has begun")
             elif record.kind == STEP:

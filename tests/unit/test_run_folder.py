@@ -118,3 +118,10 @@ def test_listing_passes_over_foreign_files(tmp_path):
     found = list_runs(tmp_path / "runs")
     assert sorted(run["path"].name for run in found) == ["one", "two"]
     assert {run["path"].name: run["summary"].get("final_success") for run in found} == {"one": 0.5, "two": None}
+
+
+def test_a_folder_in_use_is_refused_until_its_writer_is_gone(tmp_path):
+    with folder(tmp_path / "run"):
+        with pytest.raises(ValueError, match=r"another process is writing .*run: wait for it, or .*run\.dir="):
+            folder(tmp_path / "run")
+    folder(tmp_path / "run").close()

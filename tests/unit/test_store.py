@@ -150,6 +150,15 @@ def test_a_gap_is_refused_unless_a_new_episode_begins(folder):
     assert verify(folder).broken == ["policy-7: Größe"]
 
 
+def test_an_episode_id_is_given_once(folder):
+    with TransitionStore(folder, writable=True) as store:
+        number = store.append_episode("arm", 0, make_episode())
+        with pytest.raises(ValueError, match="is already in the store: give it another id"):
+            store.append_episode("arm", number, make_episode())
+        with pytest.raises(ValueError, match="is already in the store"):
+            store.append_episode("another arm", 0, make_episode())
+
+
 def test_an_abandoned_episode_is_never_handed_out(folder):
     records = encode_episode(make_episode())
     with TransitionStore(folder, writable=True) as store:

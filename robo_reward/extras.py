@@ -9,6 +9,7 @@ EXTRA_OF = {
     "scipy": "learn",
     "matplotlib": "learn",
     "PIL": "learn",
+    "cv2": "learn",
     "mujoco": "sim",
     "av": "sim",
     "robosuite": "robosuite",

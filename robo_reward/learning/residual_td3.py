@@ -114,10 +114,11 @@ class ResidualTD3:
         # Where the heads disagree the critics know nothing: moving there is not an improvement.
         loss = -(q_B - s.pessimism * q_NB.std(0)).mean()
         # The actor imitates the nearest action within the residual's reach; the critic learns from the executed one.
-        shown = torch.from_numpy(batch.action_BA)
-        shown = torch.minimum(torch.maximum(shown, base - s.residual_scale), base + s.residual_scale)
+        executed, demonstration_B = torch.from_numpy(batch.action_BA), torch.from_numpy(batch.demonstration_B)
+        shown = torch.minimum(torch.maximum(executed, base - s.residual_scale), base + s.residual_scale)
         error_B = (action - shown).square().sum(-1)
-        loss = loss + s.imitation * (torch.from_numpy(batch.demonstration_B) * error_B).mean()
+        loss = loss + s.imitation * (demonstration_B * error_B).mean()
+        beyond_B = (executed != shown).any(-1) * demonstration_B
         norm = self._step(self.actor_optimiser, loss, self.actor)
         _move(self.actor_target, self.actor, s.tau)
         _move(self.actor_average, self.actor, s.average_rate)
@@ -125,6 +126,7 @@ class ResidualTD3:
             "actor_q": float(q_B.detach().mean()),
             "actor_norm": norm,
             "imitation_error": float(error_B.detach().mean()),
+            "out_of_reach_share": float(beyond_B.sum() / demonstration_B.sum().clamp(min=1)),
         }
 
     def _observe(self, state_BS: np.ndarray, base_BR: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:

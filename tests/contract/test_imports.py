@@ -27,7 +27,7 @@ LEVELS = [
 ]
 """A room imports from its own line and the lines above."""
 
-DISTRIBUTION_OF = {"yaml": "pyyaml", "hydra": "hydra-core", "PIL": "pillow"}
+DISTRIBUTION_OF = {"yaml": "pyyaml", "hydra": "hydra-core", "PIL": "pillow", "cv2": "opencv-python-headless"}
 COMES_WITH = dict.fromkeys(("datasets", "pyarrow", "pandas", "torchvision", "torchcodec"), "lerobot")
 """Packages that an extra's own package brings along."""
 

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from robo_reward.config import Config
 from robo_reward.data.store import TransitionStore
-from robo_reward.data.tracks import TrackStore
+from robo_reward.data.tracks import Choice, TrackStore
 from robo_reward.learning.replay import EpisodeReplay
 from robo_reward.learning.residual_td3 import ResidualTD3
 from robo_reward.policies.inputs import policy_input
+from robo_reward.terminal import say
 from robo_reward.types import Episode, PhiTrack
 
 Annotate = Callable[[Sequence[Episode]], list[PhiTrack]]
@@ -48,6 +49,7 @@ class Experience:
         chosen = self.tracks.in_force
         self.annotate = annotate if chosen is None else load_annotate(chosen.source)
         self._known: dict[str, PhiTrack] = {}
+        self._refused: Choice | None = None
 
     def add_demonstrations(self, episodes: list[Episode]) -> None:
         """Take the demonstrations in, with the base's actions at their observations; once more changes nothing."""
@@ -77,22 +79,26 @@ class Experience:
         """Id of the reward model behind all potentials in use."""
         return self.demonstrations.model_id
 
-    def swap_if_proposed(self) -> bool:
-        """Go over to the reward model that was proposed, if any; whether the potentials have changed."""
+    def swap_if_proposed(self) -> None:
+        """Go over to the reward model that was proposed, if any; one that does not fit is told and passed over."""
         proposal = self.tracks.proposal
-        if proposal is None or proposal.model_id == self.model_id:
-            return False
-        annotate, known = self.load_annotate(proposal.source), self.tracks.read(proposal.model_id)
-        entries = self.store.episodes()
-        for entry in entries:  # the annotator cannot know the newest ones
-            if entry.episode_id not in known:
-                [track] = annotate([self.store.read(entry.episode_id)])
-                self.tracks.write(proposal.model_id, {entry.episode_id: track})
-        known = self.tracks.put_in_force(proposal, [entry.episode_id for entry in entries])
+        if proposal is None or proposal == self._refused or proposal.model_id == self.model_id:
+            return
+        try:
+            annotate, known = self.load_annotate(proposal.source), self.tracks.read(proposal.model_id)
+            entries = self.store.episodes()
+            for entry in entries:  # the annotator cannot know the newest ones
+                if entry.episode_id not in known:
+                    [track] = annotate([self.store.read(entry.episode_id)])
+                    self.tracks.write(proposal.model_id, {entry.episode_id: track})
+            known = self.tracks.put_in_force(proposal, [entry.episode_id for entry in entries])
+        except (ValueError, FileNotFoundError) as error:
+            say(f"the proposed reward model {proposal.model_id} is not taken up: {error}")
+            self._refused = proposal
+            return
         for replay in (self.demonstrations, self.online):
             replay.swap_tracks(proposal.model_id, known)
         self.annotate, self._known = annotate, known
-        return True
 
     def _remember(self, replay: EpisodeReplay, episodes: list[Episode], demonstration: bool = False) -> None:
         if unknown := [episode for episode in episodes if episode.episode_id not in self._known]:

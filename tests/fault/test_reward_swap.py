@@ -104,6 +104,16 @@ def test_a_run_stopped_after_a_swap_goes_on_with_the_model_in_force(tmp_path):
     assert set(tracks) == set(stored) and all(np.allclose(track.phi, 0.07) for track in tracks.values())
 
 
+def test_a_proposal_that_does_not_fit_is_told_and_the_run_goes_on(tmp_path, capsys):
+    def propose(step, rollout, **numbers):
+        if rollout == 3:
+            TrackStore(tmp_path / "tracks").propose(Choice("model1", "model1-but-it-cannot-be-read"))
+
+    assert run(tmp_path, propose)["rollouts"] == CONFIG.train.rollouts
+    assert capsys.readouterr().out.count("the proposed reward model model1 is not taken up") == 1
+    assert TrackStore(tmp_path / "tracks").in_force is None
+
+
 def test_a_model_that_lacks_an_episode_is_not_put_in_force(tmp_path):
     tracks = TrackStore(tmp_path)
     tracks.write("new", {"a": PhiTrack("new", np.zeros(3, np.float32), np.ones(3, np.float32))})

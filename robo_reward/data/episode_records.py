@@ -208,7 +208,7 @@ def decode_episode(header: EpisodeHeader, steps: list[bytes], frames: list[bytes
     rows = np.frombuffer(b"".join(payload[_STEP_HEAD.size :] for payload in steps), header.step_row)
     final = np.frombuffer(ending, header.final_row, 1, _END_HEAD.size)
     end = decode_ending(header, ending)
-    fields: dict[str, Any] = {}
+    fields: dict[str, Any] = {"oracle": None}
     for name in _OBSERVED:
         if name in header.widths:
             fields[name] = np.concatenate([rows[name], final[name]])
@@ -216,7 +216,7 @@ def decode_episode(header: EpisodeHeader, steps: list[bytes], frames: list[bytes
         if name in header.widths:
             fields[name] = rows[name].copy()
     for name in ("oracle", "reward"):
-        if name in fields:
+        if fields[name] is not None:
             fields[name] = fields[name].reshape(-1)
     if "stage" in header.flags:
         fields["stage"] = np.concatenate([rows["stage"], final["stage"]]).astype(np.int64)

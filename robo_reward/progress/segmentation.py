@@ -70,7 +70,7 @@ def uvd_keyframes(
     apart: least length of a segment [frames]; smooth: standard deviation of the Gaussian over the distances [frames];
     rise: how far the distance must have climbed to that maximum, as a share of the segment's largest one.
     Raises ValueError for values that are not finite, or apart below 1.
-    Source: UVD, arXiv 2310.08581, section IV.
+    Source: UVD, arXiv 2310.08581.
     """
     rows = _checked(embedding)
     _at_least_one("apart", apart)
@@ -126,8 +126,7 @@ def variance_keyframes(
     segments: N, for all demonstrations; apart: least length of a segment [frames]. A demonstration that is still, or
     too short for N segments, has no boundaries.
     Raises ValueError for values that are not finite, or segments or apart below 1.
-    Source: unsupervised perceptual rewards, arXiv 1612.06699, section III; by dynamic programming in place of its
-    recursive splits, which visit the same divisions.
+    Source: unsupervised perceptual rewards, arXiv 1612.06699; dynamic programming in place of its recursive splits.
     """
     _at_least_one("segments", segments)
     _at_least_one("apart", apart)
@@ -137,7 +136,7 @@ def variance_keyframes(
 def _least_variance(rows: Float64[np.ndarray, "N F"], segments: int, apart: int) -> tuple[int, ...]:
     length = len(rows)
     rows = rows - rows.mean(0) if length else rows
-    if length < segments * apart or segments == 1 or not np.any(np.abs(rows) > 1e-9):
+    if segments == 1 or not np.any(np.abs(rows) > 1e-9):
         return ()
     # Squared distance of rows i..j-1 from their mean, from sums over the Gram matrix: free of the feature count.
     square = np.zeros((length + 1, length + 1))
@@ -146,12 +145,15 @@ def _least_variance(rows: Float64[np.ndarray, "N F"], segments: int, apart: int)
     i, j = np.arange(length + 1)[:, None], np.arange(length + 1)[None]
     block = square[j, j] - square[i, j] - square[j, i] + square[i, i]
     cost = np.where(j - i >= apart, own[j] - own[i] - block / np.maximum(j - i, 1), np.inf)
+    cost[length - 1, length] = np.inf  # the last frame alone is no segment
     best = cost[0]
     cuts = []
     for _ in range(segments - 1):
         total = best[:, None] + cost
         cuts.append(total.argmin(0))
         best = total.min(0)
+    if not np.isfinite(best[length]):  # too short
+        return ()
     boundaries, end = [], length
     for cut in reversed(cuts):
         end = int(cut[end])

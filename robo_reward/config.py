@@ -62,6 +62,22 @@ class CollectConfig:
 
 
 @dataclass(frozen=True)
+class LabelConfig:
+    """Where keyframes come from."""
+
+    source: str = choice("predicates", "predicates", "file", "subtask", "uvd", "events", "variance")
+    """The simulator's stage predicates, `keyframes=FILE`, a dataset's subtask column, or found in pixels or signals."""
+    apart: int = number(5, low=1)
+    """[steps] that uvd, events and variance leave between two keyframes"""
+    segments: int | None = number(None, low=1)
+    """Sub-tasks that variance divides every success into; null: as many as the task has stages."""
+    model: str | None = None
+    """Folder of a trained reward model whose frame features uvd and variance compare; null: they compare pixels."""
+    pictures: int = number(6, low=0)
+    """First episodes that the label command draws: the frames at the keyframes and the potential."""
+
+
+@dataclass(frozen=True)
 class RewardConfig:
     """The reward model."""
 
@@ -219,6 +235,7 @@ class Config:
     run: RunConfig = field(default_factory=RunConfig)
     env: EnvConfig = field(default_factory=EnvConfig)
     collect: CollectConfig = field(default_factory=CollectConfig)
+    label: LabelConfig = field(default_factory=LabelConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
     shaping: ShapingConfig = field(default_factory=ShapingConfig)
     base: BaseConfig = field(default_factory=BaseConfig)
@@ -231,6 +248,10 @@ class Config:
             raise ValueError(f"agent.subset={self.agent.subset} exceeds agent.heads={self.agent.heads}")
         if self.base.demos > self.collect.demos:
             raise ValueError(f"base.demos={self.base.demos} exceeds collect.demos={self.collect.demos}")
+        if self.label.source == "file" and self.keyframes is None:
+            raise ValueError("label.source=file needs the file: add keyframes=FILE")
+        if self.label.source not in ("predicates", "file") and self.keyframes is not None:
+            raise ValueError(f"keyframes={self.keyframes} and label.source={self.label.source}: give one of them")
         if self.reward.views is not None:
             for view in self.reward.views:
                 if view not in self.env.cameras:

@@ -97,8 +97,12 @@ def labels_from_stages(stage: Int64[np.ndarray, "T+1"], stages: int) -> Potentia
 
 
 def labels_from_keyframes(keyframes: Sequence[int], length: int, stages: int, success: bool) -> PotentialLabels:
-    """Labels from a person's keyframes K_0..K_n and the outcome; a failure is an interval after its last keyframe."""
-    phi = potentials_from_keyframes(keyframes, length, stages)
+    """Labels from keyframes K_0..K_n that a person set or a method found, and the outcome.
+
+    A success has done everything by its last keyframe, so its n sub-tasks are the whole task, whatever `stages` says;
+    a failure is an interval after its last keyframe, of `stages` sub-tasks in all.
+    """
+    phi = potentials_from_keyframes(keyframes, length, None if success else stages)
     low, high = phi.copy(), phi.copy()
     if not success:
         reached = len(keyframes) - 1

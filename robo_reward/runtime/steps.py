@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robo_reward.config import Config
-from robo_reward.data.keyframes import load_dataset_keyframes, read_keyframe_file
 from robo_reward.data.lerobot import DatasetWriter, read_dataset
 from robo_reward.evaluation.rollout import PolicyActor
 from robo_reward.evaluation.vector import Environments, Job, run_jobs
 from robo_reward.interfaces import Policy
 from robo_reward.progress.models.oracle import oracle_track
+from robo_reward.runtime.labelling import find_keyframes, known_stages, label_key, write_labels
 from robo_reward.runtime.run_folder import write_atomic
 from robo_reward.runtime.stages import StageResult, file_digest, run_stage
 from robo_reward.runtime.tasks import SPLITS, first_seed, make_env, make_envs, scripted, task_of
@@ -117,48 +117,14 @@ def _link_dataset(dataset: Path, folder: Path) -> dict[str, Any]:
 
 
 def label_stage(config: Config, data: StageResult) -> StageResult:
-    """Keyframes and the potential of every observation, from stage predicates or the `keyframes=` file."""
-    return _stage(config, "label", _label_key(config), [data], lambda folder: _label(config, data, folder))
-
-
-def _label_key(config: Config) -> dict[str, Any]:
-    """The content of the keyframe file, not its name, decides."""
-    return {"keyframes": None if config.keyframes is None else read_keyframe_file(config.keyframes)}
-
-
-def _label(config: Config, data: StageResult, folder: Path) -> dict[str, Any]:
-    from robo_reward.progress.labels import keyframes_from_stages, label_episode
-
-    stages = len(task_of(config.env).stages)
-    rows, exact = {}, []
-    given = _keyframes(config, data)
-    for split in SPLITS:
-        for episode in read_split(data.path, split, views=()):
-            keys = given.get(episode.episode_id)
-            label = label_episode(episode, stages, keys)
-            rows[episode.episode_id] = {
-                "split": split,
-                "keyframes": [int(key) for key in (keyframes_from_stages(episode.stage) if keys is None else keys)],
-                "phi": label.phi.round(4).tolist(),
-                "low": label.low.round(4).tolist(),
-                "high": label.high.round(4).tolist(),
-            }
-            exact.append(float(np.mean(label.low == label.high)))
-    write_atomic(folder / "labels.json", json.dumps(rows))
-    return {"labelled_episodes": len(rows), "exact_share": float(np.mean(exact))}
-
-
-def _keyframes(config: Config, data: StageResult) -> dict[str, Any]:
-    """The keyframe file's entries; its indices count the episodes of all splits in order, demonstrations first."""
-    if config.keyframes is None:
-        return {}
-    episodes = [episode for split in SPLITS for episode in read_split(data.path, split, views=())]
-    return dict(load_dataset_keyframes(config.keyframes, [(e.episode_id, len(e) + 1) for e in episodes]))
+    """Keyframes, by `label.source`, and the potential of every observation."""
+    key = {**label_key(config), "pictures": config.label.pictures}
+    return _stage(config, "label", key, [data], lambda folder: write_labels(config, data.path, folder))
 
 
 def reward_stage(config: Config, data: StageResult) -> StageResult:
     """The compact reward model, from demonstrations and weak rollouts; completion calibrated on validation."""
-    key = {"reward": config.reward, "every": config.collect.query_every, **_label_key(config),
+    key = {"reward": config.reward, "every": config.collect.query_every, **label_key(config),
            "env": _world(config)}  # fmt: skip
     return _stage(config, "train-reward", key, [data], lambda folder: _train_reward(config, data, folder))
 
@@ -169,9 +135,10 @@ def _train_reward(config: Config, data: StageResult, folder: Path) -> dict[str, 
     every, views = config.collect.query_every, config.reward.views
     episodes = [e for split in ("demos", "weak") for e in read_split(data.path, split, every, views)]
     validation = read_split(data.path, "validation", every, views) or None
+    episodes = [known_stages(config, episode) for episode in episodes]
     stages = len(task_of(config.env).stages)
     return train_reward(
-        episodes, reward_settings(config, stages), folder, config.quiet, validation, _keyframes(config, data)
+        episodes, reward_settings(config, stages), folder, config.quiet, validation, find_keyframes(config, data.path)
     )
 
 
@@ -396,7 +363,7 @@ def load_agent(config: Config, data: StageResult, base: Policy, trained: StageRe
 _ROOMS = {
     "convert": ("data",),
     "collect": ("envs", "policies", "data", "safety"),
-    "label": ("progress",),
+    "label": ("progress", "evaluation"),
     "train-reward": ("progress",),
     "bench-reward": ("progress",),
     "annotate": ("progress",),

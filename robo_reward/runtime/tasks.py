@@ -11,6 +11,7 @@ import gymnasium
 from robo_reward.config import EnvConfig
 from robo_reward.evaluation.vector import Environments, make_vector
 from robo_reward.interfaces import Policy
+from robo_reward.progress.segmentation import EventSignal
 from robo_reward.settings import unknown
 
 SPLITS = ("demos", "weak", "validation", "test")
@@ -27,6 +28,8 @@ class Task:
     robot: str
     columns: tuple[int, ...] | None = None
     """Columns of (agent_pos, estimate) that learned policies see, default all."""
+    events: tuple[EventSignal, ...] = ()
+    """Columns of agent_pos that tell of contacts and of the gripper, for keyframes without stage predicates."""
     fps: int = 20
 
 
@@ -36,8 +39,13 @@ TASKS = {
         "panda_primitive",
         # wrench, target offset, gripper, last action; socket yaw, in-hand pose, tip relative to the mouth, contact
         columns=(*range(13, 30), *range(33, 46)),
+        events=(EventSignal(15, "contact", threshold=4.0, slack=2.0),),  # vertical force [N]; the gripper never moves
     ),
-    "robo_reward/Lift-v0": Task(("near the cube", "around the cube", "grasped", "lifted"), "panda"),
+    "robo_reward/Lift-v0": Task(
+        ("near the cube", "around the cube", "grasped", "lifted"),
+        "panda",
+        events=(EventSignal(14, "gripper", threshold=0.06, slack=0.005),),  # finger gap [m]; the cube is 40 mm wide
+    ),
 }
 
 

@@ -13,6 +13,7 @@ pytest.importorskip("lerobot")
 
 from robo_reward.data.lerobot import DatasetWriter, read_dataset, write_dataset
 from robo_reward.data.lerobot_package import import_lerobot
+from robo_reward.data.subtasks import read_subtasks
 from robo_reward.progress.labels import label_episode
 from robo_reward.types import UNKNOWN_STAGE
 
@@ -165,3 +166,12 @@ def test_a_dataset_without_videos_holds_episodes_without_frames(tmp_path):
             writer.append(one)
     again = read_dataset(tmp_path / "plain")
     assert len(again) == 2 and not again[0].frames and np.array_equal(again[1].agent_pos, read[1].agent_pos)
+
+
+def test_a_sub_task_column_gives_keyframes_to_the_episodes_that_are_read(tmp_path):
+    columns = {"subtask_index": lambda e, t: np.int64([t >= 2 + e])}
+    root = make(tmp_path / "d", features={"subtask_index": scalar("int64")}, **columns)
+    keyframes = read_subtasks(root)
+    assert keyframes is not None
+    assert [keyframes[e.episode_id].tolist() for e in read_dataset(root)] == [[0, 2, 4], [0, 3, 4]]
+    assert read_subtasks(make(tmp_path / "without")) is None

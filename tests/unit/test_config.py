@@ -78,6 +78,9 @@ def test_configurations_are_frozen():
         ({"env": {"cameras": [3]}}, r"env.cameras\[0\]=3: expected a text"),
         ({"shaping": {"kind": "potental"}}, "did you mean 'potential'"),
         ({"agent": {"heads": 4, "subset": 5}}, "agent.subset=5 exceeds agent.heads=4"),
+        ({"label": {"source": "varience"}}, "unknown label.source value 'varience': did you mean 'variance'"),
+        ({"label": {"source": "file"}}, "label.source=file needs the file: add keyframes=FILE"),
+        ({"label": {"source": "uvd"}, "keyframes": "k.json"}, "keyframes=k.json and label.source=uvd: give one"),
         ({"base": {"demos": 31}}, f"base.demos=31 exceeds collect.demos={CollectConfig().demos}"),
     ],
 )

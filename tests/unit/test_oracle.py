@@ -11,7 +11,7 @@ import pytest
 from robo_reward.data.store import TransitionStore
 from robo_reward.progress.bench.suite import BenchSettings, Method, bench
 from robo_reward.progress.models.oracle import oracle_track
-from robo_reward.runtime.steps import _label_key
+from robo_reward.runtime.labelling import label_key
 from robo_reward.types import UNKNOWN_STAGE, Episode
 
 
@@ -65,6 +65,6 @@ def test_a_keyframe_file_that_is_no_json_is_named(tmp_path):
     path = tmp_path / "keyframes.json"
     path.write_text('{"a": [0, 1')
     with pytest.raises(ValueError, match=r"keyframes\.json is no JSON"):
-        _label_key(SimpleNamespace(keyframes=str(path)))
+        label_key(SimpleNamespace(keyframes=str(path)))
     with pytest.raises(FileNotFoundError, match="check the path"):
-        _label_key(SimpleNamespace(keyframes=str(tmp_path / "nowhere.json")))
+        label_key(SimpleNamespace(keyframes=str(tmp_path / "nowhere.json")))

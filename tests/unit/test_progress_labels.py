@@ -62,3 +62,10 @@ def test_a_persons_keyframes_and_the_outcome_bound_a_failure():
     assert labels.low[12] == 0.5 and labels.high[12] == 0.75 and labels.low[6] == labels.high[6]
     with pytest.raises(ValueError, match="failed episode"):
         labels_from_keyframes([0, 4, 8], 13, stages=2, success=False)
+
+
+def test_a_success_is_whole_at_its_last_keyframe_however_many_there_are():
+    for keyframes in ((0, 12), (0, 3, 12), (0, 2, 4, 6, 9, 12)):
+        labels = labels_from_keyframes(keyframes, 13, stages=4, success=True)
+        assert labels.phi[12] == 1 and np.array_equal(labels.low, labels.high)
+        assert labels.phi[list(keyframes)] == pytest.approx(np.linspace(0, 1, len(keyframes)))

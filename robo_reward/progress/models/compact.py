@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float32, Int64, UInt8
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -208,6 +208,21 @@ class CompactModel:
         valid = np.isfinite(hop) & np.isfinite(spread)
         hop = np.where(valid, np.clip(hop, -1, 1), 0).astype(np.float32)
         return HopEstimate(hop, np.where(valid, confidence_from_std(spread), 0).astype(np.float32), valid)
+
+    @torch.no_grad()
+    def features(
+        self, frames: Mapping[str, UInt8[np.ndarray, "N H W 3"]], instruction: str
+    ) -> Float32[np.ndarray, "N features"]:
+        """The embedding of N frames under one instruction. Frames and errors as in `hop`."""
+        known = self._checked(frames)
+        count = len(next(iter(known.values())))
+        words = torch.from_numpy(word_ids(instruction))[None]
+        parts = [
+            self.net.embed({v: to_images(f[i : i + CHUNK]) for v, f in known.items()}, words.expand(n, -1))
+            for i in range(0, count, CHUNK)
+            for n in (min(CHUNK, count - i),)
+        ]
+        return torch.cat(parts).numpy()
 
     def _checked(self, frames: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         size = self.settings.image_size

@@ -7,7 +7,7 @@ import pytest
 
 av = pytest.importorskip("av")
 
-from robo_reward.data.video import read_video, write_video  # noqa: E402
+from robo_reward.data.video import read_video, resize, write_video  # noqa: E402
 
 
 def moving_square(count: int, height: int = 84, width: int = 84) -> np.ndarray:
@@ -96,3 +96,25 @@ def test_a_real_recording(shared_data):
     video = read_video(path, stride=60, size=84)
     assert video.length == 1277 and video.fps == 30 and video.frames.shape == (22, 84, 84, 3)
     assert video.frames.std() > 20
+
+
+def test_a_frame_that_the_decoder_had_to_make_up_is_told(tmp_path):
+    path = tmp_path / "damaged.mp4"
+    rng = np.random.default_rng(0)
+    frames = moving_square(60)
+    frames[:, 20:40, 40:60] = rng.integers(0, 255, (60, 20, 20, 3), np.uint8)
+    write_video(path, frames, 20)
+    data = bytearray(path.read_bytes())
+    middle = (data.find(b"mdat") + len(data)) // 2
+    data[middle : middle + 400] = bytes(400)
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"damaged\.mp4 is damaged: frame \d+ does not decode; copy it again$"):
+        read_video(path)
+
+
+def test_frames_are_scaled_as_the_reader_scales_them(tmp_path):
+    write_video(tmp_path / "a.mp4", moving_square(3, height=60, width=80), 30)
+    whole, small = read_video(tmp_path / "a.mp4"), read_video(tmp_path / "a.mp4", size=32)
+    assert whole.file_size == small.file_size == (60, 80)
+    assert np.abs(resize(whole.frames, 32).astype(int) - small.frames).mean() < 2  # colours are scaled in RGB here
+    assert resize(small.frames, 32) is small.frames

@@ -53,6 +53,8 @@ def annotate(config: Config) -> dict[str, Any]:
     """The reward model's potential of every episode of the dataset, or of a transition store."""
     if config.store is not None:
         return _annotate_store(config)
+    if config.to is not None:
+        return _annotate_dataset(config)
     with RunFolder(config.run.dir, config, "annotate", config.quiet) as run:
         data = steps.dataset_stage(config)
         reward = steps.reward_stage(config, data)
@@ -64,14 +66,35 @@ def _annotate_store(config: Config) -> dict[str, Any]:
     from robo_reward.runtime.reannotate import reannotate
 
     with RunFolder(config.run.dir, config, "annotate", config.quiet) as run:
-        used: list[StageResult] = []
-        reward = config.reward_model
-        if reward is None:
-            used = [data := steps.dataset_stage(config), steps.reward_stage(config, data)]
-            reward = str(used[1].path)
+        used, reward = _reward_model(config)
         summary = reannotate(config.store or "", reward, config.quiet)
         say(f"proposed {summary['reward_model_id']} to the run of {config.store}", config.quiet)
         return _finish(run, used, summary)
+
+
+def _annotate_dataset(config: Config) -> dict[str, Any]:
+    from robo_reward.data.convert import is_foreign_file
+    from robo_reward.runtime.annotate_dataset import annotate_dataset
+
+    if config.dataset is None or is_foreign_file(config.dataset):
+        raise ValueError(
+            f"annotate with to= copies a LeRobotDataset: set dataset= to its folder, not {config.dataset or 'null'}"
+        )
+    with RunFolder(config.run.dir, config, "annotate", config.quiet) as run:
+        used, reward = _reward_model(config)
+        summary = annotate_dataset(
+            config.dataset, config.to or "", reward, chunk=config.annotate.chunk, instruction=config.instruction,
+            quiet=config.quiet,
+        )  # fmt: skip
+        return _finish(run, used, summary)
+
+
+def _reward_model(config: Config) -> tuple[list[StageResult], str]:
+    """The folder of `reward_model=`, or of the model that the settings train, with the stages it took."""
+    if config.reward_model is not None:
+        return [], config.reward_model
+    used = [data := steps.dataset_stage(config), steps.reward_stage(config, data)]
+    return used, str(used[1].path)
 
 
 def train_base(config: Config) -> dict[str, Any]:

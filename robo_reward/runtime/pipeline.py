@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from robo_reward.config import Config
@@ -36,7 +37,9 @@ def train_reward(config: Config) -> dict[str, Any]:
 
 
 def bench_reward(config: Config) -> dict[str, Any]:
-    """Measure the reward model against controls and the oracle."""
+    """Measure the reward model against controls and the oracle, or score the videos of `video.CAMERA=`."""
+    if config.video:
+        return _score_videos(config)
     from robo_reward.evaluation import report
     from robo_reward.runtime import results
 
@@ -47,6 +50,18 @@ def bench_reward(config: Config) -> dict[str, Any]:
         results.print_reward_table(bench, config.quiet)
         report.write_report(run.path / "report.html", results.reward_sections(bench), title="Reward model")
         return _finish(run, [data, reward, bench], {"table": str(bench.path / "bench.csv")})
+
+
+def _score_videos(config: Config) -> dict[str, Any]:
+    from robo_reward.evaluation.score_videos import score_videos
+    from robo_reward.progress.training import load_reward
+
+    with RunFolder(config.run.dir, config, "bench-reward", config.quiet) as run:
+        used, reward = _reward_model(config)
+        summary = score_videos(config.video, load_reward(Path(reward)), config.instruction, run.path)
+        verdict = "done" if summary["success"] else "not done"
+        say(f"progress {summary['final_progress']:.2f}, {verdict}: {summary['film']}", config.quiet)
+        return _finish(run, used, summary)
 
 
 def annotate(config: Config) -> dict[str, Any]:
@@ -161,4 +176,5 @@ def _finish(run: RunFolder, stages: Sequence[StageResult], summary: dict[str, An
         for key, value in stage.summary.items()
         if isinstance(value, (int, float, str, type(None)))
     }
-    return run.finish({**plain, **summary, "wall_s": round(sum(stage.wall_s for stage in stages), 1)})
+    timed = {"wall_s": round(sum(stage.wall_s for stage in stages), 1)} if stages else {}
+    return run.finish({**plain, **summary, **timed})

@@ -37,8 +37,10 @@ COMMANDS: dict[str, Command] = {
     "collect": Command("record demonstrations and weak, validation and test rollouts as a LeRobotDataset"),
     "label": Command("turn keyframes and outcomes into the potential of every frame"),
     "train-reward": Command("train the process reward model on balanced hop pairs"),
-    "bench-reward": Command("measure the reward model against controls and the oracle"),
-    "annotate": Command("write the reward model's potential of every episode, of a dataset or of store="),
+    "bench-reward": Command("measure the reward model against controls and the oracle, or score video.CAMERA=FILE"),
+    "annotate": Command(
+        "write the reward model's potential of every episode, of store=, or of dataset= into a copy to="
+    ),
     "train-base": Command("train the base policy, then frozen"),
     "train": Command("everything above as far as it is missing, then the shaped residual learner, then the report"),
     "evaluate": Command("base against trained policy on paired initial states, with videos"),
@@ -58,6 +60,7 @@ examples:
   robo-reward train shaping=none seed=1 agent.heads=5
   robo-reward train -m seed=0,1,2                    one run after the other
   robo-reward train --help                           all settings of a command
+  robo-reward annotate dataset=pens to=pens_scored   your dataset with progress columns, for any trainer
   robo-reward doctor store=runs/stages/train-...     check what a run has stored
   eval "$(robo-reward -sc install=bash)"             completion in this shell
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -93,6 +93,15 @@ class RewardConfig:
     """Peak of the schedule."""
     views: tuple[str, ...] | None = None
     """Cameras the model sees; null: all of the environment's."""
+
+
+@dataclass(frozen=True)
+class AnnotateConfig:
+    """The columns that `annotate` adds to a dataset with to=."""
+
+    chunk: int = number(8, low=1)
+    """[rows] over which `ra_bc_weight` measures the progress gained: the length of the chunks of the policy that is
+    trained with it."""
 
 
 @dataclass(frozen=True)
@@ -227,9 +236,16 @@ class Config:
     store: str | None = None
     """Transition store, or a training stage's folder that holds one: for annotate, doctor and export."""
     reward_model: str | None = None
-    """Folder of a trained reward model for `annotate store=`; null: the one that the settings train."""
+    """Folder of a trained reward model for `annotate` with store= or to= and `bench-reward` with video.CAMERA=; null:
+    the one that the settings train."""
     to: str | None = None
-    """Folder of the LeRobotDataset that `export` writes; an interrupted one is gone on with."""
+    """Folder of the LeRobotDataset that `export` writes, or of the copy that `annotate` adds its columns to; an
+    interrupted one is gone on with or made anew."""
+    instruction: str | None = None
+    """What the robot is told, for `bench-reward` with video.CAMERA= and in place of the dataset's own for `annotate`
+    with to=."""
+    video: Mapping[str, str] = field(default_factory=dict)
+    """Files that `bench-reward` scores, one a camera: video.front=a.mp4 video.side=b.mp4"""
     repair: bool = False
     """Whether `doctor store=` puts a repaired store in the place of a damaged one, which it keeps."""
     run: RunConfig = field(default_factory=RunConfig)
@@ -240,6 +256,7 @@ class Config:
     shaping: ShapingConfig = field(default_factory=ShapingConfig)
     base: BaseConfig = field(default_factory=BaseConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
+    annotate: AnnotateConfig = field(default_factory=AnnotateConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
 
@@ -272,7 +289,9 @@ def register(command: str) -> None:
     defaults = json.loads(json.dumps(asdict(Config(command=command))))  # OmegaConf knows lists, not tuples
     for key in ("name", "dir", "stages"):
         defaults["run"][key] = "???"
-    ConfigStore.instance().store(name="defaults", node=defaults)
+    node = OmegaConf.create(defaults)
+    OmegaConf.set_struct(node.video, False)  # cameras have any names
+    ConfigStore.instance().store(name="defaults", node=node)
 
 
 def from_hydra(composed: Any) -> Config:

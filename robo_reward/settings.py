@@ -68,7 +68,7 @@ def build(cls: type[T], settings: Mapping[str, Any], path: str = "") -> T:
 
 
 def _convert(hint: Any, value: Any, path: str) -> Any:
-    """`value` as the type `hint` (a dataclass, a union with None, a tuple or a plain type)."""
+    """`value` as the type `hint` (a dataclass, a union with None, a tuple, a mapping or a plain type)."""
     if is_dataclass(hint):
         if not isinstance(value, Mapping):
             raise ValueError(f"{path}={value!r}: expected a section of settings")
@@ -82,6 +82,10 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
         if not isinstance(value, Sequence) or isinstance(value, str):
             raise ValueError(f"{path}={value!r}: expected a list, such as {path}=[a,b]")
         return tuple(_convert(arguments[0], element, f"{path}[{i}]") for i, element in enumerate(value))
+    if origin is Mapping:
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{path}={value!r}: expected entries, such as {path}.name=value")
+        return {str(key): _convert(arguments[1], element, f"{path}.{key}") for key, element in value.items()}
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):

@@ -56,6 +56,8 @@ def allowed(hint: Any, limits: Mapping[str, Any]) -> str:
         return f"{allowed(next(a for a in arguments if a is not type(None)), limits)}, or `null`"
     if typing.get_origin(hint) is tuple:
         return f"list of {allowed(arguments[0], limits)}"
+    if typing.get_origin(hint) is Mapping:
+        return f"{allowed(arguments[1], limits)} for each name"
     words = {"low": "from", "above": "above", "high": "to"}
     bounds = [f"{word} {limits[key]:,}" for key, word in words.items() if limits.get(key) is not None]
     return " ".join([TYPES[hint], *bounds])
@@ -75,11 +77,12 @@ def rows(cls: type, texts: Mapping[str, Mapping[str, str]], path: str = "") -> I
     for item in fields(cls):
         if is_dataclass(hints[item.name]):
             continue
-        assert item.default is not MISSING, f"{path}{item.name} has no default"
+        default = item.default if item.default_factory is MISSING else item.default_factory()
+        assert default is not MISSING, f"{path}{item.name} has no default"
         text = texts[cls.__name__].get(item.name, "")
         cells = (
             f"`{path}{item.name}`",
-            written(composed.get(item.name, item.default)),
+            written(composed.get(item.name, default)),
             allowed(hints[item.name], item.metadata),
             text,
         )

@@ -19,9 +19,18 @@ from robo_reward.data.lerobot_schema import SCALARS, DatasetInfo, episode_of, re
 from robo_reward.data.lerobot_video import Fidelity
 from robo_reward.data.lerobot_writer import REPO_ID, DatasetWriter
 from robo_reward.data.sparse import kept_steps
-from robo_reward.types import Episode
+from robo_reward.data.video import resize
+from robo_reward.types import UNKNOWN_STAGE, Episode
 
-__all__ = ["DatasetInfo", "DatasetWriter", "iterate_dataset", "read_dataset", "read_info", "write_dataset"]
+__all__ = [
+    "DatasetInfo",
+    "DatasetWriter",
+    "iterate_clips",
+    "iterate_dataset",
+    "read_dataset",
+    "read_info",
+    "write_dataset",
+]
 
 
 def write_dataset(
@@ -57,13 +66,55 @@ def iterate_dataset(root: str | Path, *, query_every: int = 1, views: Sequence[s
     dataset, a view or feature it lacks, actions beyond [-1, 1], and a video that does not decode.
     """
     info = read_info(root)
-    wanted = info.views if views is None else tuple(views)
-    for view in wanted:
-        if view not in info.views:
-            raise ValueError(f"dataset {root} has no view {view!r}: choose from {', '.join(info.views) or 'none'}")
     for name in (*NEEDED, *(SCALARS if info.ours else ())):
         if name not in info.features:
             raise ValueError(f"dataset {root} has no feature {name!r}: it needs {', '.join(NEEDED)} at least")
+    for number, columns, instruction, steps, frames in _recordings(info, query_every, views):
+        if info.ours:
+            yield episode_of(columns, instruction, steps, frames)
+        else:
+            where = f"dataset {root}, episode {number}"
+            yield plain_episode_of(columns, instruction, number, where, steps, frames)
+
+
+def iterate_clips(root: str | Path, *, query_every: int, views: Sequence[str], size: int) -> Iterator[Episode]:
+    """Yield what a reward model needs of every episode: an observation a row, its pictures and the instruction.
+
+    States and actions are left out, so datasets whose actions have any unit, or none, will do.
+
+    query_every, views: as in `iterate_dataset`. size: the frames are scaled to squares of this side [px].
+    Errors as in `iterate_dataset`, those about features and actions excepted.
+    """
+    for number, columns, instruction, steps, frames in _recordings(read_info(root), query_every, views, size):
+        rows = len(columns["episode_index"])
+        nothing = np.zeros((rows, 0), np.float32)
+        yield Episode(
+            episode_id=f"episode-{number}",
+            instruction=instruction,
+            source="unknown",
+            seed=number,
+            agent_pos=nothing,
+            estimate=nothing,
+            action=nothing[1:],
+            reward=np.zeros(rows - 1, np.float32),
+            stage=np.full(rows, UNKNOWN_STAGE, np.int64),
+            oracle=None,
+            terminated=False,
+            truncated=True,
+            success=False,
+            frame_steps=steps,
+            frames=frames,
+        )
+
+
+def _recordings(
+    info: DatasetInfo, query_every: int, views: Sequence[str] | None, size: int | None = None
+) -> Iterator[tuple[int, dict[str, Any], str, np.ndarray, dict[str, np.ndarray]]]:
+    """Number, column arrays, instruction, observation indices of the frames and frames of every episode."""
+    root, wanted = info.root, info.views if views is None else tuple(views)
+    for view in wanted:
+        if view not in info.views:
+            raise ValueError(f"dataset {root} has no view {view!r}: choose from {', '.join(info.views) or 'none'}")
     index = _index(info)
     tables: dict[Path, Any] = {}
     videos: dict[Path, Any] = {}
@@ -73,19 +124,16 @@ def iterate_dataset(root: str | Path, *, query_every: int = 1, views: Sequence[s
         length = int(row["length"])
         steps = kept_steps(length - 1, query_every)
         frames = {}
-        where = f"dataset {root}, episode {number}"
         for view in wanted:
             key = info.view_feature(view)
             if info.features[key]["dtype"] == "image":
-                frames[view] = decode_pictures(columns[key][steps], where)
-                continue
-            path = info.root / index.get_video_file_path(number, key)
-            first = round(row[f"videos/{key}/from_timestamp"] * info.fps)
-            frames[view] = _decode(path, first, length, videos)[steps]
-        if info.ours:
-            yield episode_of(columns, row["tasks"][0], steps, frames)
-        else:
-            yield plain_episode_of(columns, row["tasks"][0], number, where, steps, frames)
+                kept = decode_pictures(columns[key][steps], f"dataset {root}, episode {number}")
+            else:
+                path = info.root / index.get_video_file_path(number, key)
+                first = round(row[f"videos/{key}/from_timestamp"] * info.fps)
+                kept = _decode(path, first, length, videos)[steps]
+            frames[view] = kept if size is None else resize(kept, size)
+        yield number, columns, row["tasks"][0], steps, frames
 
 
 def _index(info: DatasetInfo) -> Any:

@@ -29,6 +29,8 @@ class Video:
     """Frames a second of the file, before `stride`."""
     length: int
     """Number of frames in the file."""
+    file_size: tuple[int, int]
+    """Height and width of the file's frames [px]."""
 
 
 def read_video(path: str | Path, *, stride: int = 1, size: int | tuple[int, int] | None = None) -> Video:
@@ -55,6 +57,8 @@ def read_video(path: str | Path, *, stride: int = 1, size: int | tuple[int, int]
             stream = container.streams.video[0]
             fps, promised = float(stream.average_rate or 0), int(stream.frames)
             for frame in container.decode(stream):
+                if frame.is_corrupt:  # the decoder fills in what it lacks, and says nothing
+                    raise ValueError(f"video {path} is damaged: frame {length} does not decode; copy it again")
                 if length % stride == 0:
                     scaled = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA")
                     frames.append(scaled.to_ndarray())
@@ -66,7 +70,7 @@ def read_video(path: str | Path, *, stride: int = 1, size: int | tuple[int, int]
         ) from error
     if length == 0 or length < promised:  # a container without a frame count promises 0
         raise ValueError(f"video {path} is cut off: it holds {length} of {promised or 'its'} frames; copy it again")
-    return Video(np.stack(frames), np.array(numbers, np.int64), fps, length)
+    return Video(np.stack(frames), np.array(numbers, np.int64), fps, length, (stream.height, stream.width))
 
 
 def write_video(path: str | Path, frames: UInt8[np.ndarray, "N H W 3"], fps: float) -> None:
@@ -89,6 +93,15 @@ def write_video(path: str | Path, frames: UInt8[np.ndarray, "N H W 3"], fps: flo
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def resize(frames: UInt8[np.ndarray, "N H W 3"], size: int) -> UInt8[np.ndarray, "N size size 3"]:
+    """RGB frames scaled to `size` px square as `read_video` does; those that have this size come back as they are."""
+    if frames.shape[1:3] == (size, size):
+        return frames
+    shape: dict[str, Any] = {"width": size, "height": size, "format": "rgb24", "interpolation": "AREA"}
+    whole = (_av().VideoFrame.from_ndarray(np.ascontiguousarray(frame), "rgb24") for frame in frames)
+    return np.stack([frame.reformat(**shape).to_ndarray() for frame in whole])
 
 
 def encode(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from robo_reward.config import Config
@@ -36,7 +37,9 @@ def train_reward(config: Config) -> dict[str, Any]:
 
 
 def bench_reward(config: Config) -> dict[str, Any]:
-    """Measure the reward model against controls and the oracle."""
+    """Measure the reward model against controls and the oracle, or score the videos of `video.CAMERA=`."""
+    if config.video:
+        return _score_videos(config)
     from robo_reward.evaluation import report
     from robo_reward.runtime import results
 
@@ -49,10 +52,24 @@ def bench_reward(config: Config) -> dict[str, Any]:
         return _finish(run, [data, reward, bench], {"table": str(bench.path / "bench.csv")})
 
 
+def _score_videos(config: Config) -> dict[str, Any]:
+    from robo_reward.evaluation.score_videos import score_videos
+    from robo_reward.progress.training import load_reward
+
+    with RunFolder(config.run.dir, config, "bench-reward", config.quiet) as run:
+        used, reward = _reward_model(config)
+        summary = score_videos(config.video, load_reward(Path(reward)), config.instruction, run.path)
+        verdict = "done" if summary["success"] else "not done"
+        say(f"progress {summary['final_progress']:.2f}, {verdict}: {summary['film']}", config.quiet)
+        return _finish(run, used, summary)
+
+
 def annotate(config: Config) -> dict[str, Any]:
     """The reward model's potential of every episode of the dataset, or of a transition store."""
     if config.store is not None:
         return _annotate_store(config)
+    if config.to is not None:
+        return _annotate_dataset(config)
     with RunFolder(config.run.dir, config, "annotate", config.quiet) as run:
         data = steps.dataset_stage(config)
         reward = steps.reward_stage(config, data)
@@ -64,14 +81,35 @@ def _annotate_store(config: Config) -> dict[str, Any]:
     from robo_reward.runtime.reannotate import reannotate
 
     with RunFolder(config.run.dir, config, "annotate", config.quiet) as run:
-        used: list[StageResult] = []
-        reward = config.reward_model
-        if reward is None:
-            used = [data := steps.dataset_stage(config), steps.reward_stage(config, data)]
-            reward = str(used[1].path)
+        used, reward = _reward_model(config)
         summary = reannotate(config.store or "", reward, config.quiet)
         say(f"proposed {summary['reward_model_id']} to the run of {config.store}", config.quiet)
         return _finish(run, used, summary)
+
+
+def _annotate_dataset(config: Config) -> dict[str, Any]:
+    from robo_reward.data.convert import is_foreign_file
+    from robo_reward.runtime.annotate_dataset import annotate_dataset
+
+    if config.dataset is None or is_foreign_file(config.dataset):
+        raise ValueError(
+            f"annotate with to= copies a LeRobotDataset: set dataset= to its folder, not {config.dataset or 'null'}"
+        )
+    with RunFolder(config.run.dir, config, "annotate", config.quiet) as run:
+        used, reward = _reward_model(config)
+        summary = annotate_dataset(
+            config.dataset, config.to or "", reward, chunk=config.annotate.chunk, instruction=config.instruction,
+            quiet=config.quiet,
+        )  # fmt: skip
+        return _finish(run, used, summary)
+
+
+def _reward_model(config: Config) -> tuple[list[StageResult], str]:
+    """The folder of `reward_model=`, or of the model that the settings train, with the stages it took."""
+    if config.reward_model is not None:
+        return [], config.reward_model
+    used = [data := steps.dataset_stage(config), steps.reward_stage(config, data)]
+    return used, str(used[1].path)
 
 
 def train_base(config: Config) -> dict[str, Any]:
@@ -138,4 +176,5 @@ def _finish(run: RunFolder, stages: Sequence[StageResult], summary: dict[str, An
         for key, value in stage.summary.items()
         if isinstance(value, (int, float, str, type(None)))
     }
-    return run.finish({**plain, **summary, "wall_s": round(sum(stage.wall_s for stage in stages), 1)})
+    timed = {"wall_s": round(sum(stage.wall_s for stage in stages), 1)} if stages else {}
+    return run.finish({**plain, **summary, **timed})

@@ -57,6 +57,15 @@ def test_the_run_folder_follows_the_settings_and_not_where_it_is_written():
     assert load_config(["run.root=elsewhere"]).run.stages == "elsewhere/stages"
 
 
+def test_videos_are_given_by_camera_and_cameras_have_any_name():
+    assert load_config(["video.front=a.mp4", "video.left_hand=b.mp4"]).video == {"front": "a.mp4", "left_hand": "b.mp4"}
+    assert load_config().video == {}
+    with pytest.raises(ValueError, match="video.front=5: expected a text"):
+        load_config(["video.front=5"])
+    with pytest.raises(ValueError, match="video='a.mp4': expected entries, such as video.name=value"):
+        load_config(["video=a.mp4"])
+
+
 def test_configurations_are_frozen():
     with pytest.raises(FrozenInstanceError):
         Config().seed = 3  # type: ignore[misc]

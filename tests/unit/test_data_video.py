@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 av = pytest.importorskip("av")
 
-from robo_reward.data.video import read_video, write_video  # noqa: E402
+from robo_reward.data.video import read_video, resize, write_video  # noqa: E402
 
 
 def moving_square(count: int, height: int = 84, width: int = 84) -> np.ndarray:
@@ -96,3 +98,29 @@ def test_a_real_recording(shared_data):
     video = read_video(path, stride=60, size=84)
     assert video.length == 1277 and video.fps == 30 and video.frames.shape == (22, 84, 84, 3)
     assert video.frames.std() > 20
+
+
+def test_frames_that_the_decoder_had_to_make_up_are_told(tmp_path):
+    rng = np.random.default_rng(0)
+    write_video(tmp_path / "whole.mp4", moving_square(60), 20)
+    whole = (tmp_path / "whole.mp4").read_bytes()
+    answers = []
+    for share in np.linspace(0.2, 0.9, 12):  # some damage stops the decoder, most only makes it guess
+        data, start = bytearray(whole), whole.find(b"mdat") + 800  # behind the encoder's own notes
+        at = int(start + share * (len(whole) - start))
+        data[at : at + 20] = rng.integers(0, 255, 20, np.uint8).tobytes()
+        (tmp_path / "damaged.mp4").write_bytes(data)
+        try:
+            read_video(tmp_path / "damaged.mp4")
+        except ValueError as error:
+            answers.append(str(error))
+    told = [answer for answer in answers if re.search(r"damaged\.mp4 is damaged: frame \d+ does not decode", answer)]
+    assert len(told) >= 3 and not any("\n" in answer for answer in answers)
+
+
+def test_frames_are_scaled_as_the_reader_scales_them(tmp_path):
+    write_video(tmp_path / "a.mp4", moving_square(3, height=60, width=80), 30)
+    whole, small = read_video(tmp_path / "a.mp4"), read_video(tmp_path / "a.mp4", size=32)
+    assert whole.file_size == small.file_size == (60, 80)
+    assert np.abs(resize(whole.frames, 32).astype(int) - small.frames).mean() < 2  # colours are scaled in RGB here
+    assert resize(small.frames, 32) is small.frames

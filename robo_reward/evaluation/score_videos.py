@@ -1,0 +1,136 @@
+"""Videos of a robot at work, scored by a reward model: progress at every frame, a verdict, and a film of both."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robo_reward.data.disk import replace_file
+from robo_reward.data.video import read_video
+from robo_reward.evaluation.video import VIEW_HEIGHT, write_episode_video
+from robo_reward.progress.annotate import track_id, track_many
+from robo_reward.progress.columns import columns_of
+from robo_reward.progress.training import RewardModel
+from robo_reward.types import UNKNOWN_STAGE, Episode
+
+SCORES, FILM = "scores.csv", "scored.mp4"
+FILM_FRAMES = 400
+"""Most frames of the film, which is made in memory; longer recordings are shown in larger steps."""
+PERSPECTIVES = ("incremental", "forward", "backward")
+
+
+def score_videos(
+    videos: Mapping[str, str], reward: RewardModel, instruction: str | None, folder: str | Path
+) -> dict[str, Any]:
+    """Score one recording, and write scores.csv and scored.mp4 (the views over the progress curve) to the folder.
+
+    Args:
+        videos: camera -> file, all of the same moments; any of the cameras that the model was trained with.
+        reward: the model; it is asked every `tracker.every` frames and at the last one, and holds in between.
+        instruction: what the robot is told; None where the model knows a single task.
+        folder: made if need be.
+
+    Returns:
+        Numbers and texts for summary.json, among them `final_progress` in [0, 1] and `success`, the completion rule's
+        verdict.
+
+    Raises:
+        FileNotFoundError, ValueError: a missing or damaged file, files of different lengths or of a single frame, a
+            camera or an instruction that the model does not know.
+    """
+    folder = Path(folder)
+    told = _instruction(instruction, reward)
+    clip, fps, sizes = _read(videos, reward, told)
+    (track,) = track_many([clip], reward.model, reward.tracker, reward.references)
+    columns = columns_of(track, reward.model.settings.stages, reward.tracker.completion)
+    held = np.searchsorted(track.steps, np.arange(len(clip) + 1), side="right") - 1
+    curves = {name: np.array([getattr(p, name) for p in track.progress])[held] for name in PERSPECTIVES}
+    success = bool(columns.success[-1])
+
+    folder.mkdir(parents=True, exist_ok=True)
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["frame", "time_s", "progress", "confidence", *PERSPECTIVES, "success"])
+    for frame in range(len(clip) + 1):
+        numbers = (
+            frame / fps,
+            columns.progress[frame],
+            columns.confidence[frame],
+            *(c[frame] for c in curves.values()),
+        )
+        table.writerow([frame, *(f"{number:.4f}" for number in numbers), int(columns.success[frame])])
+    replace_file(folder / SCORES, text.getvalue().encode())
+
+    stride = math.ceil((len(clip) + 1) / FILM_FRAMES)
+    shown = {view: read_video(path, stride=stride, size=sizes[view]).frames for view, path in videos.items()}
+    write_episode_video(
+        folder / FILM, shown, columns.progress[::stride], fps=fps / stride,
+        perspectives={name: curve[::stride] for name, curve in curves.items()}, success=success, title=told,
+    )  # fmt: skip
+    return {
+        "final_progress": float(columns.progress[-1]),
+        "highest_progress": float(columns.progress.max()),
+        "success": success,
+        "mean_confidence": float(columns.confidence.mean()),
+        "frames": len(clip) + 1,
+        "fps": fps,
+        "views": ",".join(videos),
+        "instruction": told,
+        "reward_model_id": track_id(reward.model, reward.tracker, reward.references),
+        "scores": str(folder / SCORES),
+        "film": str(folder / FILM),
+    }
+
+
+def _instruction(instruction: str | None, reward: RewardModel) -> str:
+    """The instruction, checked against those that the model has references of."""
+    known = sorted(reward.references)
+    if instruction is None and len(known) == 1:
+        return known[0]
+    if instruction is None or not instruction.strip():
+        what = "not set" if instruction is None else "empty"
+        raise ValueError(f"instruction is {what}: set it to one that the reward model knows: {' | '.join(known)}")
+    _ = reward.references[instruction]  # raises for an unknown one, before the videos are read
+    return instruction
+
+
+def _read(
+    videos: Mapping[str, str], reward: RewardModel, instruction: str
+) -> tuple[Episode, float, dict[str, tuple[int, int]]]:
+    """The recording as an episode whose every frame is an observation, its frame rate, and the size to show it at."""
+    known, size = reward.model.settings.views, reward.model.settings.image_size
+    if not videos:
+        raise ValueError(f"no videos to score: give video.CAMERA=FILE, with cameras from {', '.join(known)}")
+    for view in videos:
+        if view not in known:
+            raise ValueError(f"video.{view}: the reward model has never seen this camera, it knows {', '.join(known)}")
+    frames, sizes = {}, {}
+    first, length, fps = "", 0, 0.0
+    for view, path in videos.items():
+        video = read_video(path, size=size)
+        if video.length < 2:
+            raise ValueError(f"video.{view}={path} has a single frame, which is no movement: give a recording")
+        if not first:
+            first, length, fps = view, video.length, video.fps
+        elif video.length != length or abs(video.fps - fps) > 0.01 * fps:
+            raise ValueError(
+                f"video.{view}={path} has {video.length} frames at {video.fps:g} a second, video.{first} has {length} "
+                f"at {fps:g}: give videos of the same moments"
+            )
+        height, width = video.file_size
+        high = min(height, VIEW_HEIGHT)
+        frames[view], sizes[view] = video.frames, (high, max(1, round(high * width / height)))
+    nothing = np.zeros((length, 0), np.float32)
+    clip = Episode(
+        episode_id=str(videos[first]), instruction=instruction, source="unknown", seed=0, agent_pos=nothing,
+        estimate=nothing, action=nothing[1:], reward=np.zeros(length - 1, np.float32),
+        stage=np.full(length, UNKNOWN_STAGE, np.int64), oracle=None, terminated=False, truncated=True, success=False,
+        frame_steps=np.arange(length), frames=frames,
+    )  # fmt: skip
+    return clip, fps or 20.0, sizes

@@ -210,7 +210,21 @@ def batch(rng):
     drawn = [rng.normal(size=(4, size)).astype(np.float32) for size in (3, 2, 2, 3, 2, 3)]
     state, base, action, next_state, next_base, phi = drawn
     ones = np.ones(4, np.float32)
-    return Batch(state, base, action, phi[:, 0], ones, 0 * ones, next_state, next_base, phi, np.full(4, 2), ones)
+    return Batch(
+        state,
+        base,
+        action,
+        phi[:, 0],
+        ones,
+        0 * ones,
+        next_state,
+        next_base,
+        phi,
+        np.full(4, 2),
+        ones,
+        ones,
+        np.arange(4),
+    )
 
 
 def unguarded(self, optimiser, loss, network):

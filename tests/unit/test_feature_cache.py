@@ -69,6 +69,17 @@ def test_it_agrees_with_the_model_that_encodes_in_batches(net):
     assert CompactModel(net).model_id == CompactModel(net, FeatureCache(16)).model_id
 
 
+def test_many_frames_at_once_are_encoded_in_batches_as_without(net):
+    asked = queries(8)[0]
+    frames = pictures(20, 11)
+    rows, nothing = np.arange(20), np.full(20, -1)
+    many = replace(asked, frames=frames, before_B=rows, after_B=rows[::-1].copy(), reference_start_B=nothing,
+                   reference_goal_B=nothing, instruction_B=(TASK,) * 20)  # fmt: skip
+    model = CompactModel(net, FeatureCache(100))
+    np.testing.assert_array_equal(answers(model, [many]), answers(CompactModel(net), [many]))
+    assert len(model.cache) == 0
+
+
 def test_pixels_cameras_and_instruction_tell_embeddings_apart(net):
     model = CompactModel(net, FeatureCache(100))
     (asked,) = queries(9)[:1]

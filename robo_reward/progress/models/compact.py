@@ -28,6 +28,8 @@ from robo_reward.types import Frames, HopEstimate, HopQuery
 WORDS, WORDS_PER_INSTRUCTION = 256, 24
 CHUNK = 64
 """Frames embedded at once: what stays in the caches of a small machine."""
+ALONE = 16
+"""Distinct frames of a query above which batches win over a cache, whose frames are embedded one by one."""
 
 
 @dataclass(frozen=True)
@@ -181,9 +183,8 @@ class CompactNet(nn.Module):
 class CompactModel:
     """A `ProcessRewardModel` around a trained `CompactNet`.
 
-    With a cache, each new frame is encoded once and on its own, for a tracker that asks live; what the cache holds
-    never changes an answer. Without one, frames are encoded in batches, twice as fast for whole episodes; the two
-    ways agree up to rounding.
+    With a cache, small queries, such as a live tracker's, encode each new frame once and on its own; what the cache
+    holds never changes an answer. All others are encoded in batches; the two ways agree up to rounding.
     """
 
     def __init__(self, net: CompactNet, cache: FeatureCache | None = None) -> None:
@@ -206,7 +207,7 @@ class CompactModel:
         index = np.stack([query.before_B, query.after_B, query.reference_start_B, query.reference_goal_B])
         frame_F, text_F, rows = unique_combinations(index, text, len(next(iter(frames.values()))))
         words = torch.from_numpy(np.stack([word_ids(t) for t in instructions]))
-        if self.cache is None:
+        if self.cache is None or len(frame_F) > ALONE:
             parts = [
                 self._embed(frames, frame_F[i : i + CHUNK], words[text_F[i : i + CHUNK]])
                 for i in range(0, len(frame_F), CHUNK)

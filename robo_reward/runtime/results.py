@@ -146,7 +146,7 @@ def reward_rows(bench: StageResult) -> list[list[object]]:
             cells.append(None if value is None else f"{value:.3f}{interval}")
         rows.append([row["method"], *cells])
     marks = [measured[0].get(f"{key}_discriminates") for key in SHOWN]
-    rows.append(["discriminates", *("no control has it" if mark is None else mark for mark in marks)])
+    rows.append(["discriminates", *marks])
     return rows
 
 
@@ -156,7 +156,7 @@ def reward_sections(bench: StageResult) -> list[report.Section]:
     table = report.table(
         "Reward model on held-out episodes", ["method", *SHOWN.values()], reward_rows(bench), emphasis=0,
         note="95% intervals over episodes. A metric discriminates when the model beats the best control by more than "
-        "0.2 (an error: by a fifth of the control's); one that does not carries no claim.",
+        "0.2 (an error: by a fifth of the control's); one that does not carries no claim. Dash: nothing to compare.",
     )  # fmt: skip
     against = report.table(
         "The reward model against each method", ["method", "the model is better on", "it is better on"],
@@ -167,7 +167,7 @@ def reward_sections(bench: StageResult) -> list[report.Section]:
 
 
 def _words(metrics: list[str]) -> str | None:
-    return ", ".join(metric.replace("_", " ") for metric in metrics) or None
+    return "; ".join(SHOWN.get(metric, metric.replace("_", " ")) for metric in metrics) or None
 
 
 def _reliability(bench: StageResult) -> list[report.Section]:

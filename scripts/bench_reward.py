@@ -3,8 +3,9 @@
     python scripts/bench_reward.py [--quick]
 
 Writes docs/results/reward_speed.json. Weights are untrained, which the speed does not notice; sizes are those of the
-default experiment. A live query is what trackers ask at one observation: three references, the last frame and the new
-one each. `uncached` encodes all of them in one batch, `cached` only the new frame, alone; both answer in turn.
+default experiment. A live query is what trackers ask at one observation, about three references, their last frames and
+their new ones. `uncached` encodes all of them in one batch, `cached` only the new frame of one tracker; for 32 trackers
+both do the same. They answer in turn.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ def bench_queries(views: tuple[str, ...], trackers: int, count: int) -> dict[str
     cache = FeatureCache(2 * REFERENCES + 2 * trackers)
     models = {"uncached": CompactModel(net), "cached": CompactModel(net, cache)}
     times: dict[str, list[float]] = {name: [] for name in models}
-    for number, query in enumerate(live_queries(views, trackers, count + 3)):
+    queries = live_queries(views, trackers, count + 4)
+    for number, query in zip(range(count + 3), queries, strict=False):
         for name, model in models.items():
             seconds = timed(lambda model=model, query=query: model.hop(query))
             if number >= 3:  # the first ones fill the cache and warm up
@@ -72,6 +74,14 @@ def bench_queries(views: tuple[str, ...], trackers: int, count: int) -> dict[str
         found[f"{stem}_{name}_p99_ms"] = float(np.percentile(seconds, 99) * 1e3)
         found[f"{stem}_{name}_pairs_per_s"] = pairs / float(np.median(seconds))
     found[f"{stem}_cached_speedup"] = found[f"{stem}_uncached_p50_ms"] / found[f"{stem}_cached_p50_ms"]
+    passes: list[int] = []
+    last = next(queries)
+    for trunk in net.trunks.values():
+        trunk.register_forward_hook(lambda _module, _inputs, out: passes.append(len(out)))
+    for name, model in models.items():
+        passes.clear()
+        model.hop(last)
+        found[f"{stem}_{name}_images_encoded"] = sum(passes)
     return found
 
 

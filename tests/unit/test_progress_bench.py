@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from robo_reward.progress.bench import metrics, resampling
 from robo_reward.progress.bench.discrimination import HIGHER_IS_BETTER, better_on, discriminates, marks
@@ -14,11 +15,16 @@ from robo_reward.progress.bench.suite import (
     BenchSettings,
     Method,
     bench,
+    bench_reward,
     control_methods,
     reliability,
     summary,
     write_table,
 )
+from robo_reward.progress.models.compact import CompactModel, CompactNet, CompactSettings
+from robo_reward.progress.references import References
+from robo_reward.progress.tracker import TrackerSettings
+from robo_reward.progress.training import RewardModel
 from robo_reward.types import Episode, Progress
 
 
@@ -222,3 +228,22 @@ def test_reliability_by_confidence(rewarded):
     assert found["confidence_error_correlation"] < -0.95
     with pytest.raises(ValueError, match="no tracker"):
         reliability(Method("counter", method.score), rewarded, BenchSettings())
+
+
+def test_a_whole_model_is_measured_and_its_confidence_too(rewarded, tmp_path):
+    rng = np.random.default_rng(0)
+    seen = [
+        replace(e, frames={"front": rng.integers(0, 255, (len(e.frame_steps), 32, 32, 3), dtype=np.uint8)})
+        for e in rewarded
+    ]
+    torch.manual_seed(0)
+    net = CompactNet(CompactSettings(views=("front",), image_size=32, channels=(8,), kernels=(4,), strides=(4,)))
+    reward = RewardModel(CompactModel(net), References.from_demonstrations(seen), TrackerSettings(every=4))
+    flat = bench_reward(reward, seen, BenchSettings(draws=20), tmp_path)
+    table = json.loads((tmp_path / "reliability.json").read_text())
+    assert sum(group["queries"] for group in table) == sum(len(e.frame_steps) for e in seen)
+    assert flat["reward_label_floor_low"] <= flat["reward_label_floor"] <= flat["reward_label_floor_high"]
+    assert flat["reward_epic_shaped"] == 0 and flat["reward_three_way_accuracy_undefined"] == 0
+    assert flat["reward_voc_discriminates"] is False and "reward_control" not in flat
+    assert len(table) == 1 and table[0]["confidence"] == 0, "untrained, it is never sure"
+    assert flat["reward_confidence_error_correlation"] is None

@@ -1,6 +1,6 @@
 """Cost of the compact reward model: pairs per second, latency of a live query, what the frame cache saves, memory.
 
-    python scripts/bench_reward.py [--quick]
+    python scripts/bench_reward.py [--quick] [--note "what ran beside it"]
 
 Writes docs/results/reward_speed.json. Weights are untrained, which the speed does not notice; sizes are those of the
 default experiment. A live query is what trackers ask at one observation, about three references, their last frames and
@@ -125,7 +125,9 @@ def timed(call: Callable[[], Any]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small, and nothing is written")
-    quick = parser.parse_args().quick
+    parser.add_argument("--note", default="", help="what else the machine was doing")
+    arguments = parser.parse_args()
+    quick = arguments.quick
     torch.set_num_threads(1)
     result: dict[str, float] = {}
     for count in (1, 2, 3):
@@ -137,7 +139,7 @@ def main() -> None:
     result = {key: round(value, 4) for key, value in result.items()}
     about: dict[str, Any] = {"command": "python scripts/bench_reward.py", "git_revision": git_revision(),
                "date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "threads": 1,
-               "cores": len(os.sched_getaffinity(0))}  # fmt: skip
+               "cores": len(os.sched_getaffinity(0)), "note": arguments.note}  # fmt: skip
     text = json.dumps({**result, **about}, indent=1)
     print(text)
     if not quick:

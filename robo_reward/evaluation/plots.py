@@ -124,6 +124,39 @@ def progress_curves(
     return svg()
 
 
+def reliability(
+    confidence: Sequence[float], error: Sequence[float], bounds: Sequence[tuple[float | None, float | None]]
+) -> str:
+    """Mean error against confidence with 95% intervals.
+
+    Args:
+        confidence: mean confidence of each group of queries, in [0, 1].
+        error: mean |value - true progress| of each group.
+        bounds: (low, high) of each error; None where the interval is undefined.
+
+    Returns:
+        SVG text.
+
+    Raises:
+        ValueError: no groups, or rows of unequal length.
+    """
+    if not len(confidence) or not len(confidence) == len(error) == len(bounds):
+        raise ValueError(
+            f"{len(confidence)} confidences, {len(error)} errors and {len(bounds)} intervals; "
+            "allowed: equal numbers, at least one"
+        )
+    known = [
+        (e if low is None else low, e if high is None else high) for e, (low, high) in zip(error, bounds, strict=True)
+    ]
+    with _svg() as (axes, svg):
+        for x, (low, high) in zip(confidence, known, strict=True):
+            axes.plot([x, x], [low, high], color=INK, lw=1.2)
+        axes.plot(confidence, error, color=BLUE, lw=2.2, marker="o", ms=5)
+        axes.set(xlabel="confidence", ylabel="mean error of progress")
+        axes.set_ylim(bottom=0)
+    return svg()
+
+
 @contextmanager
 def _svg() -> Iterator[tuple[Any, Callable[[], str]]]:
     """Axes in the house style, and a function that returns the finished plot once the block is left."""

@@ -12,6 +12,7 @@ import yaml
 
 from robo_reward.config import Config
 from robo_reward.evaluation import plots, report
+from robo_reward.progress.bench.discrimination import better_on
 from robo_reward.runtime.run_folder import RunFolder, command_line
 from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.tasks import task_of
@@ -123,8 +124,11 @@ SHOWN = {
     "success_auc_8_before_end": "AUC 8 steps before the end",
     "success_auc": "AUC, length-matched",
     "alignment_rank_correlation": "rank correlation, alignment",
+    "three_way_accuracy": "success, partial or failure",
     "wrong_instruction_accuracy": "wrong instruction recognised",
-    "stall_drift": "drift on stalls",
+    "regression_recall": "regressions noticed",
+    "stall_drift_per_100_frames": "drift per 100 still frames",
+    "epic_progress": "EPIC of progress as reward",
     "voc": "VOC",
     "vroc": "VROC",
 }
@@ -132,23 +136,53 @@ SHOWN = {
 
 
 def reward_rows(bench: StageResult) -> list[list[object]]:
-    """One row a method: its name and each shown metric with its 95 % interval."""
-    rows = []
-    for row in json.loads((bench.path / "bench.json").read_text()):
+    """One row a method: its name and each shown metric with its 95 % interval; last, which metrics discriminate."""
+    rows, measured = [], json.loads((bench.path / "bench.json").read_text())
+    for row in measured:
         cells = []
         for key in SHOWN:
             value, low, high = (row.get(f"{key}{suffix}") for suffix in ("", "_low", "_high"))
             interval = "" if low is None else f" ({low:.2f} to {high:.2f})"
             cells.append(None if value is None else f"{value:.3f}{interval}")
         rows.append([row["method"], *cells])
+    marks = [measured[0].get(f"{key}_discriminates") for key in SHOWN]
+    rows.append(["discriminates", *marks])
     return rows
 
 
 def reward_sections(bench: StageResult) -> list[report.Section]:
-    """The reward table with its controls."""
-    note = "95% intervals over episodes. A metric that the counter or minus length wins carries no claim."
-    columns = ["method", *SHOWN.values()]
-    return [report.table("Reward model on held-out episodes", columns, reward_rows(bench), emphasis=0, note=note)]
+    """The reward table with its controls, what beats the model on what, and confidence against error."""
+    rows = json.loads((bench.path / "bench.json").read_text())
+    table = report.table(
+        "Reward model on held-out episodes", ["method", *SHOWN.values()], reward_rows(bench), emphasis=0,
+        note="95% intervals over episodes. A metric discriminates when the model beats the best control by more than "
+        "0.2 (an error: by a fifth of the control's); one that does not carries no claim. Dash: nothing to compare.",
+    )  # fmt: skip
+    against = report.table(
+        "The reward model against each method", ["method", "the model is better on", "it is better on"],
+        [[row["method"], _words(better_on(rows[0], row)), _words(better_on(row, rows[0]))] for row in rows[1:]],
+        note="Metrics whose 95% intervals do not overlap; on the others no difference is shown.",
+    )  # fmt: skip
+    return [table, against, *_reliability(bench)]
+
+
+def _words(metrics: list[str]) -> str | None:
+    return "; ".join(SHOWN.get(metric, metric.replace("_", " ")) for metric in metrics) or None
+
+
+def _reliability(bench: StageResult) -> list[report.Section]:
+    bins = json.loads((bench.path / "reliability.json").read_text())
+    if not bins:
+        return []
+    bounds = [(row["error_low"], row["error_high"]) for row in bins]
+    figure = report.figure(
+        "Confidence against error",
+        plots.reliability([row["confidence"] for row in bins], [row["error"] for row in bins], bounds),
+        "the reward model's mean error against its confidence",
+        f"{sum(row['queries'] for row in bins)} queries in groups of equal size by confidence. Where the line does not "
+        "fall, the confidence says nothing about the error.",
+    )
+    return [figure]
 
 
 def _progress_section(bench: StageResult, fps: int) -> report.Section:

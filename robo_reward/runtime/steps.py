@@ -365,7 +365,7 @@ _ROOMS = {
     "collect": ("envs", "policies", "data", "safety"),
     "label": ("progress", "evaluation"),
     "train-reward": ("progress",),
-    "bench-reward": ("progress",),
+    "bench-reward": ("progress", "shaping"),
     "annotate": ("progress",),
     "train-base": ("policies",),
     "train": ("envs", "learning", "shaping", "safety", "runtime"),

@@ -6,10 +6,10 @@ episodes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int64
 
 Values = Sequence[Float[np.ndarray, "Q"]]
 
@@ -26,10 +26,9 @@ def value_order_correlation(values: Values, steps: Values) -> Float[np.ndarray, 
     return np.array([rank_correlation(v, s) for v, s in zip(values, steps, strict=True)])
 
 
-def tie_rate(values: Values) -> float:
-    """Share of neighbouring queries with equal values."""
-    equal = np.concatenate([np.diff(v) == 0 for v in values]) if values else np.zeros(0)
-    return float(equal.mean()) if len(equal) else float("nan")
+def ties(values: Values) -> Float[np.ndarray, "E 2"]:
+    """Of each episode: neighbouring queries with equal values, and all neighbouring queries."""
+    return np.array([[(np.diff(v) == 0).sum(), max(len(v) - 1, 0)] for v in values])
 
 
 def progress_error(values: Values, truth: Values) -> Float[np.ndarray, "E"]:
@@ -73,15 +72,22 @@ def length_matched_wins(
     return wins, short
 
 
-def pooled_rank_correlation(values: Values, truth: Values, inside: Sequence[np.ndarray]) -> float:
-    """Spearman of value against true progress over all queries of all episodes where `inside` holds."""
+def pooled(
+    values: Values, truth: Values, inside: Sequence[np.ndarray]
+) -> tuple[Int64[np.ndarray, "N"], Float[np.ndarray, "N"], Float[np.ndarray, "N"]]:
+    """Episode number, value and true progress of all queries of all episodes where `inside` holds."""
     v, p = (np.concatenate([x[m] for x, m in zip(xs, inside, strict=True)]) for xs in (values, truth))
-    return rank_correlation(v, p)
+    return np.repeat(np.arange(len(inside)), [int(m.sum()) for m in inside]), v, p
 
 
 def stall_drift(values: Values) -> Float[np.ndarray, "E"]:
     """Mean |change| per 100 queries of clips in which nothing moves."""
     return np.array([abs(v[-1] - v[0]) / max(len(v) - 1, 1) * 100 for v in values])
+
+
+def drift_per_100_frames(values: Values, steps: Values) -> Float[np.ndarray, "E"]:
+    """`stall_drift` by the camera's clock: |change| per 100 environment steps, however often the model was asked."""
+    return np.array([abs(v[-1] - v[0]) / max(s[-1] - s[0], 1) * 100 for v, s in zip(values, steps, strict=True)])
 
 
 def retrieval_accuracy(right: Values, wrong: Values) -> Float[np.ndarray, "E"]:
@@ -90,33 +96,32 @@ def retrieval_accuracy(right: Values, wrong: Values) -> Float[np.ndarray, "E"]:
     return np.array([0.5 if r == w else float(r > w) for r, w in pairs])
 
 
-def regression_recall(values: Values, truth: Values, drop: float = 0.05) -> float:
-    """Share of the query intervals in which true progress fell by more than `drop` where the value fell too."""
-    fell = np.concatenate([np.diff(p) < -drop for p in truth]) if truth else np.zeros(0, bool)
-    said = np.concatenate([np.diff(v) < 0 for v in values]) if values else np.zeros(0, bool)
-    return float(said[fell].mean()) if fell.any() else float("nan")
+def regressions_noticed(values: Values, truth: Values, drop: float = 0.05) -> Float[np.ndarray, "E 2"]:
+    """Of each episode: query intervals in which value and true progress fell, and in which the latter did.
+
+    True progress fell when it lost more than `drop`; the value when it lost anything.
+    """
+    found = []
+    for v, p in zip(values, truth, strict=True):
+        fell = np.diff(p) < -drop
+        found.append([(fell & (np.diff(v) < 0)).sum(), fell.sum()])
+    return np.array(found)
 
 
-def bootstrap(
-    statistic: Callable[[np.ndarray], float], count: int, draws: int = 500, seed: int = 0
-) -> tuple[float, float, float]:
-    """(value, low, high): 95 % percentile interval over resampled indices 0..count-1; NaN when undefined."""
-    if count == 0:
-        return (float("nan"),) * 3
-    value = statistic(np.arange(count))
-    if not np.isfinite(value):
-        return float("nan"), float("nan"), float("nan")
-    rng = np.random.default_rng(seed)
-    drawn = np.array([statistic(rng.integers(count, size=count)) for _ in range(draws)])
-    drawn = drawn[np.isfinite(drawn)]
-    low, high = np.percentile(drawn, [2.5, 97.5]) if len(drawn) else (float("nan"), float("nan"))
-    return float(value), float(low), float(high)
+def three_way_hits(
+    values: Values, truth: Values, success: Bool[np.ndarray, "E"], stages: int
+) -> Float[np.ndarray, "E"]:
+    """Per episode: 1 if its last value names the right one of success, partial and failure, else 0.
 
-
-def mean_defined(values: np.ndarray) -> float:
-    """Mean over the defined entries; NaN when there are none."""
-    defined = values[np.isfinite(values)]
-    return float(defined.mean()) if len(defined) else float("nan")
+    A value says success within half a stage of 1, partial from 0.5 up, else failure. A failed episode counts as partial
+    when its true progress ended at 0.5 or above.
+    """
+    half = 0.5
+    hits = []
+    for v, p, done in zip(values, truth, success, strict=True):
+        said = 2 if v[-1] >= 1 - half / stages else int(v[-1] >= half)
+        hits.append(float(said == (2 if done else int(p[-1] >= half))))
+    return np.array(hits)
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

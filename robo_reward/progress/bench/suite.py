@@ -1,7 +1,8 @@
 """One table for a reward model, its controls and the oracle: same episodes, same code path, 95 % intervals.
 
 VOC, VROC and plain AUC are gamed by a clock (see the counter's and minus-length's rows); progress error on failures,
-length-matched AUC, alignment rank correlation, drift on stalls and wrong-instruction retrieval discriminate.
+length-matched AUC, alignment rank correlation and wrong-instruction retrieval discriminate. The table says so itself:
+each metric carries the best control's value and whether the row beats it (`discrimination`).
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from typing import Any
 import numpy as np
 
 from robo_reward.progress.annotate import track_many
-from robo_reward.progress.bench import metrics
+from robo_reward.progress.bench import discrimination, metrics, resampling
+from robo_reward.progress.bench.reliability import confidence_error_correlation, reliability_table
+from robo_reward.progress.bench.shaped import FORMS, Transitions, epic_to_oracle, transitions_of
 from robo_reward.progress.labels import label_episode
 from robo_reward.progress.models import controls
 from robo_reward.progress.models.oracle import oracle_of
 from robo_reward.progress.training import RewardModel
-from robo_reward.types import Episode
+from robo_reward.types import Episode, Progress
 
 Score = Callable[[Sequence[Episode]], list[np.ndarray]]
 """Values (Q,) at each episode's query frames."""
@@ -44,11 +47,15 @@ class BenchSettings:
     """Steps before a success's end at which the second length-matched AUC is read."""
     draws: int = 500
     seed: int = 0
+    gamma: float = 0.99
+    """Discount of the rewards that EPIC compares."""
 
     def __post_init__(self) -> None:
         for name in ("horizon", "stages", "draws"):
             if getattr(self, name) < 1:
                 raise ValueError(f"bench.{name}={getattr(self, name)}: expected at least 1")
+        if not 0 < self.gamma <= 1:
+            raise ValueError(f"bench.gamma={self.gamma} outside (0, 1]")
 
 
 @dataclass(frozen=True)
@@ -60,23 +67,49 @@ class Method:
     wrong: Score | None = None
     probed: bool = True
     """Whether it is also run on reversed and still clips: not when it is such a run itself or does not read frames."""
+    control: bool = False
+    """Whether it knows nothing of the task, so that a metric it does well on tells nothing."""
+    progress: Callable[[Sequence[Episode]], list[list[Progress]]] | None = None
+    """What its tracker says at each query frame, with its confidence; None for what has no tracker."""
+
+
+@dataclass(frozen=True)
+class Cases:
+    """The episodes, successes first, with what every row is measured against and the draws all rows share."""
+
+    success: list[Episode]
+    failure: list[Episode]
+    truth: list[np.ndarray]
+    steps: Transitions
+    counts: resampling.Counts
+
+    @property
+    def episodes(self) -> list[Episode]:
+        """All of them, in the order of `truth`."""
+        return [*self.success, *self.failure]
 
 
 def model_method(reward: RewardModel, name: str = "compact") -> Method:
     """The reward model as its causal tracker reports it at the query frames."""
 
-    def score(episodes: Sequence[Episode], other: bool = False) -> list[np.ndarray]:
-        found: list[np.ndarray] = []
+    def progress(episodes: Sequence[Episode], other: bool = False) -> list[list[Progress]]:
+        found: list[list[Progress]] = []
         for episode in episodes:
             instruction = episode.instruction
             if other:
                 instruction = next((i for i in sorted(reward.references) if i != instruction), instruction)
             (track,) = track_many([episode], reward.model, reward.tracker, reward.references, instruction)
             held = np.searchsorted(track.steps, episode.frame_steps, side="right") - 1
-            found.append(track.phi[held].astype(float))
+            found.append([track.progress[i] for i in held])
         return found
 
-    return Method(name, score, partial(score, other=True) if len(reward.references) > 1 else None)
+    def score(episodes: Sequence[Episode], other: bool = False) -> list[np.ndarray]:
+        tracks = progress(episodes, other)
+        # Rounded as a track stores it.
+        return [np.array([p.phi for p in track], dtype=np.float32).astype(float) for track in tracks]
+
+    wrong = partial(score, other=True) if len(reward.references) > 1 else None
+    return Method(name, score, wrong, progress=progress)
 
 
 def control_methods(model: Method, episodes: Sequence[Episode], settings: BenchSettings) -> list[Method]:
@@ -87,47 +120,81 @@ def control_methods(model: Method, episodes: Sequence[Episode], settings: BenchS
     def each(f: Callable[[Episode], np.ndarray]) -> Score:
         return lambda episodes: [f(e) for e in episodes]
 
+    def control(name: str, score: Score, probed: bool = True) -> Method:
+        return Method(name, score, probed=probed, control=True)
+
     return [
-        Method(f"{model.name} on a static clip", lambda es: model.score([_static(e) for e in es]), probed=False),
-        Method(f"{model.name} on the reversed clip", lambda es: model.score([_reversed(e) for e in es]), probed=False),
-        Method("counter", each(partial(controls.counter, horizon=settings.horizon))),
-        Method("cumulative pixel difference", each(lambda e: np.minimum(controls.pixel_change(e) / scale, 1.0))),
-        Method("minus length", each(partial(controls.minus_length, horizon=settings.horizon))),
-        Method("constant", each(controls.constant)),
+        control(f"{model.name} on a static clip", lambda es: model.score([_static(e) for e in es]), probed=False),
+        control(f"{model.name} on the reversed clip", lambda es: model.score([_reversed(e) for e in es]), probed=False),
+        control("counter", each(partial(controls.counter, horizon=settings.horizon))),
+        control("cumulative pixel difference", each(lambda e: np.minimum(controls.pixel_change(e) / scale, 1.0))),
+        control("minus length", each(partial(controls.minus_length, horizon=settings.horizon))),
+        control("constant", each(controls.constant)),
         Method("labels (floor)", each(lambda e: label_episode(e, settings.stages).phi[e.frame_steps]), probed=False),
         Method("oracle", each(lambda e: oracle_of(e)[e.frame_steps]), probed=False),
     ]
 
 
 def bench(methods: Sequence[Method], episodes: Sequence[Episode], settings: BenchSettings) -> list[dict[str, Any]]:
-    """One row per method: every metric with `_low`, `_high` and, where it can be undefined, `_undefined` counts.
+    """One row per method: every metric with `_low`, `_high` and `_undefined`, and how it stands to the best control.
 
     Raises ValueError without at least one success and one failure among the episodes, or without oracle progress.
     """
     success, failure = ([e for e in episodes if e.success == s] for s in (True, False))
     if not success or not failure:
         raise ValueError(f"{len(success)} successes and {len(failure)} failures: the benchmark needs both outcomes")
-    return [_row(m, success, failure, settings) for m in methods]
+    cases = Cases(
+        success,
+        failure,
+        [oracle_of(e)[e.frame_steps] for e in [*success, *failure]],
+        transitions_of([*success, *failure], settings.gamma, settings.seed),
+        resampling.draw_counts(len(episodes), settings.draws, settings.seed),
+    )
+    rows = [_row(m, cases, settings) for m in methods]
+    return [row | discrimination.marks(row, rows) for row in rows]
 
 
 def bench_reward(
     reward: RewardModel, episodes: Sequence[Episode], settings: BenchSettings, out_dir: Path
 ) -> dict[str, Any]:
-    """The whole table for one reward model: writes bench.json and bench.csv, returns the flat summary."""
+    """The table of one reward model: writes bench.json, bench.csv and reliability.json, returns the flat summary."""
     model = model_method(reward)
     rows = bench([model, *control_methods(model, episodes, settings)], episodes, settings)
     write_table(rows, Path(out_dir))
-    return summary(rows)
+    table, correlation = reliability(model, episodes, settings)
+    (Path(out_dir) / "reliability.json").write_text(json.dumps(table, indent=2, allow_nan=False) + "\n")
+    return summary(rows) | {f"reward_{k}": v for k, v in correlation.items()}
+
+
+def reliability(
+    method: Method, episodes: Sequence[Episode], settings: BenchSettings
+) -> tuple[list[dict[str, Any]], dict[str, float | None]]:
+    """Confidence against error of a method with a tracker: the table and `confidence_error_correlation` of it.
+
+    Raises ValueError for a method without a tracker, or without oracle progress.
+    """
+    if method.progress is None:
+        raise ValueError(f"{method.name} has no tracker and so no confidence: give a reward model")
+    tracks = method.progress(episodes)
+    confidence = [np.array([p.confidence for p in track]) for track in tracks]
+    error = [
+        np.abs(np.array([p.phi for p in track]) - oracle_of(e)[e.frame_steps])
+        for track, e in zip(tracks, episodes, strict=True)
+    ]
+    counts = resampling.draw_counts(len(episodes), settings.draws, settings.seed)
+    found = resampling.interval(confidence_error_correlation(confidence, error, counts))
+    return reliability_table(confidence, error, counts), _flat("confidence_error_correlation", found)
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Flat keys `reward_<metric>[_low|_high]` of the first row, and the labels' floor."""
-    first = {k: v for k, v in rows[0].items() if k not in ("method", "success", "failure")}
+    """Flat keys `reward_<metric>[_low|_high|...]` of the first row, and the labels' floor."""
+    first = {k: v for k, v in rows[0].items() if k not in ("method", "success", "failure", "control")}
     flat = {f"reward_{k}": v for k, v in first.items()}
     for row in rows:
         if row["method"] == "labels (floor)":
-            flat["reward_label_floor"] = row["progress_error"]
-            flat["reward_label_floor_failure"] = row["progress_error_failure"]
+            for suffix in ("", "_low", "_high"):
+                flat[f"reward_label_floor{suffix}"] = row[f"progress_error{suffix}"]
+                flat[f"reward_label_floor_failure{suffix}"] = row[f"progress_error_failure{suffix}"]
     return flat
 
 
@@ -141,46 +208,46 @@ def write_table(rows: Sequence[dict[str, Any]], out_dir: Path) -> None:
         writer.writerows(rows)
 
 
-def _row(method: Method, success: list[Episode], failure: list[Episode], settings: BenchSettings) -> dict[str, Any]:
-    vs, vf = method.score(success), method.score(failure)
-    steps_s, steps_f = ([e.frame_steps for e in group] for group in (success, failure))
-    truth_s, truth_f = ([oracle_of(e)[e.frame_steps] for e in group] for group in (success, failure))
+def _row(method: Method, cases: Cases, settings: BenchSettings) -> dict[str, Any]:
+    success, failure, truth = cases.success, cases.failure, cases.truth
     ns, nf = len(success), len(failure)
-    row: dict[str, Any] = {"method": method.name, "success": ns, "failure": nf}
+    vs, vf = method.score(success), method.score(failure)
+    values = [*vs, *vf]
+    steps_s, steps_f = ([e.frame_steps for e in group] for group in (success, failure))
+    row: dict[str, Any] = {"method": method.name, "success": ns, "failure": nf, "control": method.control}
 
-    def put(name: str, statistic: Callable[[np.ndarray], float], count: int) -> None:
-        found = metrics.bootstrap(statistic, count, settings.draws, settings.seed)
-        for suffix, value in zip(("", "_low", "_high"), found, strict=True):
-            row[name + suffix] = round(value, 4) if np.isfinite(value) else None
+    def put(name: str, draws: np.ndarray, undefined: int) -> None:
+        row.update(_flat(name, resampling.interval(draws)))
+        row[f"{name}_undefined"] = undefined
 
     def put_mean(name: str, per_episode: np.ndarray) -> None:
-        put(name, lambda i: metrics.mean_defined(per_episode[i]), len(per_episode))
-        row[f"{name}_undefined"] = int((~np.isfinite(per_episode)).sum())
+        counts = resampling.draw_counts(len(per_episode), settings.draws, settings.seed)
+        put(name, resampling.mean(counts, per_episode), int((~np.isfinite(per_episode)).sum()))
 
-    def skip(name: str) -> None:
-        row.update(dict.fromkeys(f"{name}{suffix}" for suffix in ("", "_low", "_high", "_undefined")))
+    def put_ratio(name: str, parts: np.ndarray) -> None:
+        """parts: (E, 2), what is counted and out of how many."""
+        put(name, resampling.ratio(cases.counts, parts[:, 0], parts[:, 1]), int((parts[:, 1] == 0).sum()))
+
+    def skip(*names: str) -> None:
+        row.update(dict.fromkeys(f"{name}{suffix}" for name in names for suffix in ("", "_low", "_high", "_undefined")))
 
     put_mean("voc", metrics.value_order_correlation(vs, steps_s))
     if method.probed:
         put_mean("vroc", -metrics.value_order_correlation(method.score([_reversed(e) for e in success]), steps_s))
     else:
         skip("vroc")
-    put_mean("progress_error", metrics.progress_error(vs, truth_s))
-    put_mean("progress_error_failure", metrics.progress_error(vf, truth_f))
+    put_mean("progress_error", metrics.progress_error(vs, truth[:ns]))
+    put_mean("progress_error_failure", metrics.progress_error(vf, truth[ns:]))
+    sides = cases.counts[:, :ns], cases.counts[:, ns:]
     for name, before_end in (("success_auc", 0), ("success_auc_8_before_end", settings.before_end)):
         wins, short = metrics.length_matched_wins(vs, steps_s, vf, steps_f, before_end)
-        put(name, _two_sided(partial(_mean_win, wins), ns), ns + nf)
-        row[f"{name}_undefined"] = short
-    plain = metrics.final_wins(vs, vf)
-    put("success_auc_plain", _two_sided(partial(_mean_win, plain), ns), ns + nf)
-    values, truth = [*vs, *vf], [*truth_s, *truth_f]
-    inside = [np.isin(e.stage[e.frame_steps], settings.alignment_stages) for e in [*success, *failure]]
+        put(name, resampling.win_rate(*sides, wins), short)
+    put("success_auc_plain", resampling.win_rate(*sides, metrics.final_wins(vs, vf)), 0)
+    inside = [np.isin(e.stage[e.frame_steps], settings.alignment_stages) for e in cases.episodes]
     put(
         "alignment_rank_correlation",
-        lambda i: metrics.pooled_rank_correlation(
-            [values[k] for k in i], [truth[k] for k in i], [inside[k] for k in i]
-        ),
-        ns + nf,
+        resampling.rank_correlation(cases.counts, *metrics.pooled(values, truth, inside)),
+        sum(not m.any() for m in inside),
     )
     per_episode = [metrics.rank_correlation(v[m], p[m]) for v, p, m in zip(values, truth, inside, strict=True)]
     put_mean("alignment_rank_correlation_per_episode", np.array(per_episode))
@@ -190,28 +257,24 @@ def _row(method: Method, success: list[Episode], failure: list[Episode], setting
         skip("wrong_instruction_accuracy")
     if method.probed:
         still = [_static(e) for e in [*success[:STALLS], *failure[:STALLS]]]
-        put_mean("stall_drift", metrics.stall_drift(method.score(still)))
+        drift = method.score(still)
+        put_mean("stall_drift", metrics.stall_drift(drift))
+        put_mean("stall_drift_per_100_frames", metrics.drift_per_100_frames(drift, [e.frame_steps for e in still]))
     else:
-        skip("stall_drift")
-    put(
-        "regression_recall", lambda i: metrics.regression_recall([values[k] for k in i], [truth[k] for k in i]), ns + nf
-    )
-    put("tie_rate", lambda i: metrics.tie_rate([values[k] for k in i]), ns + nf)
+        skip("stall_drift", "stall_drift_per_100_frames")
+    put_ratio("regression_recall", metrics.regressions_noticed(values, truth))
+    put_ratio("tie_rate", metrics.ties(values))
+    judged = metrics.three_way_hits(values, truth, np.arange(ns + nf) < ns, settings.stages)
+    put_mean("three_way_accuracy", judged)
+    for form in FORMS:
+        put(f"epic_{form}", epic_to_oracle(form, values, cases.episodes, cases.steps, cases.counts), 0)
     return row
 
 
-def _mean_win(wins: np.ndarray, success: np.ndarray, failure: np.ndarray) -> float:
-    return metrics.mean_defined(wins[np.ix_(success, failure)].ravel())
-
-
-def _two_sided(statistic: Callable[[np.ndarray, np.ndarray], float], successes: int) -> Callable[[np.ndarray], float]:
-    """A statistic of (success indices, failure indices) as one of indices over both, for the bootstrap."""
-
-    def of(index: np.ndarray) -> float:
-        s, f = index[index < successes], index[index >= successes] - successes
-        return statistic(s, f) if len(s) and len(f) else float("nan")
-
-    return of
+def _flat(name: str, found: tuple[float, float, float]) -> dict[str, float | None]:
+    """The three numbers under their flat keys, undefined ones as None."""
+    suffixes = ("", "_low", "_high")
+    return {name + s: round(v, 4) if np.isfinite(v) else None for s, v in zip(suffixes, found, strict=True)}
 
 
 def _static(episode: Episode) -> Episode:

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,12 +21,15 @@ from jaxtyping import Float, Float32, Int64, UInt8
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from robo_reward.progress.models.feature_cache import FeatureCache
 from robo_reward.progress.tracker import confidence_from_std
-from robo_reward.types import HopEstimate, HopQuery
+from robo_reward.types import Frames, HopEstimate, HopQuery
 
 WORDS, WORDS_PER_INSTRUCTION = 256, 24
 CHUNK = 64
 """Frames embedded at once: what stays in the caches of a small machine."""
+ALONE = 16
+"""Distinct frames of a query above which batches win over a cache, whose frames are embedded one by one."""
 
 
 @dataclass(frozen=True)
@@ -177,10 +181,14 @@ class CompactNet(nn.Module):
 
 
 class CompactModel:
-    """A `ProcessRewardModel` around a trained `CompactNet`."""
+    """A `ProcessRewardModel` around a trained `CompactNet`.
 
-    def __init__(self, net: CompactNet) -> None:
-        self.net = net.eval()
+    With a cache, small queries, such as a live tracker's, encode each new frame once and on its own; what the cache
+    holds never changes an answer. All others are encoded in batches; the two ways agree up to rounding.
+    """
+
+    def __init__(self, net: CompactNet, cache: FeatureCache | None = None) -> None:
+        self.net, self.cache = net.eval(), cache
         self.settings = net.settings
         self.model_id = f"compact-{_weights_digest(net)}"
 
@@ -198,11 +206,22 @@ class CompactModel:
         text = np.searchsorted(instructions, query.instruction_B)
         index = np.stack([query.before_B, query.after_B, query.reference_start_B, query.reference_goal_B])
         frame_F, text_F, rows = unique_combinations(index, text, len(next(iter(frames.values()))))
-        words = torch.from_numpy(np.stack([word_ids(t) for t in instructions]))[text_F]
-        z = torch.cat([
-            self.net.embed({v: to_images(f[frame_F[i : i + CHUNK]]) for v, f in frames.items()}, words[i : i + CHUNK])
-            for i in range(0, len(frame_F), CHUNK)
-        ])  # fmt: skip
+        words = torch.from_numpy(np.stack([word_ids(t) for t in instructions]))
+        if self.cache is None or len(frame_F) > ALONE:
+            parts = [
+                self._embed(frames, frame_F[i : i + CHUNK], words[text_F[i : i + CHUNK]])
+                for i in range(0, len(frame_F), CHUNK)
+            ]
+        else:
+            # Pixels as the key, not a digest of them: compared whole, and hashed faster.
+            parts = [
+                self.cache.get(
+                    (instructions[t], *((v, f[n].tobytes()) for v, f in frames.items())),
+                    partial(self._embed, frames, np.array([n]), words[t : t + 1]),
+                )
+                for n, t in zip(frame_F.tolist(), text_F.tolist(), strict=True)
+            ]
+        z = torch.cat(parts)
         mean, std = self.net.expectation(self.net.logits(z, *torch.from_numpy(rows)))
         hop, spread = mean.numpy(), std.numpy()
         valid = np.isfinite(hop) & np.isfinite(spread)
@@ -223,6 +242,9 @@ class CompactModel:
             for n in (min(CHUNK, count - i),)
         ]
         return torch.cat(parts).numpy()
+
+    def _embed(self, frames: Frames, frame_F: np.ndarray, words_FL: Tensor) -> Tensor:
+        return self.net.embed({v: to_images(f[frame_F]) for v, f in frames.items()}, words_FL)
 
     def _checked(self, frames: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         size = self.settings.image_size

@@ -69,9 +69,9 @@ def fault_rows(results: dict[str, Any]) -> list[str]:
 
 
 def plain_rows(results: dict[str, Any]) -> list[str]:
-    """Every number under its own name, the unit being its last word."""
+    """Every number under its own name, the unit being its last word; ends of intervals stay in the file."""
     cells = [f"| {key.replace('_', ' ')} | {value:,.4g} |" for key, value in results.items()
-             if isinstance(value, (int, float)) and key != "cores"]  # fmt: skip
+             if isinstance(value, (int, float)) and key != "cores" and not key.endswith(("_low", "_high"))]  # fmt: skip
     return ["| measure | |", "| --- | ---: |", *cells]
 
 

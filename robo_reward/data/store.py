@@ -313,7 +313,11 @@ def find_store(path: str | Path) -> Path:
 
 
 def verify(folder: Path) -> Index:
-    """The index of a fresh scan of everything, torn tails among the damages; reads every byte, writes nothing."""
+    """The index of a fresh scan of everything, torn tails among the damages; reads every byte, writes nothing.
+
+    Raises as `TransitionStore` does.
+    """
+    _check_about(folder, DISK, writable=False)
     index = Index()
     for found in read_batches(folder):
         if isinstance(found, Damage):

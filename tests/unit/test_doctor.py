@@ -69,5 +69,8 @@ def test_a_damaged_store_is_told_then_repaired(tmp_path, capsys):
     assert doctor.doctor(Config(store=str(tmp_path), repair=True)) == {"good": 1, "bad": 0}
     assert "store.damaged0" in capsys.readouterr().out
     assert doctor.doctor(Config(store=str(tmp_path / "store"))) == {"good": 1, "bad": 0}
+    (tmp_path / "store/store.json").write_text('{"format": 2}')
+    with pytest.raises(ValueError, match="has format 2, this robo_reward knows 1"):
+        doctor.doctor(Config(store=str(tmp_path / "store")))
     with pytest.raises(FileNotFoundError, match="no transition store in"):
         doctor.doctor(Config(store=str(tmp_path / "nothing")))

@@ -52,9 +52,12 @@ def success_rows(results: dict[str, Any]) -> list[str]:
 
 
 def measure_rows(title: str, results: dict[str, Any], measures: dict[str, tuple[str, str]]) -> list[str]:
-    """One row for each measure that the file has; None is "never" (a threshold that was not reached)."""
-    known = [(label, form, results[key]) for key, (label, form) in measures.items() if key in results]
-    cells = [f"| {label} | {'never' if value is None else form.format(value)} |" for label, form, value in known]
+    """One row for each measure that the file has; None is "never" for a threshold, else not defined."""
+    cells = []
+    for key, (label, form) in measures.items():
+        if key in results:
+            unknown = "never" if key.startswith("rollouts_to") else "–"
+            cells.append(f"| {label} | {unknown if results[key] is None else form.format(results[key])} |")
     return ["", f"| {title} | |", "| --- | ---: |", *cells] if cells else []
 
 

@@ -128,20 +128,49 @@ def train_reward(
     return summary
 
 
+@dataclass(frozen=True)
+class Material:
+    """Where batches come from: labelled episodes with the same cameras."""
+
+    sampler: PairSampler
+    pool: FramePool
+    words: Tensor
+
+    @classmethod
+    def of(
+        cls, episodes: Sequence[Episode], labels: Sequence[PotentialLabels], settings: TrainSettings,
+        weights: Sequence[float] | None = None,
+    ) -> Material:  # fmt: skip
+        """weights: how often each episode is visited, default equally."""
+        sampler = PairSampler(episodes, labels, settings.model.stages, settings.pairs, settings.seed, weights)
+        words = torch.from_numpy(np.stack([word_ids(t) for t in sampler.instructions]))
+        return cls(sampler, FramePool(episodes, settings), words)
+
+    def standardise(self, net: CompactNet, generator: torch.Generator, views: Sequence[str] | None = None) -> None:
+        """`CompactNet.standardise` on a few of the frames."""
+        some = np.random.default_rng(self.pool.seed).integers(self.pool.count, size=256)
+        net.standardise(self.pool.images(some, self.pool.views, generator), self.words[some % len(self.words)], views)
+
+
 def fit(
     episodes: Sequence[Episode], labels: Sequence[PotentialLabels], settings: TrainSettings, quiet: bool = False
 ) -> tuple[CompactNet, dict[str, object]]:
-    """The training loop: same episodes, settings and thread count, same weights."""
+    """A network trained from scratch: same episodes, settings and thread count, same weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         net = CompactNet(settings.model)
-    sampler = PairSampler(episodes, labels, settings.model.stages, settings.pairs, settings.seed)
-    pool = FramePool(episodes, settings)
-    words = torch.from_numpy(np.stack([word_ids(t) for t in sampler.instructions]))
+    material = Material.of(episodes, labels, settings)
     generator = torch.Generator().manual_seed(settings.seed)
-    some = np.random.default_rng(settings.seed).integers(sum(len(e.frame_steps) for e in episodes), size=256)
-    net.standardise(pool.images(some, settings.model.views, generator), words[some % len(words)])
-    average = CompactNet(settings.model)
+    material.standardise(net, generator)
+    trained, skipped = optimise(net, [material], settings, generator, quiet)
+    return trained, {**material.sampler.statistics(), "skipped_steps": skipped}
+
+
+def optimise(
+    net: CompactNet, materials: Sequence[Material], settings: TrainSettings, generator: torch.Generator, quiet: bool
+) -> tuple[CompactNet, int]:
+    """The training loop: batches of the materials in turn; the averaged network and how many steps were skipped."""
+    average = CompactNet(net.settings)
     average.load_state_dict(net.state_dict())
     optimiser = torch.optim.AdamW(net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     skipped = 0
@@ -149,7 +178,8 @@ def fit(
     for step in progress(range(settings.steps), description="train-reward", quiet=quiet):
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * _schedule(step / settings.steps)
-        loss = batch_loss(net, pool, sampler.batch(), words, generator, settings.stage_weight)
+        m = materials[step % len(materials)]
+        loss = batch_loss(net, m.pool, m.sampler.batch(), m.words, generator, settings.stage_weight)
         optimiser.zero_grad(set_to_none=True)
         if not torch.isfinite(loss):
             skipped += 1
@@ -169,7 +199,7 @@ def fit(
             f"{skipped} of {settings.steps} training steps had a non-finite loss; "
             f"lower learning_rate={settings.learning_rate}"
         )
-    return average.eval(), {**sampler.statistics(), "skipped_steps": skipped}
+    return average.eval(), skipped
 
 
 def batch_loss(
@@ -212,9 +242,11 @@ class FramePool:
 
     def __init__(self, episodes: Sequence[Episode], settings: TrainSettings) -> None:
         self.shift, self.brightness = settings.shift, settings.brightness
+        self.seed, self.count = settings.seed, sum(len(e.frame_steps) for e in episodes)
+        self.views = tuple(v for v in settings.model.views if v in episodes[0].frames)
         edge = ((0, 0), (self.shift, self.shift), (self.shift, self.shift), (0, 0))
         self.frames = {
-            v: np.pad(np.concatenate([e.frames[v] for e in episodes]), edge, mode="edge") for v in settings.model.views
+            v: np.pad(np.concatenate([e.frames[v] for e in episodes]), edge, mode="edge") for v in self.views
         }
 
     def images(self, frames: np.ndarray, views: Sequence[str], generator: torch.Generator) -> dict[str, Tensor]:

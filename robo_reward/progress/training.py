@@ -222,16 +222,17 @@ class FramePool:
         self.shift, self.brightness, self.seed = settings.shift, settings.brightness, settings.seed
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.words = torch.from_numpy(np.stack([word_ids(t) for t in sorted({e.instruction for e in episodes})]))
+        self.views = tuple(v for v in settings.model.views if v in episodes[0].frames)
         edge = ((0, 0), (self.shift, self.shift), (self.shift, self.shift), (0, 0))
         self.frames = {
-            v: np.pad(np.concatenate([e.frames[v] for e in episodes]), edge, mode="edge") for v in settings.model.views
+            v: np.pad(np.concatenate([e.frames[v] for e in episodes]), edge, mode="edge") for v in self.views
         }
 
-    def standardise(self, net: FrameEncoder) -> None:
+    def standardise(self, net: FrameEncoder, views: Sequence[str] | None = None) -> None:
         """`net.standardise` on some of the frames."""
         count = len(next(iter(self.frames.values())))
         some = np.random.default_rng(self.seed).integers(count, size=256)
-        net.standardise(self.images(some, net.settings.views), self.words[some % len(self.words)])
+        net.standardise(self.images(some, self.views), self.words[some % len(self.words)], views)
 
     def embed(
         self, net: FrameEncoder, index_RB: np.ndarray, task_B: np.ndarray, views: Sequence[str]

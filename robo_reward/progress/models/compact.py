@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -49,8 +49,8 @@ class CompactSettings:
     hop_bins: int = 25
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.views) <= 4 or len(set(self.views)) != len(self.views):
-            raise ValueError(f"views={list(self.views)}: expected 1 to 4 different camera names")
+        if not 1 <= len(self.views) <= 8 or len(set(self.views)) != len(self.views):
+            raise ValueError(f"views={list(self.views)}: expected 1 to 8 different camera names")
         if self.stages < 1:
             raise ValueError(f"stages={self.stages}: expected at least 1")
         if not 32 <= self.image_size <= 256:
@@ -132,15 +132,23 @@ class FrameEncoder(nn.Module):
         return self.norm(self.join(torch.relu(self.join_norm(torch.cat(parts, dim=1)))))
 
     @torch.no_grad()
-    def standardise(self, images: Mapping[str, Float[Tensor, "F 3 H W"]], words_FL: Int64[Tensor, "F L"]) -> None:
+    def standardise(
+        self,
+        images: Mapping[str, Float[Tensor, "F 3 H W"]],
+        words_FL: Int64[Tensor, "F L"],
+        views: Sequence[str] | None = None,
+    ) -> None:
         """Subtract these frames' mean image, and scale the untrained projections to mean 0 and deviation 1 over them.
 
         Frames of one scene are nearly equal: without this, what differs between them drowns in what they share.
+        views: only these, new ones of a trained network, whose joint projection stays; default all.
         """
-        for i, view in enumerate(self.settings.views):
+        for view in images if views is None else views:
+            i = self.settings.views.index(view)
             self.mean_VCHW[i] = images[view].mean(0)
             self.std_V[i] = (images[view] - self.mean_VCHW[i]).std() + 1e-3
-        layers = [cast(nn.Linear, self.views_out[v]) for v in images] + [self.join]
+        layers = [cast(nn.Linear, self.views_out[v]) for v in (images if views is None else views)]
+        layers += [self.join] if views is None else []
         for layer in layers:
             seen: list[Tensor] = []
             hook = layer.register_forward_hook(lambda _m, _i, out, seen=seen: seen.append(out))

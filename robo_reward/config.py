@@ -226,6 +226,20 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True)
+class PerturbConfig:
+    """Departures from the training world that `evaluate` measures as well, one axis at a time."""
+
+    axes: tuple[str, ...] = ()
+    """Of `robo_reward.envs.perturbation.AXES`: friction, mass, size, layout, perception, observation_latency,
+    action_latency, control_noise; and what only cameras see: lighting, background, camera_pose, camera_noise,
+    camera_dropped."""
+    severities: tuple[int, ...] = number((1, 2, 3), low=1, high=3)
+    """How far; each is a row."""
+    filmed: int = number(20, low=1)
+    """Episodes for an axis that only cameras see."""
+
+
+@dataclass(frozen=True)
 class Config:
     """One command's whole configuration."""
 
@@ -268,6 +282,7 @@ class Config:
     suite: SuiteConfig = field(default_factory=SuiteConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    perturb: PerturbConfig = field(default_factory=PerturbConfig)
 
     def __post_init__(self) -> None:
         if self.agent.subset > self.agent.heads:

@@ -154,6 +154,7 @@ def evaluate(config: Config) -> dict[str, Any]:
 
 def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
     from robo_reward.runtime import results
+    from robo_reward.runtime.robustness import robustness_stage
 
     with RunFolder(config.run.dir, config, command, config.quiet) as run:
         data = steps.dataset_stage(config)
@@ -163,8 +164,9 @@ def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
         base = steps.base_stage(config, data)
         trained = steps.residual_stage(config, data, reward, base, run.log)
         evaluation = steps.evaluate_stage(config, data, reward, base, trained)
-        line = results.Line(data, reward, bench, base, trained, evaluation)
-        summary = results.training_summary(config, line)
+        perturbed = robustness_stage(config, data, reward, base, trained)
+        line = results.Line(data, reward, bench, base, trained, evaluation, perturbed)
+        summary = results.training_summary(config, line) | dict(perturbed.summary if perturbed else {})
         path = results.write_training_report(config, run, line, summary)
         results.print_table(summary, config.quiet)
         say(f"report: {path}", config.quiet)

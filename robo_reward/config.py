@@ -83,8 +83,16 @@ class RewardConfig:
 
     kind: str = choice("compact", "compact", "oracle")
     """compact learns from images; oracle is the simulator's own progress."""
-    fusion: str = choice("kalman", "average", "consistency", "kalman")
-    """How the three perspectives become one potential."""
+    fusion: str = choice("kalman", "average", "consistency", "kalman", "incremental", "forward", "backward")
+    """How the three perspectives become one potential; the last three use a single one."""
+    target: str = choice("hop", "hop", "absolute", "difference")
+    """What the network learns of two frames: the hop, the later one's progress, or the plain difference."""
+    labels: str = choice("steps", "steps", "frames")
+    """Sub-tasks share the progress equally, or, as a control, it is linear from a success's first frame to its last."""
+    swap_references: float = number(0.75, low=0, high=1)
+    """Share of a success's visits in training whose references are another demonstration's, not its own."""
+    failures: bool = True
+    """Whether failed rollouts are trained on; the completion threshold is set with them in any case."""
     seed: int = number(0, low=0)
     """Of weights and pairs; apart from the run's seed."""
     steps: int = number(600, low=1)

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from robo_reward.progress.annotate import track_many
 from robo_reward.progress.completion import CompletionRule, calibrate
-from robo_reward.progress.labels import PotentialLabels, label_episode
+from robo_reward.progress.labels import PotentialLabels, label_episode, labels_from_outcome
 from robo_reward.progress.models.compact import (
     CompactModel,
     CompactNet,
@@ -52,6 +52,10 @@ class TrainSettings:
     stage_weight: float = 0.2
     """Of the auxiliary loss: which stage a single frame is in, as its label says."""
     references_per_task: int = 3
+    labels: str = "steps"
+    """`steps`: stages or keyframes share the progress equally; `frames`, a control: linear in time, outcomes alone."""
+    failures: bool = True
+    """Whether failed episodes are trained on."""
     validation_share: float = 0.15
     """Of the episodes, held out to choose the completion threshold; ignored when validation episodes are given."""
     pairs: PairSettings = field(default_factory=PairSettings)
@@ -63,6 +67,8 @@ class TrainSettings:
             raise ValueError(f"steps={self.steps}, references_per_task={self.references_per_task}: expected at least 1")
         if not 0 < self.learning_rate <= 0.1:
             raise ValueError(f"learning_rate={self.learning_rate} outside (0, 0.1]")
+        if self.labels not in ("steps", "frames"):
+            raise ValueError(f"labels={self.labels!r}: expected steps or frames")
         if not 0 <= self.validation_share < 1:
             raise ValueError(f"validation_share={self.validation_share} outside [0, 1)")
 
@@ -111,13 +117,14 @@ def train_reward(
     Raises ValueError for episodes without frames of the model's views or without a successful demonstration per task.
     """
     train, held_out = (list(episodes), list(validation)) if validation is not None else _split(episodes, settings)
+    train = [e for e in train if e.success or settings.failures]
     _check(train, settings)
-    keys = keyframes or {}
-    labels = [label_episode(e, settings.model.stages, keys.get(e.episode_id)) for e in train]
+    labels = label_episodes(train, settings, keyframes or {})
     references = References.from_demonstrations(train, settings.references_per_task)
     net, statistics = fit(train, labels, settings, quiet)
     model = CompactModel(net)
-    tracker, completion = calibrate_completion(model, references, settings.tracker, held_out)
+    tracker = replace(settings.tracker, differences=settings.model.target == "difference")
+    tracker, completion = calibrate_completion(model, references, tracker, held_out)
     RewardModel(model, references, tracker).save(Path(out_dir))
     summary: dict[str, Any] = {
         "model_id": model.model_id,
@@ -132,6 +139,15 @@ def train_reward(
     return summary
 
 
+def label_episodes(
+    episodes: Sequence[Episode], settings: TrainSettings, keyframes: Mapping[str, Sequence[int]]
+) -> list[PotentialLabels]:
+    """Labels by `settings.labels`; keyframes: as `train_reward` takes them."""
+    if settings.labels == "frames":
+        return [labels_from_outcome(len(e) + 1, e.success) for e in episodes]
+    return [label_episode(e, settings.model.stages, keyframes.get(e.episode_id)) for e in episodes]
+
+
 def fit(
     episodes: Sequence[Episode], labels: Sequence[PotentialLabels], settings: TrainSettings, quiet: bool = False
 ) -> tuple[CompactNet, dict[str, object]]:
@@ -139,7 +155,7 @@ def fit(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         net = CompactNet(settings.model)
-    sampler = PairSampler(episodes, labels, settings.model.stages, settings.pairs, settings.seed)
+    sampler = PairSampler(episodes, labels, settings.model.stages, settings.pairs, settings.seed, settings.model.target)
     pool = FramePool(episodes, settings)
     pool.standardise(net)
     average, skipped = optimise(
@@ -194,12 +210,9 @@ def batch_loss(net: CompactNet, pool: FramePool, batch: PairBatch, stage_weight:
     entropy = -(two_hot(low, net.settings.hop_bins) * logits.log_softmax(-1)).sum(-1)
     outside = torch.relu(low - mean) + torch.relu(mean - high)
     loss = torch.where(exact, entropy + 10 * (mean - low) ** 2, 20 * outside**2).mean()
-    anchored = batch.kind_B >= 3
-    if stage_weight and anchored.any():
-        stages = net.settings.stages
-        phi = batch.low_B[anchored] + (batch.kind_B[anchored] == 4)
-        stage = torch.from_numpy(np.floor(phi * stages + 1e-4).astype(np.int64)).clamp(0, stages)
-        loss = loss + stage_weight * functional.cross_entropy(net.stage(z[torch.from_numpy(rows[1][anchored])]), stage)
+    if stage_weight and (known := batch.stage_B >= 0).any():
+        stage = torch.from_numpy(batch.stage_B[known])
+        loss = loss + stage_weight * functional.cross_entropy(net.stage(z[torch.from_numpy(rows[1][known])]), stage)
     return loss
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from robo_reward.config import Config
 from robo_reward.envs.perturbation import AXES, VISUAL, Perturbed
-from robo_reward.evaluation.paired import run_paired, summarise
+from robo_reward.evaluation.paired import MakeActor, run_paired, summarise
 from robo_reward.evaluation.rollout import PolicyActor
 from robo_reward.evaluation.statistics import bootstrap_interval
 from robo_reward.evaluation.vector import make_vector, run_episodes
@@ -49,7 +49,8 @@ def robustness_stage(
         return None
     key = {"perturb": config.perturb, "evaluate": config.evaluate, "every": config.collect.query_every}
     inputs = [data, base, trained, *([reward] if reward else [])]
-    return steps._stage(config, "perturb", key, inputs, lambda folder: _measure(config, data, reward, base, trained, folder))  # fmt: skip
+    return steps._stage(config, "perturb", key, inputs,
+                        lambda folder: _measure(config, data, reward, base, trained, folder))  # fmt: skip
 
 
 def _measure(
@@ -58,7 +59,10 @@ def _measure(
 ) -> dict[str, Any]:  # fmt: skip
     base = steps.load_base(config, base_stage)
     agent = steps.load_agent(config, data, base, trained)
-    actors = {"base": lambda seed: PolicyActor(base), "trained": lambda seed: trained_actor(base, agent, seed)}
+    actors: dict[str, MakeActor] = {
+        "base": lambda seed: PolicyActor(base),
+        "trained": lambda seed: trained_actor(base, agent, seed),
+    }
     track = steps.make_annotate(config, reward)
     rows = []
     for axis in config.perturb.axes:

@@ -195,15 +195,19 @@ def _annotate(config: Config, data: StageResult, reward: StageResult, folder: Pa
 def reward_settings(config: Config, stages: int) -> Any:
     """The reward section as the training settings of `progress`."""
     from robo_reward.progress.models.compact import CompactSettings
+    from robo_reward.progress.pairs import PairSettings
     from robo_reward.progress.tracker import TrackerSettings
     from robo_reward.progress.training import TrainSettings
 
-    r = config.reward
+    r, views = config.reward, config.reward.views or config.env.cameras
     return TrainSettings(
         seed=r.seed,
         steps=r.steps,
         learning_rate=r.learning_rate,
-        model=CompactSettings(views=r.views or config.env.cameras, image_size=config.env.image_size, stages=stages),
+        labels=r.labels,
+        failures=r.failures,
+        pairs=PairSettings(swap_reference=r.swap_references),
+        model=CompactSettings(views=views, image_size=config.env.image_size, stages=stages, target=r.target),
         tracker=TrackerSettings(every=config.collect.query_every, fusion=r.fusion),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -29,6 +30,8 @@ from robo_reward.progress.references import References
 from robo_reward.progress.tracker import TrackerSettings, completion_score
 from robo_reward.terminal import progress
 from robo_reward.types import Episode
+
+LABELS = "labels.npz"
 
 
 @dataclass(frozen=True)
@@ -78,9 +81,23 @@ class RewardModel:
         (folder / "tracker.json").write_text(json.dumps(asdict(self.tracker), indent=2) + "\n")
 
 
+def reward_folder(path: str | Path) -> Path:
+    """The folder of a reward model: the path itself, or what the run in that folder has trained."""
+    path = Path(path)
+    try:
+        trained = Path(json.loads((path / "summary.json").read_text(encoding="utf-8"))["reward_model"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return path
+    beside = path.parent / "stages" / trained.name  # a run folder that was moved with its stages
+    return trained if trained.is_dir() or not beside.is_dir() else beside
+
+
 def load_reward(folder: Path) -> RewardModel:
-    """Read a trained reward model. Raises FileNotFoundError or ValueError for missing or damaged files."""
-    folder = Path(folder)
+    """Read a trained reward model from its folder, or from that of the run that trained it.
+
+    Raises FileNotFoundError or ValueError for missing or damaged files.
+    """
+    folder = reward_folder(folder)
     model, references = CompactModel.load(folder), References.load(folder / "references.npz")
     path = folder / "tracker.json"
     if not path.is_file():
@@ -115,6 +132,7 @@ def train_reward(
     model = CompactModel(net)
     tracker, completion = calibrate_completion(model, references, settings.tracker, held_out)
     RewardModel(model, references, tracker).save(Path(out_dir))
+    save_labels(Path(out_dir), train, labels)
     summary: dict[str, Any] = {
         "model_id": model.model_id,
         "train_episodes": len(train),
@@ -126,6 +144,24 @@ def train_reward(
     }
     (Path(out_dir) / "reward.json").write_text(json.dumps(summary, indent=2) + "\n")
     return summary
+
+
+def save_labels(folder: Path, episodes: Sequence[Episode], labels: Sequence[PotentialLabels]) -> None:
+    """What the model was taught, episode by episode, so that it can be taught the same again."""
+    arrays = {e.episode_id: np.stack([x.phi, x.low, x.high]) for e, x in zip(episodes, labels, strict=True)}
+    np.savez_compressed(folder / LABELS, **arrays)  # type: ignore[arg-type]
+
+
+def load_labels(folder: Path) -> dict[str, PotentialLabels]:
+    """Episode id -> labels as `save_labels` wrote them; none where it did not. ValueError for a damaged file."""
+    path = folder / LABELS
+    if not path.is_file():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            return {name: PotentialLabels(*data[name]) for name in data.files}
+    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: damaged labels ({error}); remove the file to adapt without replay") from error
 
 
 @dataclass(frozen=True)

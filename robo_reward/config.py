@@ -104,6 +104,19 @@ class RewardConfig:
 
 
 @dataclass(frozen=True)
+class AdaptConfig:
+    """Fine-tuning of a reward model to the one demonstration of `train-reward adapt_from= demo=`."""
+
+    steps: int = number(200, low=1)
+    """Training steps."""
+    learning_rate: float = number(5e-4, above=0)
+    """Peak of the schedule."""
+    replay: int = number(16, low=0)
+    """Episodes of the model's own training data that are replayed, half of them demonstrations, where they still lie
+    beside it; else, and with 0, its reference pictures are."""
+
+
+@dataclass(frozen=True)
 class AnnotateConfig:
     """The columns that `annotate` adds to a dataset with to=."""
 
@@ -265,15 +278,21 @@ class Config:
     """JSON file of keyframes to use in place of the simulator's stage predicates."""
     store: str | None = None
     """Transition store, or a training stage's folder that holds one: for annotate, doctor and export."""
+    demo: str | None = None
+    """One demonstration for `train-reward`: a folder with a video a camera and annotated_keyframes.json, or
+    DATASET:EPISODE, an episode of a LeRobotDataset by its number from 0."""
+    adapt_from: str | None = None
+    """Folder of a trained reward model, or of the run that trained it, which `train-reward` adapts to demo=; null: a
+    new model from the demonstration alone."""
     reward_model: str | None = None
-    """Folder of a trained reward model for `annotate` with store= or to= and `bench-reward` with video.CAMERA=; null:
-    the one that the settings train."""
+    """Folder of a trained reward model, or of the run that trained it, for `annotate` with store= or to= and
+    `bench-reward` with video.CAMERA=; null: the one that the settings train."""
     to: str | None = None
     """Folder of the LeRobotDataset that `export` writes, or of the copy that `annotate` adds its columns to; an
     interrupted one is gone on with or made anew."""
     instruction: str | None = None
-    """What the robot is told, for `bench-reward` with video.CAMERA= and in place of the dataset's own for `annotate`
-    with to=."""
+    """What the robot is told, for `bench-reward` with video.CAMERA= and `train-reward` with a demo= of videos, and in
+    place of the dataset's own for `annotate` with to= and demo=DATASET:EPISODE."""
     video: Mapping[str, str] = field(default_factory=dict)
     """Files that `bench-reward` scores, one a camera: video.front=a.mp4 video.side=b.mp4"""
     repair: bool = False
@@ -286,6 +305,7 @@ class Config:
     shaping: ShapingConfig = field(default_factory=ShapingConfig)
     base: BaseConfig = field(default_factory=BaseConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
+    adapt: AdaptConfig = field(default_factory=AdaptConfig)
     annotate: AnnotateConfig = field(default_factory=AnnotateConfig)
     suite: SuiteConfig = field(default_factory=SuiteConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -297,6 +317,10 @@ class Config:
             raise ValueError(f"agent.subset={self.agent.subset} exceeds agent.heads={self.agent.heads}")
         if self.base.demos > self.collect.demos:
             raise ValueError(f"base.demos={self.base.demos} exceeds collect.demos={self.collect.demos}")
+        if self.adapt_from is not None and self.demo is None:
+            raise ValueError(f"adapt_from={self.adapt_from} needs a demonstration: add demo=FOLDER or DATASET:EPISODE")
+        if self.demo is not None and self.command != "train-reward":
+            raise ValueError(f"demo= is for train-reward: give {self.command} the model that it leaves, reward_model=")
         if self.label.source == "file" and self.keyframes is None:
             raise ValueError("label.source=file needs the file: add keyframes=FILE")
         if self.label.source not in ("predicates", "file") and self.keyframes is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -33,6 +34,7 @@ from robo_reward.terminal import progress
 from robo_reward.types import Episode
 
 Net = TypeVar("Net", bound=nn.Module)
+LABELS = "labels.npz"
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,23 @@ class RewardModel:
         (folder / "tracker.json").write_text(json.dumps(asdict(self.tracker), indent=2) + "\n")
 
 
+def reward_folder(path: str | Path) -> Path:
+    """The folder of a reward model: the path itself, or what the run in that folder has trained."""
+    path = Path(path)
+    try:
+        trained = Path(json.loads((path / "summary.json").read_text(encoding="utf-8"))["reward_model"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return path
+    beside = path.parent / "stages" / trained.name  # a run folder that was moved with its stages
+    return trained if trained.is_dir() or not beside.is_dir() else beside
+
+
 def load_reward(folder: Path) -> RewardModel:
-    """Read a trained reward model. Raises FileNotFoundError or ValueError for missing or damaged files."""
-    folder = Path(folder)
+    """Read a trained reward model from its folder, or from that of the run that trained it.
+
+    Raises FileNotFoundError or ValueError for missing or damaged files.
+    """
+    folder = reward_folder(folder)
     model, references = CompactModel.load(folder), References.load(folder / "references.npz")
     path = folder / "tracker.json"
     if not path.is_file():
@@ -126,6 +142,7 @@ def train_reward(
     tracker = replace(settings.tracker, differences=settings.model.target == "difference")
     tracker, completion = calibrate_completion(model, references, tracker, held_out)
     RewardModel(model, references, tracker).save(Path(out_dir))
+    save_labels(Path(out_dir), train, labels)
     summary: dict[str, Any] = {
         "model_id": model.model_id,
         "train_episodes": len(train),
@@ -146,6 +163,24 @@ def label_episodes(
     if settings.labels == "frames":
         return [labels_from_outcome(len(e) + 1, e.success) for e in episodes]
     return [label_episode(e, settings.model.stages, keyframes.get(e.episode_id)) for e in episodes]
+
+
+def save_labels(folder: Path, episodes: Sequence[Episode], labels: Sequence[PotentialLabels]) -> None:
+    """What the model was taught, episode by episode, so that it can be taught the same again."""
+    arrays = {e.episode_id: np.stack([x.phi, x.low, x.high]) for e, x in zip(episodes, labels, strict=True)}
+    np.savez_compressed(folder / LABELS, **arrays)  # type: ignore[arg-type]
+
+
+def load_labels(folder: Path) -> dict[str, PotentialLabels]:
+    """Episode id -> labels as `save_labels` wrote them; none where it did not. ValueError for a damaged file."""
+    path = folder / LABELS
+    if not path.is_file():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            return {name: PotentialLabels(*data[name]) for name in data.files}
+    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: damaged labels ({error}); remove the file to adapt without replay") from error
 
 
 def fit(

@@ -30,8 +30,12 @@ def label(config: Config) -> dict[str, Any]:
 
 
 def train_reward(config: Config) -> dict[str, Any]:
-    """Train the compact process reward model."""
+    """Train the compact process reward model, or learn from one demonstration with demo=."""
     with RunFolder(config.run.dir, config, "train-reward", config.quiet) as run:
+        if config.demo is not None:
+            stage = steps.demo_stage(config)
+            say("completion is not calibrated: one demonstration holds no failures", config.quiet)
+            return _finish(run, [stage], {"reward_model": str(stage.path)})
         data = steps.dataset_stage(config)
         stage = steps.reward_stage(config, data)
         return _finish(run, [data, stage], {"reward_model": str(stage.path)})

@@ -3,9 +3,9 @@
 The reward is the mean minus 0.4 times the entropy: where the model is unsure, it is low. Trained by the divergence from
 a Gaussian around the label.
 
-Ours: the entropy is counted from that of the narrowest label, so that a sure mean is its own value, and the result is
-cut to [0, 1]; goals are swapped with other demonstrations' as often as the compact model's; failures take part, an
-interval as a Gaussian of the same spread, and stand in for the paper's push-back on the learner's own frames.
+Ours: a fixed scale puts the kept demonstration's first frame at 0 and its last at 1, because the score has no bounds;
+goals are swapped with other demonstrations' as often as the compact model's; failures take part, an interval as a
+Gaussian of the same spread, and stand in for the paper's push-back on the learner's own frames.
 """
 
 from __future__ import annotations
@@ -31,16 +31,20 @@ class Progressor(LearnedRival):
     kind = "progressor"
     reads = "clip's first frame, frame, instruction, goal frame of one demonstration"
     goal_Tf: Tensor
+    ends_T2: Tensor
 
     def __init__(self, settings: CompactSettings, tasks: tuple[str, ...]) -> None:
         super().__init__(settings, tasks)
         self.head = head(3 * settings.features, settings.hidden, 2)
         self.register_buffer("goal_Tf", torch.zeros(len(tasks), settings.features))
+        self.register_buffer("ends_T2", torch.tensor([[0.0, 1.0]]).repeat(len(tasks), 1))
 
     @torch.no_grad()
     def keep(self, task: int, frames: Frames, phi: np.ndarray) -> None:
-        """Its goal."""
-        self.goal_Tf[task] = self.see({v: f[-1:] for v, f in frames.items()}, task)[0]
+        """Its goal, and the scores of its first and last frame."""
+        seen = self.see(frames, task)
+        self.goal_Tf[task] = seen[-1]
+        self.ends_T2[task] = self._score(seen, task)[[0, -1]]
 
     def loss(self, z_CLf: Tensor, goal_Cf: Tensor, low_CL: Tensor, high_CL: Tensor, inside_CL: Tensor) -> Tensor:
         """Divergence from the label, for every frame against every start before it."""
@@ -54,9 +58,14 @@ class Progressor(LearnedRival):
         return divergence[inside_CL[:, now]].mean()
 
     def read(self, seen: Tensor, task: int) -> Tensor:
-        """Mean minus 0.4 times the entropy beyond that of the narrowest label."""
+        """The score, scaled."""
+        first, last = self.ends_T2[task]
+        return (self._score(seen, task) - first) / (last - first).clamp(min=0.1)
+
+    def _score(self, seen: Tensor, task: int) -> Tensor:
+        """Mean minus 0.4 times the entropy."""
         mean, std = self._gaussian(seen[:1], seen, self.goal_Tf[task])
-        return mean - ENTROPY_WEIGHT * torch.log(std / LABEL_STD)
+        return mean - ENTROPY_WEIGHT * (0.5 * math.log(2 * math.pi * math.e) + torch.log(std))
 
     def _gaussian(self, start: Tensor, now: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
         mean, width = self.head(torch.cat(torch.broadcast_tensors(start, now, goal), dim=-1)).unbind(-1)

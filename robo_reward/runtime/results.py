@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,13 @@ class Line:
     bench: StageResult | None
     base: StageResult
     trained: StageResult
+    recheck: StageResult | None
     evaluation: StageResult
 
     @property
     def stages(self) -> list[StageResult]:
         """Those that were run or reused, in order."""
-        found = [self.data, self.reward, self.bench, self.base, self.trained, self.evaluation]
+        found = [self.data, self.reward, self.bench, self.base, self.trained, self.recheck, self.evaluation]
         return [stage for stage in found if stage is not None]
 
 
@@ -42,7 +44,8 @@ def training_summary(config: Config, line: Line) -> dict[str, Any]:
     collected, trained = line.data.summary, line.trained.summary
     curve = trained["curve"]
     reached = [rollouts for rollouts, _, wins, episodes in curve if wins / episodes >= 0.8]
-    reward_rollouts = sum(int(collected.get(f"{split}_episodes", 0)) for split in ("weak", "validation"))
+    kinds = ("weak_episodes", "validation_episodes", "validation_redrawn")
+    reward_rollouts = sum(int(collected.get(kind, 0)) for kind in kinds)
     summary = {
         **{key: value for key, value in line.evaluation.summary.items() if key != "videos"},
         "rollouts": trained["rollouts"],
@@ -109,6 +112,8 @@ def write_training_report(config: Config, run: RunFolder, line: Line, summary: d
     ]  # fmt: skip
     if line.bench:
         sections += [_progress_section(line.bench, task_of(config.env).fps), *reward_sections(line.bench)]
+    if line.recheck:
+        sections.append(onpolicy_section(line.recheck.summary))
     if line.evaluation.summary["videos"]:
         sections.append(_videos(line.evaluation, run.path))
     sections.append(
@@ -164,6 +169,36 @@ def reward_sections(bench: StageResult) -> list[report.Section]:
         note="Metrics whose 95% intervals do not overlap; on the others no difference is shown.",
     )  # fmt: skip
     return [table, against, *_reliability(bench)]
+
+
+def onpolicy_words(summary: Mapping[str, Any]) -> str:
+    """What the completion rule did on the learner's own rollouts, in a line."""
+    failures, successes = summary["completion_onpolicy_failures"], summary["completion_onpolicy_successes"]
+    found = []
+    if failures:
+        low, high = (summary[f"completion_onpolicy_false_success_rate_{side}"] for side in ("low", "high"))
+        rate = summary["completion_onpolicy_false_success_rate"]
+        found.append(f"{rate:.1%} of {failures} failures called done (95% interval {low:.1%} to {high:.1%})")
+    if successes:
+        found.append(f"{summary['completion_onpolicy_recall']:.1%} of {successes} successes called done")
+    return "; ".join(found) or "no rollouts in the store"
+
+
+def onpolicy_section(summary: Mapping[str, Any]) -> report.Section:
+    """The completion rule on the learner's own rollouts."""
+    return report.table(
+        "Completion on the learner's own rollouts", ["", "rollouts", "called done", "95% interval"],
+        [["failures", summary["completion_onpolicy_failures"], summary["completion_onpolicy_false_success_rate"],
+          _interval(summary, "completion_onpolicy_false_success_rate")],
+         ["successes", summary["completion_onpolicy_successes"], summary["completion_onpolicy_recall"], None]],
+        note="The threshold's bound holds for failures like those it was chosen on; here it is checked on failures of "
+        "the policy in training.",
+    )  # fmt: skip
+
+
+def _interval(row: Mapping[str, Any], key: str) -> str | None:
+    low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
+    return None if low is None or high is None else f"{low:.2f} to {high:.2f}"
 
 
 def _words(metrics: list[str]) -> str | None:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from robo_reward.runtime.experience import Annotate
 
 Log = Callable[..., None]
+ATTEMPTS = 100
+"""Initial states that a recorded episode may take until its outcome is the one that its split wants."""
 
 
 def collect_stage(config: Config) -> StageResult:
@@ -56,35 +58,39 @@ def _collect(config: Config, folder: Path, counts: dict[str, int]) -> dict[str, 
                 for episode in progress(rollouts, len(missing), f"collect {split}", config.quiet):
                     writer.append(episode)
     for split, count in counts.items():
-        outcomes = [episode.success for episode in read_split(folder, split, views=())] if count else []
+        episodes = read_split(folder, split, views=()) if count else []
         summary |= {
-            f"{split}_episodes": len(outcomes),
-            f"{split}_success": float(np.mean(outcomes)) if outcomes else 0.0,
+            f"{split}_episodes": len(episodes),
+            f"{split}_success": float(np.mean([e.success for e in episodes])) if episodes else 0.0,
+            f"{split}_redrawn": sum((e.seed - first_seed(config.seed, split)) % ATTEMPTS for e in episodes),
         }
     return summary
 
 
 def _split_episodes(config: Config, env: Environments, split: str, numbers: range) -> Iterator[Episode]:
-    """Demonstrations are the expert's successes; other splits keep what happens, expert and weak in turn."""
-    first, attempts = first_seed(config.seed, split), 100
+    """Demonstrations are the expert's successes, the weak split keeps what happens, and of validation and test every
+    third episode is a success of the expert, the others failures of the weak policy. What does not fit is drawn anew.
+    """
+    first = first_seed(config.seed, split)
 
     def job(seed: int) -> Job:
-        other = "expert" if (seed - first) // attempts % 2 else "weak"
-        kind = {"demos": "expert", "weak": "weak"}.get(split, other)
+        expert = split == "demos" or (split != "weak" and (seed - first) // ATTEMPTS % 3 == 0)
+        kind = "expert" if expert else "weak"
         return Job(seed, kind, PolicyActor(scripted(config.env, kind, seed)))
 
     def again(episode: Episode) -> Job | None:
-        if split != "demos" or episode.success:
+        if split == "weak" or episode.success == (episode.source == "expert"):
             return None
-        attempt = (episode.seed - first) % attempts
-        if attempt + 1 == attempts:
+        attempt = (episode.seed - first) % ATTEMPTS
+        if attempt + 1 == ATTEMPTS:
+            kind, what = ("expert", "success") if episode.source == "expert" else ("weak policy", "failure")
             raise ValueError(
-                f"the scripted expert of {config.env.id} failed {attempts} times in a row from seed "
-                f"{episode.seed - attempt}"
+                f"collect.{split}: the scripted {kind} of {config.env.id} gave no {what} in {ATTEMPTS} rollouts from "
+                f"seed {episode.seed - attempt}; set collect.{split}=0, or another env.horizon"
             )
         return job(episode.seed + 1)
 
-    return run_jobs(env, (job(first + number * attempts) for number in numbers), query_every=1, again=again)
+    return run_jobs(env, (job(first + number * ATTEMPTS) for number in numbers), query_every=1, again=again)
 
 
 def read_split(folder: Path, split: str, query_every: int = 1, views: tuple[str, ...] | None = None) -> list[Episode]:
@@ -124,8 +130,8 @@ def label_stage(config: Config, data: StageResult) -> StageResult:
 
 def reward_stage(config: Config, data: StageResult) -> StageResult:
     """The compact reward model, from demonstrations and weak rollouts; completion calibrated on validation."""
-    key = {"reward": config.reward, "every": config.collect.query_every, **label_key(config),
-           "env": _world(config)}  # fmt: skip
+    key = {"reward": config.reward, "completion": config.completion, "every": config.collect.query_every,
+           **label_key(config), "env": _world(config)}  # fmt: skip
     return _stage(config, "train-reward", key, [data], lambda folder: _train_reward(config, data, folder))
 
 
@@ -189,17 +195,21 @@ def _annotate(config: Config, data: StageResult, reward: StageResult, folder: Pa
 
 def reward_settings(config: Config, stages: int) -> Any:
     """The reward section as the training settings of `progress`."""
+    from robo_reward.progress.completion import CompletionRule, CompletionTarget
     from robo_reward.progress.models.compact import CompactSettings
     from robo_reward.progress.tracker import TrackerSettings
     from robo_reward.progress.training import TrainSettings
 
-    r = config.reward
+    r, done = config.reward, config.completion
     return TrainSettings(
         seed=r.seed,
         steps=r.steps,
         learning_rate=r.learning_rate,
         model=CompactSettings(views=r.views or config.env.cameras, image_size=config.env.image_size, stages=stages),
-        tracker=TrackerSettings(every=config.collect.query_every, fusion=r.fusion),
+        tracker=TrackerSettings(
+            every=config.collect.query_every, fusion=r.fusion, completion=CompletionRule(sustain=done.sustain)
+        ),
+        completion=CompletionTarget(done.false_success_bound, done.confidence),
     )
 
 
@@ -272,6 +282,20 @@ def _train(
     annotate, policy = make_annotate(config, reward), load_base(config, base)
     with closing(make_envs(config.env)) as env:
         return train_residual(config, env, policy, demos, annotate, load_annotate, folder, log)
+
+
+def recheck_stage(config: Config, reward: StageResult, trained: StageResult) -> StageResult:
+    """The completion rule on the learner's own rollouts."""
+    return _stage(config, "recheck", {}, [reward, trained],
+                  lambda folder: _recheck(config, reward, trained, folder))  # fmt: skip
+
+
+def _recheck(config: Config, reward: StageResult, trained: StageResult, folder: Path) -> dict[str, Any]:
+    from robo_reward.runtime.recheck import recheck_completion, write_rows
+
+    summary, rows = recheck_completion(trained.path, reward.path, config.quiet)
+    write_rows(rows, folder)
+    return summary
 
 
 def evaluate_stage(
@@ -367,6 +391,7 @@ _ROOMS = {
     "train-reward": ("progress",),
     "bench-reward": ("progress", "shaping"),
     "annotate": ("progress",),
+    "recheck": ("progress", "data"),
     "train-base": ("policies",),
     "train": ("envs", "learning", "shaping", "safety", "runtime"),
     "evaluate": ("envs", "learning", "safety", "evaluation", "runtime"),

@@ -118,6 +118,14 @@ class AnnotateConfig:
 
 
 @dataclass(frozen=True)
+class SuiteConfig:
+    """What `bench-reward` measures beside the environment's own task."""
+
+    tasks: tuple[str, ...] = ()
+    """Names of `conf/env/` that are measured in one table; those with the same cameras share one reward model."""
+
+
+@dataclass(frozen=True)
 class ShapingConfig:
     """How the potential enters the reward."""
 
@@ -271,6 +279,7 @@ class Config:
     base: BaseConfig = field(default_factory=BaseConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
     annotate: AnnotateConfig = field(default_factory=AnnotateConfig)
+    suite: SuiteConfig = field(default_factory=SuiteConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from robo_reward.progress.annotate import track_many
@@ -21,6 +22,7 @@ from robo_reward.progress.models.compact import (
     CompactModel,
     CompactNet,
     CompactSettings,
+    FrameEncoder,
     unique_combinations,
     word_ids,
 )
@@ -29,6 +31,8 @@ from robo_reward.progress.references import References
 from robo_reward.progress.tracker import TrackerSettings
 from robo_reward.terminal import progress
 from robo_reward.types import Episode
+
+Net = TypeVar("Net", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -138,19 +142,26 @@ def fit(
         net = CompactNet(settings.model)
     sampler = PairSampler(episodes, labels, settings.model.stages, settings.pairs, settings.seed)
     pool = FramePool(episodes, settings)
-    words = torch.from_numpy(np.stack([word_ids(t) for t in sampler.instructions]))
-    generator = torch.Generator().manual_seed(settings.seed)
-    some = np.random.default_rng(settings.seed).integers(sum(len(e.frame_steps) for e in episodes), size=256)
-    net.standardise(pool.images(some, settings.model.views, generator), words[some % len(words)])
-    average = CompactNet(settings.model)
-    average.load_state_dict(net.state_dict())
+    pool.standardise(net)
+    average, skipped = optimise(
+        net, lambda: batch_loss(net, pool, sampler.batch(), settings.stage_weight), settings, quiet
+    )
+    return average, {**sampler.statistics(), "skipped_steps": skipped}
+
+
+def optimise(net: Net, next_loss: Callable[[], Tensor], settings: TrainSettings, quiet: bool) -> tuple[Net, int]:
+    """The average of the weights over `settings.steps` steps on `next_loss()`, and the steps that were skipped.
+
+    Raises ValueError when more than a tenth of the losses were not finite.
+    """
+    average = copy.deepcopy(net)
     optimiser = torch.optim.AdamW(net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     skipped = 0
     net.train()
     for step in progress(range(settings.steps), description="train-reward", quiet=quiet):
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * _schedule(step / settings.steps)
-        loss = batch_loss(net, pool, sampler.batch(), words, generator, settings.stage_weight)
+        loss = next_loss()
         optimiser.zero_grad(set_to_none=True)
         if not torch.isfinite(loss):
             skipped += 1
@@ -170,19 +181,13 @@ def fit(
             f"{skipped} of {settings.steps} training steps had a non-finite loss; "
             f"lower learning_rate={settings.learning_rate}"
         )
-    return average.eval(), {**sampler.statistics(), "skipped_steps": skipped}
+    return average.eval(), skipped
 
 
-def batch_loss(
-    net: CompactNet, pool: FramePool, batch: PairBatch, words: Tensor, generator: torch.Generator, stage_weight: float
-) -> Tensor:
+def batch_loss(net: CompactNet, pool: FramePool, batch: PairBatch, stage_weight: float) -> Tensor:
     """Mean over the batch's pairs of: cross-entropy against the exact hop, or the squared distance to its interval."""
     index = np.stack([batch.before_B, batch.after_B, batch.start_B, batch.goal_B])
-    frames, local = np.unique(index[index >= 0], return_inverse=True)
-    compact = np.full(index.shape, -1)
-    compact[index >= 0] = local
-    frame_F, text_F, rows = unique_combinations(compact, batch.instruction_B, len(frames))
-    z = net.embed(pool.images(frames[frame_F], batch.views, generator), words[text_F])
+    z, rows = pool.embed(net, index, batch.instruction_B, batch.views)
     logits = net.logits(z, *torch.from_numpy(rows))
     mean, _ = net.expectation(logits)
     low, high = torch.from_numpy(batch.low_B), torch.from_numpy(batch.high_B)
@@ -209,16 +214,38 @@ def two_hot(value: Tensor, bins: int) -> Tensor:
 
 
 class FramePool:
-    """The training frames of all episodes in one array per view, with augmentation on the way out."""
+    """The training frames of all episodes in one array per view, with augmentation on the way out.
+
+    Instructions are numbered in alphabetical order, frames in that of the episodes.
+    """
 
     def __init__(self, episodes: Sequence[Episode], settings: TrainSettings) -> None:
-        self.shift, self.brightness = settings.shift, settings.brightness
+        self.shift, self.brightness, self.seed = settings.shift, settings.brightness, settings.seed
+        self.generator = torch.Generator().manual_seed(settings.seed)
+        self.words = torch.from_numpy(np.stack([word_ids(t) for t in sorted({e.instruction for e in episodes})]))
+        self.views = tuple(v for v in settings.model.views if v in episodes[0].frames)
         edge = ((0, 0), (self.shift, self.shift), (self.shift, self.shift), (0, 0))
         self.frames = {
-            v: np.pad(np.concatenate([e.frames[v] for e in episodes]), edge, mode="edge") for v in settings.model.views
+            v: np.pad(np.concatenate([e.frames[v] for e in episodes]), edge, mode="edge") for v in self.views
         }
 
-    def images(self, frames: np.ndarray, views: Sequence[str], generator: torch.Generator) -> dict[str, Tensor]:
+    def standardise(self, net: FrameEncoder, views: Sequence[str] | None = None) -> None:
+        """`net.standardise` on some of the frames."""
+        count = len(next(iter(self.frames.values())))
+        some = np.random.default_rng(self.seed).integers(count, size=256)
+        net.standardise(self.images(some, self.views), self.words[some % len(self.words)], views)
+
+    def embed(
+        self, net: FrameEncoder, index_RB: np.ndarray, task_B: np.ndarray, views: Sequence[str]
+    ) -> tuple[Tensor, np.ndarray]:
+        """Embeddings of all that a batch needs, each once, and its frames' rows in them (-1 stays -1)."""
+        frames, local = np.unique(index_RB[index_RB >= 0], return_inverse=True)
+        compact = np.full(index_RB.shape, -1)
+        compact[index_RB >= 0] = local
+        frame_F, text_F, rows = unique_combinations(compact, task_B, len(frames))
+        return net.embed(self.images(frames[frame_F], views), self.words[text_F]), rows
+
+    def images(self, frames: np.ndarray, views: Sequence[str]) -> dict[str, Tensor]:
         """The frames of these pool indices; view -> (N, 3, H, W) in [0, 1].
 
         A view is shifted the same way for the whole batch (a camera that moved), brightness varies per frame.
@@ -226,10 +253,10 @@ class FramePool:
         images = {}
         for view in (v for v in views if v in self.frames):
             pool = self.frames[view]
-            y, x = torch.randint(0, 2 * self.shift + 1, (2,), generator=generator).tolist()
+            y, x = torch.randint(0, 2 * self.shift + 1, (2,), generator=self.generator).tolist()
             height, width = (n - 2 * self.shift for n in pool.shape[1:3])
             image = torch.from_numpy(pool[frames, y : y + height, x : x + width]).permute(0, 3, 1, 2).float()
-            gain = 1 + self.brightness * (2 * torch.rand(len(frames), 1, 1, 1, generator=generator) - 1)
+            gain = 1 + self.brightness * (2 * torch.rand(len(frames), 1, 1, 1, generator=self.generator) - 1)
             images[view] = image.mul_(gain / 255.0)
         return images
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ def bench_reward(config: Config) -> dict[str, Any]:
         return _score_videos(config)
     if config.store is not None:
         return _recheck_store(config)
+    if config.suite.tasks:
+        return _bench_suite(config)
     from robo_reward.evaluation import report
     from robo_reward.runtime import results
 
@@ -53,6 +56,25 @@ def bench_reward(config: Config) -> dict[str, Any]:
         results.print_reward_table(bench, config.quiet)
         report.write_report(run.path / "report.html", results.reward_sections(bench), title="Reward model")
         return _finish(run, [data, reward, bench], {"table": str(bench.path / "bench.csv")})
+
+
+def _bench_suite(config: Config) -> dict[str, Any]:
+    from robo_reward.evaluation import report
+    from robo_reward.runtime import results
+    from robo_reward.runtime.suite import run_suite, suite_summary
+
+    with RunFolder(config.run.dir, config, "bench-reward", config.quiet) as run:
+        measured = run_suite(config)
+        sections = []
+        for task in measured:
+            say(f"\n{task.name}", config.quiet)
+            results.print_reward_table(task.bench, config.quiet)
+            parts = results.reward_sections(task.bench)
+            sections += [replace(part, title=f"{task.name}: {part.title}") for part in parts]
+        report.write_report(run.path / "report.html", sections, title="Reward model, task by task")
+        stages = {stage.path: stage for task in measured for stage in (task.data, task.reward, task.bench)}
+        wall_s = round(sum(stage.wall_s for stage in stages.values()), 1)
+        return run.finish({**suite_summary(measured), "wall_s": wall_s})
 
 
 def _score_videos(config: Config) -> dict[str, Any]:

@@ -138,14 +138,19 @@ def reward_stage(config: Config, data: StageResult) -> StageResult:
 def _train_reward(config: Config, data: StageResult, folder: Path) -> dict[str, Any]:
     from robo_reward.progress.training import train_reward
 
-    every, views = config.collect.query_every, config.reward.views
-    episodes = [e for split in ("demos", "weak") for e in read_split(data.path, split, every, views)]
-    validation = read_split(data.path, "validation", every, views) or None
-    episodes = [known_stages(config, episode) for episode in episodes]
+    validation = read_split(data.path, "validation", config.collect.query_every, config.reward.views) or None
     stages = len(task_of(config.env).stages)
     return train_reward(
-        episodes, reward_settings(config, stages), folder, config.quiet, validation, find_keyframes(config, data.path)
-    )
+        reward_episodes(config, data), reward_settings(config, stages), folder, config.quiet, validation,
+        find_keyframes(config, data.path),
+    )  # fmt: skip
+
+
+def reward_episodes(config: Config, data: StageResult) -> list[Episode]:
+    """What a reward model learns from: demonstrations and weak rollouts, as labels may see them."""
+    every, views = config.collect.query_every, config.reward.views
+    episodes = [e for split in ("demos", "weak") for e in read_split(data.path, split, every, views)]
+    return [known_stages(config, episode) for episode in episodes]
 
 
 def bench_stage(config: Config, data: StageResult, reward: StageResult) -> StageResult:
@@ -389,6 +394,7 @@ _ROOMS = {
     "collect": ("envs", "policies", "data", "safety"),
     "label": ("progress", "evaluation"),
     "train-reward": ("progress",),
+    "calibrate": ("progress",),
     "bench-reward": ("progress", "shaping"),
     "annotate": ("progress",),
     "recheck": ("progress", "data"),

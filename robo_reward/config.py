@@ -78,12 +78,21 @@ class LabelConfig:
     """First episodes that the label command draws: the frames at the keyframes and the potential."""
 
 
+RIVALS = (
+    "sarm", "rewind", "progressor", "vlac", "graded", "classifier", "transport", "feature_distance", "pixel_distance",
+)  # fmt: skip
+"""Those of `robo_reward.progress.rivals`."""
+
+
 @dataclass(frozen=True)
 class RewardConfig:
     """The reward model."""
 
-    kind: str = choice("compact", "compact", "oracle")
-    """compact learns from images; oracle is the simulator's own progress."""
+    kind: str = choice("compact", "compact", "oracle", *RIVALS)
+    """compact learns from images; oracle is the simulator's own progress; the others are rivals from the literature,
+    trained on the same episodes."""
+    rivals: tuple[str, ...] = ()
+    """Rivals that `bench-reward` trains too and puts into its table, such as [sarm,rewind]."""
     fusion: str = choice("kalman", "average", "consistency", "kalman")
     """How the three perspectives become one potential."""
     seed: int = number(0, low=0)
@@ -292,6 +301,9 @@ class Config:
             raise ValueError("label.source=file needs the file: add keyframes=FILE")
         if self.label.source not in ("predicates", "file") and self.keyframes is not None:
             raise ValueError(f"keyframes={self.keyframes} and label.source={self.label.source}: give one of them")
+        for rival in self.reward.rivals:
+            if rival not in RIVALS:
+                raise ValueError(unknown("reward.rivals entry", rival, RIVALS))
         if self.reward.views is not None:
             for view in self.reward.views:
                 if view not in self.env.cameras:

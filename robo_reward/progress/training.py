@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robo_reward.progress.annotate import track_many
+from robo_reward.progress.annotate import annotate_many, track_id, track_many
 from robo_reward.progress.completion import CompletionRule, CompletionTarget, calibrate
 from robo_reward.progress.labels import PotentialLabels, label_episode
 from robo_reward.progress.models.compact import (
@@ -30,7 +30,7 @@ from robo_reward.progress.pairs import PairBatch, PairSampler, PairSettings
 from robo_reward.progress.references import References
 from robo_reward.progress.tracker import TrackerSettings
 from robo_reward.terminal import progress
-from robo_reward.types import Episode
+from robo_reward.types import Episode, PhiTrack
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -70,11 +70,33 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class RewardModel:
-    """What training leaves and annotation needs."""
+    """What training leaves and annotation needs; an `EpisodeScorer`."""
 
     model: CompactModel
     references: References
     tracker: TrackerSettings
+    name = "compact"
+
+    @property
+    def track_id(self) -> str:
+        """As of `annotate.track_id`."""
+        return track_id(self.model, self.tracker, self.references)
+
+    @property
+    def instructions(self) -> tuple[str, ...]:
+        """Those that it has references of."""
+        return tuple(sorted(self.references))
+
+    @property
+    def reads(self) -> str:
+        """What a value depends on."""
+        count = max(len(reference) for reference in self.references.values())
+        views = ", ".join(self.model.settings.views)
+        return f"clip so far, instruction, start and goal frames of {count} demonstrations; {views}"
+
+    def annotate(self, episodes: Sequence[Episode], instruction: str | None = None) -> list[PhiTrack]:
+        """The tracker's potential of every observation; errors as of `annotate.track_many`."""
+        return annotate_many(episodes, self.model, self.tracker, self.references, instruction)
 
     def save(self, folder: Path) -> None:
         """Write the model, its references and the tracker settings (with the calibrated completion rule)."""
@@ -86,6 +108,10 @@ class RewardModel:
 def load_reward(folder: Path) -> RewardModel:
     """Read a trained reward model. Raises FileNotFoundError or ValueError for missing or damaged files."""
     folder = Path(folder)
+    if (folder / "rival.json").is_file():
+        raise ValueError(
+            f"{folder}: this reward model scores whole episodes and answers no hops; use reward=compact here"
+        )
     model, references = CompactModel.load(folder), References.load(folder / "references.npz")
     path = folder / "tracker.json"
     if not path.is_file():
@@ -111,8 +137,9 @@ def train_reward(
     keyframes: episode_id -> observation indices from a file; episodes without an entry use their stage predicates.
     Raises ValueError for episodes without frames of the model's views or without a successful demonstration per task.
     """
-    train, held_out = (list(episodes), list(validation)) if validation is not None else _split(episodes, settings)
-    _check(train, settings)
+    split = (list(episodes), list(validation)) if validation is not None else split_episodes(episodes, settings)
+    train, held_out = split
+    check_episodes(train, settings)
     keys = keyframes or {}
     labels = [label_episode(e, settings.model.stages, keys.get(e.episode_id)) for e in train]
     references = References.from_demonstrations(train, settings.references_per_task)
@@ -293,8 +320,8 @@ def _schedule(share: float) -> float:
     return min(share / 0.05 + 0.02, 1.0) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
-def _split(episodes: Sequence[Episode], settings: TrainSettings) -> tuple[list[Episode], list[Episode]]:
-    """By episode, both outcomes in the same share."""
+def split_episodes(episodes: Sequence[Episode], settings: TrainSettings) -> tuple[list[Episode], list[Episode]]:
+    """Training and held-out episodes, both outcomes in the same share."""
     rng = np.random.default_rng(settings.seed)
     held: set[int] = set()
     for outcome in (True, False):
@@ -305,7 +332,8 @@ def _split(episodes: Sequence[Episode], settings: TrainSettings) -> tuple[list[E
     return train, [e for i, e in enumerate(episodes) if i in held]
 
 
-def _check(episodes: Sequence[Episode], settings: TrainSettings) -> None:
+def check_episodes(episodes: Sequence[Episode], settings: TrainSettings) -> None:
+    """Raises ValueError unless all have the model's views, in its size."""
     if not episodes:
         raise ValueError("no training episodes: collect demonstrations first")
     for e in episodes:

@@ -30,7 +30,7 @@ def label(config: Config) -> dict[str, Any]:
 
 
 def train_reward(config: Config) -> dict[str, Any]:
-    """Train the compact process reward model."""
+    """Train the reward model."""
     with RunFolder(config.run.dir, config, "train-reward", config.quiet) as run:
         data = steps.dataset_stage(config)
         stage = steps.reward_stage(config, data)
@@ -52,10 +52,11 @@ def bench_reward(config: Config) -> dict[str, Any]:
     with RunFolder(config.run.dir, config, "bench-reward", config.quiet) as run:
         data = steps.dataset_stage(config)
         reward = steps.reward_stage(config, data)
-        bench = steps.bench_stage(config, data, reward)
+        rivals = [steps.reward_stage(steps.with_reward(config, kind), data) for kind in config.reward.rivals]
+        bench = steps.bench_stage(config, data, reward, rivals)
         results.print_reward_table(bench, config.quiet)
         report.write_report(run.path / "report.html", results.reward_sections(bench), title="Reward model")
-        return _finish(run, [data, reward, bench], {"table": str(bench.path / "bench.csv")})
+        return _finish(run, [data, *rivals, reward, bench], {"table": str(bench.path / "bench.csv")})
 
 
 def _bench_suite(config: Config) -> dict[str, Any]:
@@ -173,12 +174,12 @@ def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
 
     with RunFolder(config.run.dir, config, command, config.quiet) as run:
         data = steps.dataset_stage(config)
-        needs_reward = config.reward.kind == "compact" and config.shaping.kind != "none"
+        needs_reward = config.reward.kind != "oracle" and config.shaping.kind != "none"
         reward = steps.reward_stage(config, data) if needs_reward else None
         bench = steps.bench_stage(config, data, reward) if reward and steps.can_bench(data) else None
         base = steps.base_stage(config, data)
         trained = steps.residual_stage(config, data, reward, base, run.log)
-        recheck = steps.recheck_stage(config, reward, trained) if reward else None
+        recheck = steps.recheck_stage(config, reward, trained) if reward and config.reward.kind == "compact" else None
         evaluation = steps.evaluate_stage(config, data, reward, base, trained)
         line = results.Line(data, reward, bench, base, trained, recheck, evaluation)
         summary = results.training_summary(config, line)

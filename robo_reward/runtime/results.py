@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -168,7 +168,16 @@ def reward_sections(bench: StageResult) -> list[report.Section]:
         [[row["method"], _words(better_on(rows[0], row)), _words(better_on(row, rows[0]))] for row in rows[1:]],
         note="Metrics whose 95% intervals do not overlap; on the others no difference is shown.",
     )  # fmt: skip
-    return [table, against, *_reliability(bench)]
+    return [table, *_reads(rows), against, *_reliability(bench)]
+
+
+def _reads(rows: Sequence[Mapping[str, Any]]) -> list[report.Section]:
+    """What each trained model looks at, when there are several."""
+    trained = [[row["method"], row["reads"]] for row in rows if row.get("reads")]
+    note = "Demonstrations are of the training episodes, never the clip's own. All are causal: no later frame is read."
+    return (
+        [report.table("What each reward model reads", ["method", "reads"], trained, note=note)] if trained[1:] else []
+    )
 
 
 def onpolicy_words(summary: Mapping[str, Any]) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,21 +129,36 @@ def label_stage(config: Config, data: StageResult) -> StageResult:
 
 
 def reward_stage(config: Config, data: StageResult) -> StageResult:
-    """The compact reward model, from demonstrations and weak rollouts; completion calibrated on validation."""
-    key = {"reward": config.reward, "completion": config.completion, "every": config.collect.query_every,
+    """The reward model, from demonstrations and weak rollouts; compact's completion calibrated on validation."""
+    settings = {name: value for name, value in asdict(config.reward).items() if name != "rivals"}
+    key = {"reward": settings, "completion": config.completion, "every": config.collect.query_every,
            **label_key(config), "env": _world(config)}  # fmt: skip
-    return _stage(config, "train-reward", key, [data], lambda folder: _train_reward(config, data, folder))
+    compact = reward_stage(with_reward(config, "compact"), data) if config.reward.kind in _FROZEN else None
+    inputs = [data, *([compact] if compact else [])]
+    return _stage(config, "train-reward", key, inputs, lambda folder: _train_reward(config, data, folder, compact))
 
 
-def _train_reward(config: Config, data: StageResult, folder: Path) -> dict[str, Any]:
+_FROZEN = ("transport", "feature_distance")
+"""Rivals that look through the trained compact model's encoder."""
+
+
+def with_reward(config: Config, kind: str) -> Config:
+    """The same settings with a reward model of another kind."""
+    return replace(config, reward=replace(config.reward, kind=kind))
+
+
+def _train_reward(config: Config, data: StageResult, folder: Path, compact: StageResult | None) -> dict[str, Any]:
+    from robo_reward.progress.rivals import RIVALS, train_rival
     from robo_reward.progress.training import train_reward
 
     validation = read_split(data.path, "validation", config.collect.query_every, config.reward.views) or None
-    stages = len(task_of(config.env).stages)
-    return train_reward(
-        reward_episodes(config, data), reward_settings(config, stages), folder, config.quiet, validation,
-        find_keyframes(config, data.path),
-    )  # fmt: skip
+    episodes, kind = reward_episodes(config, data), config.reward.kind
+    settings = reward_settings(config, len(task_of(config.env).stages))
+    keyframes, quiet = find_keyframes(config, data.path), config.quiet
+    if kind in RIVALS:
+        encoder = compact.path if compact else None
+        return train_rival(kind, episodes, settings, folder, quiet, validation, keyframes, encoder)
+    return train_reward(episodes, settings, folder, quiet, validation, keyframes)
 
 
 def reward_episodes(config: Config, data: StageResult) -> list[Episode]:
@@ -153,22 +168,27 @@ def reward_episodes(config: Config, data: StageResult) -> list[Episode]:
     return [known_stages(config, episode) for episode in episodes]
 
 
-def bench_stage(config: Config, data: StageResult, reward: StageResult) -> StageResult:
-    """The reward model against controls and the oracle on the held-out test split."""
-    return _stage(config, "bench-reward", {"every": config.collect.query_every}, [data, reward],
-                  lambda folder: _bench(config, data, reward, folder))  # fmt: skip
+def bench_stage(
+    config: Config, data: StageResult, reward: StageResult, rivals: Sequence[StageResult] = ()
+) -> StageResult:
+    """The reward model against rivals, controls and the oracle on the held-out test split."""
+    return _stage(config, "bench-reward", {"every": config.collect.query_every}, [data, reward, *rivals],
+                  lambda folder: _bench(config, data, reward, rivals, folder))  # fmt: skip
 
 
-def _bench(config: Config, data: StageResult, reward: StageResult, folder: Path) -> dict[str, Any]:
+def _bench(
+    config: Config, data: StageResult, reward: StageResult, rivals: Sequence[StageResult], folder: Path
+) -> dict[str, Any]:
     from robo_reward.progress.bench.suite import BenchSettings
     from robo_reward.progress.bench.suite import bench_reward as run_suite
-    from robo_reward.progress.training import load_reward
+    from robo_reward.progress.scorer import load_scorer
 
     episodes = read_split(data.path, "test", config.collect.query_every, config.reward.views)
     if not episodes:
         raise ValueError("no test episodes to measure the reward model on: set collect.test above 0, without dataset=")
     settings = BenchSettings(config.env.horizon, len(task_of(config.env).stages), seed=config.reward.seed)
-    summary = run_suite(load_reward(reward.path), episodes, settings, folder)
+    scorers = [load_scorer(stage.path) for stage in (reward, *rivals)]
+    summary = run_suite(scorers[0], episodes, settings, folder, scorers[1:])
     track = make_annotate(config, reward)
     names = [f"{index}-{'success' if e.success else 'failure'}" for index, e in enumerate(episodes)]
     tracks = {name: found.phi for name, found in zip(names, track(episodes), strict=True)}
@@ -367,11 +387,9 @@ def make_annotate(config: Config, reward: StageResult | None) -> Annotate:
 
 def load_annotate(reward: str) -> Annotate:
     """`make_annotate` with the trained reward model in this folder."""
-    from robo_reward.progress.annotate import annotate_many
-    from robo_reward.progress.training import load_reward
+    from robo_reward.progress.scorer import load_scorer
 
-    trained = load_reward(Path(reward))
-    return lambda episodes: annotate_many(episodes, trained.model, trained.tracker, trained.references)
+    return load_scorer(reward).annotate
 
 
 def _no_track(episode: Episode) -> PhiTrack:

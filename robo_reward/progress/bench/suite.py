@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from robo_reward.progress.annotate import track_many
-from robo_reward.progress.bench import discrimination, metrics, resampling
+from robo_reward.progress.bench import discrimination, judgement, metrics, resampling
 from robo_reward.progress.bench.reliability import confidence_error_correlation, reliability_table
 from robo_reward.progress.bench.shaped import FORMS, Transitions, epic_to_oracle, transitions_of
+from robo_reward.progress.completion import CompletionRule
 from robo_reward.progress.labels import label_episode
 from robo_reward.progress.models import controls
 from robo_reward.progress.models.oracle import oracle_of
@@ -74,6 +75,8 @@ class Method:
     """What its values depend on, in words, of a trained model."""
     progress: Callable[[Sequence[Episode]], list[list[Progress]]] | None = None
     """What its tracker says at each query frame, with its confidence; None for what has no tracker."""
+    rule: CompletionRule | None = None
+    """The tracker's calibrated completion rule."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ def model_method(reward: RewardModel, name: str = "compact") -> Method:
         return [np.array([p.phi for p in track], dtype=np.float32).astype(float) for track in tracks]
 
     wrong = partial(score, other=True) if len(reward.references) > 1 else None
-    return Method(name, score, wrong, reads=reward.reads, progress=progress)
+    return Method(name, score, wrong, reads=reward.reads, progress=progress, rule=reward.tracker.completion)
 
 
 def scorer_method(scorer: EpisodeScorer) -> Method:
@@ -289,11 +292,17 @@ def _row(method: Method, cases: Cases, settings: BenchSettings) -> dict[str, Any
         skip("stall_drift", "stall_drift_per_100_frames")
     put_ratio("regression_recall", metrics.regressions_noticed(values, truth))
     put_ratio("tie_rate", metrics.ties(values))
-    judged = metrics.three_way_hits(values, truth, np.arange(ns + nf) < ns, settings.stages)
-    put_mean("three_way_accuracy", judged)
+    true = judgement.true_outcomes(truth, np.arange(ns + nf) < ns)
+    put_mean("three_way_accuracy", judgement.hits(_said(method, cases, values, settings), true))
     for form in FORMS:
         put(f"epic_{form}", epic_to_oracle(form, values, cases.episodes, cases.steps, cases.counts), 0)
     return row
+
+
+def _said(method: Method, cases: Cases, values: Sequence[np.ndarray], settings: BenchSettings) -> judgement.Outcomes:
+    if method.progress is None or method.rule is None:
+        return judgement.outcomes_by_value(values, settings.stages)
+    return judgement.outcomes_by_rule(method.progress(cases.episodes), method.rule)
 
 
 def _flat(name: str, found: tuple[float, float, float]) -> dict[str, float | None]:

@@ -193,16 +193,16 @@ class HilConfig:
 
     kind: str = choice("none", "none", "simulated")
     """simulated: the scripted expert takes over where the policy gets stuck, and gives the arm back."""
-    patience_s: float = number(1.0, above=0)
+    patience_s: float = number(0.5, above=0)
     """[s] without progress after which the operator takes over"""
-    late_s: float = number(5.0, above=0)
+    late_s: float = number(3.0, above=0)
     """[s] from the episode's start after which it takes over in any case"""
     force: float = number(50.0, above=0)
     """[N] contact force at which it takes over"""
     reaction_s: float = number(0.3, low=0)
     """[s] from trouble to the first corrected step"""
-    gain: float = number(0.25, above=0, high=1)
-    """Progress after which it gives the arm back."""
+    gain: float = number(1.0, above=0, high=1)
+    """Progress after which it gives the arm back; 1: it drives to the end."""
     noise: float = number(0.05, low=0)
     """Standard deviation of its tremor, in action units."""
     skill: float = number(1.0, low=0, high=1)

@@ -84,12 +84,15 @@ def test_what_the_operator_did_is_stored_and_reported(train, tmp_path):
     episodes = online(tmp_path)
     driven = sum(int(episode.intervention.sum()) for episode in episodes)
     assert driven > 0 and summary["hil_operator_minutes"] == pytest.approx(driven / 20 / 60)
+    compared = 0
     for episode in episodes:
         np.testing.assert_array_equal(episode.human_action.any(axis=1), episode.intervention)
         settled = np.convolve(episode.intervention, [1, 1, 1])[: len(episode)] == 3  # the hand-over is behind it
         driven_there = settled & ~episode.gated
         np.testing.assert_allclose(episode.action[driven_there], episode.human_action[driven_there], atol=1e-6)
+        compared += driven_there.sum()
         assert episode.base_action is not None and len(episode.base_action) == len(episode) + 1
+    assert compared > 10
 
 
 @pytest.mark.parametrize("interrupt_at", [2, 4])

@@ -239,6 +239,34 @@ class AgentConfig:
 
 
 @dataclass(frozen=True)
+class HilConfig:
+    """A person in the loop of `train`, here a simulated one; its times are the task's own."""
+
+    kind: str = choice("none", "none", "simulated")
+    """simulated: the scripted expert takes over where the policy gets stuck, and gives the arm back."""
+    patience_s: float = number(0.5, above=0)
+    """[s] without progress after which the operator takes over"""
+    late_s: float = number(3.0, above=0)
+    """[s] from the episode's start after which it takes over in any case"""
+    force: float = number(50.0, above=0)
+    """[N] contact force at which it takes over"""
+    reaction_s: float = number(0.3, low=0)
+    """[s] from trouble to the first corrected step"""
+    gain: float = number(1.0, above=0, high=1)
+    """Progress after which it gives the arm back; 1: it drives to the end."""
+    noise: float = number(0.05, low=0)
+    """Standard deviation of its tremor, in action units."""
+    skill: float = number(1.0, low=0, high=1)
+    """Share of episodes in which it knows the task; in the others it drives as the weak script does."""
+    attention: float = number(1.0, low=0, high=1)
+    """Share of episodes that it watches."""
+    budget_minutes: float = number(10.0, low=0)
+    """[min] of driving, over the whole run"""
+    blend_steps: int = number(3, low=1)
+    """[steps] of a hand-over between policy and operator; 1 switches at once"""
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """The training run."""
 
@@ -330,6 +358,7 @@ class Config:
     agent: AgentConfig = field(default_factory=AgentConfig)
     adapt: AdaptConfig = field(default_factory=AdaptConfig)
     annotate: AnnotateConfig = field(default_factory=AnnotateConfig)
+    hil: HilConfig = field(default_factory=HilConfig)
     suite: SuiteConfig = field(default_factory=SuiteConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
@@ -340,6 +369,8 @@ class Config:
             raise ValueError(f"agent.subset={self.agent.subset} exceeds agent.heads={self.agent.heads}")
         if self.base.demos > self.collect.demos:
             raise ValueError(f"base.demos={self.base.demos} exceeds collect.demos={self.collect.demos}")
+        if self.hil.kind == "simulated" and self.env.count > 1:
+            raise ValueError(f"hil=simulated with env.count={self.env.count}: an operator attends to one arm, set 1")
         if self.adapt_from is not None and self.demo is None:
             raise ValueError(f"adapt_from={self.adapt_from} needs a demonstration: add demo=FOLDER or DATASET:EPISODE")
         if self.demo is not None and self.command != "train-reward":

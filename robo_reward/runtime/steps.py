@@ -294,7 +294,8 @@ def residual_stage(
 ) -> StageResult:
     """The residual learner; resumed from its last checkpoint when it was interrupted."""
     key = {"agent": config.agent, "shaping": config.shaping, "train": config.train, "seed": config.seed,
-           "reward": config.reward.kind, "every": config.collect.query_every, "env": config.env}  # fmt: skip
+           "reward": config.reward.kind, "every": config.collect.query_every, "env": config.env,
+           "hil": config.hil}  # fmt: skip
     inputs = [data, base, *([reward] if reward else [])]
     return _stage(config, "train", key, inputs, lambda folder: _train(config, data, reward, base, folder, log),
                   resumable=True)  # fmt: skip
@@ -423,7 +424,7 @@ _ROOMS = {
     "annotate": ("progress",),
     "recheck": ("progress", "data"),
     "train-base": ("policies",),
-    "train": ("envs", "learning", "shaping", "safety", "runtime"),
+    "train": ("envs", "learning", "shaping", "safety", "hil", "runtime"),
     "evaluate": ("envs", "learning", "safety", "evaluation", "runtime"),
     "perturb": ("envs", "learning", "safety", "evaluation", "runtime"),
 }

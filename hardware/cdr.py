@@ -39,7 +39,7 @@ def decode(kind: type[M], data: bytes | bytearray | memoryview) -> M:
     view = memoryview(data).toreadonly().cast("B")
     if bytes(view[:2]) != LITTLE_ENDIAN[:2]:
         raise ValueError(
-            f"{kind.ros}: encoding {bytes(view[:2]).hex() or 'missing'}; only little-endian CDR version 1 (0001) is read"
+            f"{kind.ros}: encoding {bytes(view[:2]).hex() or 'missing'}; only little-endian CDR 1 (0001) is read"
         )
     try:
         return _CODECS[kind.__name__][1](view[4:], 0)[0]

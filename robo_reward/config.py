@@ -77,14 +77,31 @@ class LabelConfig:
     """First episodes that the label command draws: the frames at the keyframes and the potential."""
 
 
+RIVALS = (
+    "sarm", "rewind", "progressor", "vlac", "graded", "classifier", "transport", "feature_distance", "pixel_distance",
+)  # fmt: skip
+"""Those of `robo_reward.progress.rivals`."""
+
+
 @dataclass(frozen=True)
 class RewardConfig:
     """The reward model."""
 
-    kind: str = choice("compact", "compact", "oracle")
-    """compact learns from images; oracle is the simulator's own progress."""
-    fusion: str = choice("kalman", "average", "consistency", "kalman")
-    """How the three perspectives become one potential."""
+    kind: str = choice("compact", "compact", "oracle", *RIVALS)
+    """compact learns from images; oracle is the simulator's own progress; the others are rivals from the literature,
+    trained on the same episodes."""
+    rivals: tuple[str, ...] = ()
+    """Rivals that `bench-reward` trains too and puts into its table, such as [sarm,rewind]."""
+    fusion: str = choice("kalman", "average", "consistency", "kalman", "incremental", "forward", "backward")
+    """How the three perspectives become one potential; the last three use a single one."""
+    target: str = choice("hop", "hop", "absolute", "difference")
+    """What the network learns of two frames: the hop, the later one's progress, or the plain difference."""
+    labels: str = choice("steps", "steps", "frames")
+    """Sub-tasks share the progress equally, or, as a control, it is linear from a success's first frame to its last."""
+    swap_references: float = number(0.75, low=0, high=1)
+    """Share of a success's visits in training whose references are another demonstration's, not its own."""
+    failures: bool = True
+    """Whether failed rollouts are trained on; the completion threshold is set with them in any case."""
     seed: int = number(0, low=0)
     """Of weights and pairs; apart from the run's seed."""
     steps: int = number(600, low=1)
@@ -96,12 +113,33 @@ class RewardConfig:
 
 
 @dataclass(frozen=True)
+class AdaptConfig:
+    """Fine-tuning of a reward model to the one demonstration of `train-reward adapt_from= demo=`."""
+
+    steps: int = number(200, low=1)
+    """Training steps."""
+    learning_rate: float = number(5e-4, above=0)
+    """Peak of the schedule."""
+    replay: int = number(16, low=0)
+    """Episodes of the model's own training data that are replayed, half of them demonstrations, where they still lie
+    beside it; else, and with 0, its reference pictures are."""
+
+
+@dataclass(frozen=True)
 class AnnotateConfig:
     """The columns that `annotate` adds to a dataset with to=."""
 
     chunk: int = number(8, low=1)
     """[rows] over which `ra_bc_weight` measures the progress gained: the length of the chunks of the policy that is
     trained with it."""
+
+
+@dataclass(frozen=True)
+class SuiteConfig:
+    """What `bench-reward` measures beside the environment's own task."""
+
+    tasks: tuple[str, ...] = ()
+    """Names of `conf/env/` that are measured in one table; those with the same cameras share one reward model."""
 
 
 @dataclass(frozen=True)
@@ -218,6 +256,20 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True)
+class PerturbConfig:
+    """Departures from the training world that `evaluate` measures as well, one axis at a time."""
+
+    axes: tuple[str, ...] = ()
+    """Of `robo_reward.envs.perturbation.AXES`: friction, mass, size, layout, perception, observation_latency,
+    action_latency, control_noise; and what only cameras see: lighting, background, camera_pose, camera_noise,
+    camera_dropped."""
+    severities: tuple[int, ...] = number((1, 2, 3), low=1, high=3)
+    """How far; each is a row."""
+    filmed: int = number(20, low=1)
+    """Episodes for an axis that only cameras see."""
+
+
+@dataclass(frozen=True)
 class Config:
     """One command's whole configuration."""
 
@@ -235,15 +287,21 @@ class Config:
     """JSON file of keyframes to use in place of the simulator's stage predicates."""
     store: str | None = None
     """Transition store, or a training stage's folder that holds one: for annotate, doctor and export."""
+    demo: str | None = None
+    """One demonstration for `train-reward`: a folder with a video a camera and annotated_keyframes.json, or
+    DATASET:EPISODE, an episode of a LeRobotDataset by its number from 0."""
+    adapt_from: str | None = None
+    """Folder of a trained reward model, or of the run that trained it, which `train-reward` adapts to demo=; null: a
+    new model from the demonstration alone."""
     reward_model: str | None = None
-    """Folder of a trained reward model for `annotate` with store= or to= and `bench-reward` with video.CAMERA=; null:
-    the one that the settings train."""
+    """Folder of a trained reward model, or of the run that trained it, for `annotate` with store= or to= and
+    `bench-reward` with video.CAMERA=; null: the one that the settings train."""
     to: str | None = None
     """Folder of the LeRobotDataset that `export` writes, or of the copy that `annotate` adds its columns to; an
     interrupted one is gone on with or made anew."""
     instruction: str | None = None
-    """What the robot is told, for `bench-reward` with video.CAMERA= and in place of the dataset's own for `annotate`
-    with to=."""
+    """What the robot is told, for `bench-reward` with video.CAMERA= and `train-reward` with a demo= of videos, and in
+    place of the dataset's own for `annotate` with to= and demo=DATASET:EPISODE."""
     video: Mapping[str, str] = field(default_factory=dict)
     """Files that `bench-reward` scores, one a camera: video.front=a.mp4 video.side=b.mp4"""
     repair: bool = False
@@ -256,19 +314,29 @@ class Config:
     shaping: ShapingConfig = field(default_factory=ShapingConfig)
     base: BaseConfig = field(default_factory=BaseConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
+    adapt: AdaptConfig = field(default_factory=AdaptConfig)
     annotate: AnnotateConfig = field(default_factory=AnnotateConfig)
+    suite: SuiteConfig = field(default_factory=SuiteConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    perturb: PerturbConfig = field(default_factory=PerturbConfig)
 
     def __post_init__(self) -> None:
         if self.agent.subset > self.agent.heads:
             raise ValueError(f"agent.subset={self.agent.subset} exceeds agent.heads={self.agent.heads}")
         if self.base.demos > self.collect.demos:
             raise ValueError(f"base.demos={self.base.demos} exceeds collect.demos={self.collect.demos}")
+        if self.adapt_from is not None and self.demo is None:
+            raise ValueError(f"adapt_from={self.adapt_from} needs a demonstration: add demo=FOLDER or DATASET:EPISODE")
+        if self.demo is not None and self.command != "train-reward":
+            raise ValueError(f"demo= is for train-reward: give {self.command} the model that it leaves, reward_model=")
         if self.label.source == "file" and self.keyframes is None:
             raise ValueError("label.source=file needs the file: add keyframes=FILE")
         if self.label.source not in ("predicates", "file") and self.keyframes is not None:
             raise ValueError(f"keyframes={self.keyframes} and label.source={self.label.source}: give one of them")
+        for rival in self.reward.rivals:
+            if rival not in RIVALS:
+                raise ValueError(unknown("reward.rivals entry", rival, RIVALS))
         if self.reward.views is not None:
             for view in self.reward.views:
                 if view not in self.env.cameras:

@@ -205,7 +205,7 @@ def with_base_actions(episode: Episode, base: Policy) -> Episode:
 
 def needs_frames(config: Config) -> bool:
     """Whether the potential is read off camera frames: sparse and oracle rewards need none."""
-    return config.reward.kind == "compact" and config.shaping.kind != "none"
+    return config.reward.kind != "oracle" and config.shaping.kind != "none"
 
 
 def learn(

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from robo_reward.config import Config
-from robo_reward.data.lerobot import DatasetWriter, read_dataset
+from robo_reward.data.lerobot import DatasetWriter, iterate_dataset, read_dataset
 from robo_reward.evaluation.rollout import PolicyActor
 from robo_reward.evaluation.vector import Environments, Job, run_jobs
 from robo_reward.interfaces import Policy
 from robo_reward.progress.models.oracle import oracle_track
 from robo_reward.runtime.labelling import find_keyframes, known_stages, label_key, write_labels
 from robo_reward.runtime.run_folder import write_atomic
-from robo_reward.runtime.stages import StageResult, file_digest, run_stage
+from robo_reward.runtime.stages import MARKER, StageResult, file_digest, run_stage
 from robo_reward.runtime.tasks import SPLITS, first_seed, make_env, make_envs, scripted, task_of
 from robo_reward.terminal import progress
 from robo_reward.types import Episode, PhiTrack
@@ -29,6 +30,7 @@ from robo_reward.types import Episode, PhiTrack
 if TYPE_CHECKING:
     from robo_reward.learning.residual_td3 import ResidualTD3
     from robo_reward.policies.cloning import CloningSettings
+    from robo_reward.progress.labels import PotentialLabels
     from robo_reward.runtime.experience import Annotate
 
 Log = Callable[..., None]
@@ -123,41 +125,126 @@ def label_stage(config: Config, data: StageResult) -> StageResult:
 
 
 def reward_stage(config: Config, data: StageResult) -> StageResult:
-    """The compact reward model, from demonstrations and weak rollouts; completion calibrated on validation."""
-    key = {"reward": config.reward, "every": config.collect.query_every, **label_key(config),
+    """The reward model, from demonstrations and weak rollouts; compact's completion calibrated on validation."""
+    settings = {name: value for name, value in asdict(config.reward).items() if name != "rivals"}
+    key = {"reward": settings, "every": config.collect.query_every, **label_key(config),
            "env": _world(config)}  # fmt: skip
-    return _stage(config, "train-reward", key, [data], lambda folder: _train_reward(config, data, folder))
+    compact = reward_stage(with_reward(config, "compact"), data) if config.reward.kind in _FROZEN else None
+    inputs = [data, *([compact] if compact else [])]
+    return _stage(config, "train-reward", key, inputs, lambda folder: _train_reward(config, data, folder, compact))
 
 
-def _train_reward(config: Config, data: StageResult, folder: Path) -> dict[str, Any]:
+_FROZEN = ("transport", "feature_distance")
+"""Rivals that look through the trained compact model's encoder."""
+
+
+def with_reward(config: Config, kind: str) -> Config:
+    """The same settings with a reward model of another kind."""
+    return replace(config, reward=replace(config.reward, kind=kind))
+
+
+def _train_reward(config: Config, data: StageResult, folder: Path, compact: StageResult | None) -> dict[str, Any]:
+    from robo_reward.progress.rivals import RIVALS, train_rival
     from robo_reward.progress.training import train_reward
 
+    validation = read_split(data.path, "validation", config.collect.query_every, config.reward.views) or None
+    settings = reward_settings(config, len(task_of(config.env).stages))
+    episodes, keyframes = reward_episodes(config, data), find_keyframes(config, data.path)
+    if config.reward.kind in RIVALS:
+        encoder = compact.path if compact else None
+        return train_rival(config.reward.kind, episodes, settings, folder, config.quiet, validation, keyframes, encoder)
+    return train_reward(episodes, settings, folder, config.quiet, validation, keyframes)
+
+
+def reward_episodes(config: Config, data: StageResult) -> list[Episode]:
+    """What a reward model learns from: demonstrations and weak rollouts, as labels may see them."""
     every, views = config.collect.query_every, config.reward.views
     episodes = [e for split in ("demos", "weak") for e in read_split(data.path, split, every, views)]
-    validation = read_split(data.path, "validation", every, views) or None
-    episodes = [known_stages(config, episode) for episode in episodes]
-    stages = len(task_of(config.env).stages)
-    return train_reward(
-        episodes, reward_settings(config, stages), folder, config.quiet, validation, find_keyframes(config, data.path)
-    )
+    return [known_stages(config, episode) for episode in episodes]
 
 
-def bench_stage(config: Config, data: StageResult, reward: StageResult) -> StageResult:
-    """The reward model against controls and the oracle on the held-out test split."""
-    return _stage(config, "bench-reward", {"every": config.collect.query_every}, [data, reward],
-                  lambda folder: _bench(config, data, reward, folder))  # fmt: skip
+def demo_stage(config: Config) -> StageResult:
+    """The reward model of `demo=`: that of `adapt_from=` adapted to it, or a new one from it alone."""
+    from robo_reward.data.demonstration import demonstration_files
+    from robo_reward.progress.training import load_reward, reward_folder
+
+    demo, base = config.demo or "", None
+    key = {"every": config.collect.query_every, "reward": config.reward, "size": config.env.image_size}
+    if config.adapt_from is not None:
+        base = reward_folder(config.adapt_from)
+        trained = load_reward(base)
+        tracked = [asdict(trained.tracker), trained.references.digest()]
+        key = {"adapt": config.adapt, "base": [trained.model.model_id, *tracked], "seed": config.reward.seed}
+    files = [[path.name, file_digest(path)] for path in demonstration_files(demo) if path.is_file()]
+    key |= {"demo": Path(demo).name, "files": files, "instruction": config.instruction}
+    return _stage(config, "train-reward", key, [], lambda folder: _learn_demo(config, base, folder))
 
 
-def _bench(config: Config, data: StageResult, reward: StageResult, folder: Path) -> dict[str, Any]:
+def _learn_demo(config: Config, base: Path | None, folder: Path) -> dict[str, Any]:
+    from robo_reward.data.demonstration import read_demonstration
+    from robo_reward.progress.adaptation import adapt_reward
+    from robo_reward.progress.training import load_reward, train_reward
+
+    demo, every = config.demo or "", config.collect.query_every
+    if base is None:
+        episode, keyframes = read_demonstration(demo, config.env.image_size, config.instruction, every=every)
+        stages = 1 if keyframes is None else len(keyframes) - 1
+        settings = reward_settings(config, stages)
+        settings = replace(settings, model=replace(settings.model, views=tuple(sorted(episode.frames))))
+        table = {} if keyframes is None else {episode.episode_id: keyframes}
+        return train_reward([episode], settings, folder, config.quiet, [], table)
+    reward, a = load_reward(base), config.adapt
+    size, every = reward.model.settings.image_size, reward.tracker.every
+    episode, keyframes = read_demonstration(demo, size, config.instruction, every=every)
+    settings = replace(reward_settings(config, 1), steps=a.steps, learning_rate=a.learning_rate)
+    replay = _replay(base, every, reward.model.settings.views, a.replay)
+    return adapt_reward(reward, episode, settings, folder, keyframes=keyframes, replay=replay, quiet=config.quiet)
+
+
+def _replay(model: Path, every: int, views: tuple[str, ...], count: int) -> list[tuple[Episode, PotentialLabels]]:
+    """Episodes that a reward model's stage was trained on, first ones of each split, where its dataset is still there.
+
+    Their labels are those that it was taught.
+    """
+    from robo_reward.progress.training import load_labels
+
+    labels = load_labels(model)
+    try:
+        inputs = json.loads((model / MARKER).read_text(encoding="utf-8"))["inputs"]
+    except (OSError, ValueError, KeyError):
+        return []
+    data = [model.parent / f"{name}-{digest[:12]}" for name, digest in inputs]
+    splits = [d / split for d in data for split in ("demos", "weak") if (d / split).exists()]
+    found = []
+    for number, split in enumerate(splits):
+        wanted = (count + 1 - number) // 2 if len(splits) > 1 else count
+        for episode in islice(iterate_dataset(split, query_every=every, views=views), wanted):
+            if episode.episode_id in labels:
+                found.append((episode, labels[episode.episode_id]))
+    return found
+
+
+def bench_stage(
+    config: Config, data: StageResult, reward: StageResult, rivals: Sequence[StageResult] = ()
+) -> StageResult:
+    """The reward model against rivals, controls and the oracle on the held-out test split."""
+    return _stage(config, "bench-reward", {"every": config.collect.query_every}, [data, reward, *rivals],
+                  lambda folder: _bench(config, data, reward, rivals, folder))  # fmt: skip
+
+
+def _bench(
+    config: Config, data: StageResult, reward: StageResult, rivals: Sequence[StageResult], folder: Path
+) -> dict[str, Any]:
     from robo_reward.progress.bench.suite import BenchSettings
     from robo_reward.progress.bench.suite import bench_reward as run_suite
-    from robo_reward.progress.training import load_reward
+    from robo_reward.progress.scorer import load_scorer
 
     episodes = read_split(data.path, "test", config.collect.query_every, config.reward.views)
     if not episodes:
         raise ValueError("no test episodes to measure the reward model on: set collect.test above 0, without dataset=")
     settings = BenchSettings(config.env.horizon, len(task_of(config.env).stages), seed=config.reward.seed)
-    summary = run_suite(load_reward(reward.path), episodes, settings, folder)
+    scorers = [load_scorer(stage.path) for stage in (reward, *rivals)]
+    summary = run_suite(scorers[0], episodes, settings, folder, scorers[1:])
     track = make_annotate(config, reward)
     names = [f"{index}-{'success' if e.success else 'failure'}" for index, e in enumerate(episodes)]
     tracks = {name: found.phi for name, found in zip(names, track(episodes), strict=True)}
@@ -190,15 +277,19 @@ def _annotate(config: Config, data: StageResult, reward: StageResult, folder: Pa
 def reward_settings(config: Config, stages: int) -> Any:
     """The reward section as the training settings of `progress`."""
     from robo_reward.progress.models.compact import CompactSettings
+    from robo_reward.progress.pairs import PairSettings
     from robo_reward.progress.tracker import TrackerSettings
     from robo_reward.progress.training import TrainSettings
 
-    r = config.reward
+    r, views = config.reward, config.reward.views or config.env.cameras
     return TrainSettings(
         seed=r.seed,
         steps=r.steps,
         learning_rate=r.learning_rate,
-        model=CompactSettings(views=r.views or config.env.cameras, image_size=config.env.image_size, stages=stages),
+        labels=r.labels,
+        failures=r.failures,
+        pairs=PairSettings(swap_reference=r.swap_references),
+        model=CompactSettings(views=views, image_size=config.env.image_size, stages=stages, target=r.target),
         tracker=TrackerSettings(every=config.collect.query_every, fusion=r.fusion),
     )
 
@@ -338,11 +429,9 @@ def make_annotate(config: Config, reward: StageResult | None) -> Annotate:
 
 def load_annotate(reward: str) -> Annotate:
     """`make_annotate` with the trained reward model in this folder."""
-    from robo_reward.progress.annotate import annotate_many
-    from robo_reward.progress.training import load_reward
+    from robo_reward.progress.scorer import load_scorer
 
-    trained = load_reward(Path(reward))
-    return lambda episodes: annotate_many(episodes, trained.model, trained.tracker, trained.references)
+    return load_scorer(reward).annotate
 
 
 def _no_track(episode: Episode) -> PhiTrack:
@@ -365,11 +454,13 @@ _ROOMS = {
     "collect": ("envs", "policies", "data", "safety"),
     "label": ("progress", "evaluation"),
     "train-reward": ("progress",),
+    "calibrate": ("progress",),
     "bench-reward": ("progress", "shaping"),
     "annotate": ("progress",),
     "train-base": ("policies",),
     "train": ("envs", "learning", "shaping", "safety", "runtime"),
     "evaluate": ("envs", "learning", "safety", "evaluation", "runtime"),
+    "perturb": ("envs", "learning", "safety", "evaluation", "runtime"),
 }
 """Rooms whose code a stage's output depends on, beyond what its input stages already stand for."""
 

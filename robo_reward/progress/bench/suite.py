@@ -1,4 +1,4 @@
-"""One table for a reward model, its controls and the oracle: same episodes, same code path, 95 % intervals.
+"""One table for a reward model, its rivals, its controls and the oracle: same episodes, same code path, 95 % intervals.
 
 VOC, VROC and plain AUC are gamed by a clock (see the counter's and minus-length's rows); progress error on failures,
 length-matched AUC, alignment rank correlation and wrong-instruction retrieval discriminate. The table says so itself:
@@ -24,6 +24,7 @@ from robo_reward.progress.bench.shaped import FORMS, Transitions, epic_to_oracle
 from robo_reward.progress.labels import label_episode
 from robo_reward.progress.models import controls
 from robo_reward.progress.models.oracle import oracle_of
+from robo_reward.progress.scorer import EpisodeScorer
 from robo_reward.progress.training import RewardModel
 from robo_reward.types import Episode, Progress
 
@@ -69,6 +70,8 @@ class Method:
     """Whether it is also run on reversed and still clips: not when it is such a run itself or does not read frames."""
     control: bool = False
     """Whether it knows nothing of the task, so that a metric it does well on tells nothing."""
+    reads: str | None = None
+    """What its values depend on, in words, of a trained model."""
     progress: Callable[[Sequence[Episode]], list[list[Progress]]] | None = None
     """What its tracker says at each query frame, with its confidence; None for what has no tracker."""
 
@@ -109,7 +112,24 @@ def model_method(reward: RewardModel, name: str = "compact") -> Method:
         return [np.array([p.phi for p in track], dtype=np.float32).astype(float) for track in tracks]
 
     wrong = partial(score, other=True) if len(reward.references) > 1 else None
-    return Method(name, score, wrong, progress=progress)
+    return Method(name, score, wrong, reads=reward.reads, progress=progress)
+
+
+def scorer_method(scorer: EpisodeScorer) -> Method:
+    """A trained reward model's potential at the query frames; with its tracker where it has one."""
+    if isinstance(scorer, RewardModel):
+        return model_method(scorer)
+
+    def score(episodes: Sequence[Episode], other: bool = False) -> list[np.ndarray]:
+        found = []
+        for episode in episodes:
+            tasks = [t for t in scorer.instructions if t != episode.instruction]
+            (track,) = scorer.annotate([episode], tasks[0] if other else None)
+            found.append(track.phi[episode.frame_steps].astype(float))
+        return found
+
+    wrong = partial(score, other=True) if len(scorer.instructions) > 1 else None
+    return Method(scorer.name, score, wrong, reads=scorer.reads)
 
 
 def control_methods(model: Method, episodes: Sequence[Episode], settings: BenchSettings) -> list[Method]:
@@ -155,13 +175,17 @@ def bench(methods: Sequence[Method], episodes: Sequence[Episode], settings: Benc
 
 
 def bench_reward(
-    reward: RewardModel, episodes: Sequence[Episode], settings: BenchSettings, out_dir: Path
+    reward: EpisodeScorer,
+    episodes: Sequence[Episode],
+    settings: BenchSettings,
+    out_dir: Path,
+    rivals: Sequence[EpisodeScorer] = (),
 ) -> dict[str, Any]:
     """The table of one reward model: writes bench.json, bench.csv and reliability.json, returns the flat summary."""
-    model = model_method(reward)
-    rows = bench([model, *control_methods(model, episodes, settings)], episodes, settings)
+    model, others = scorer_method(reward), [scorer_method(rival) for rival in rivals]
+    rows = bench([model, *others, *control_methods(model, episodes, settings)], episodes, settings)
     write_table(rows, Path(out_dir))
-    table, correlation = reliability(model, episodes, settings)
+    table, correlation = reliability(model, episodes, settings) if model.progress else ([], {})
     (Path(out_dir) / "reliability.json").write_text(json.dumps(table, indent=2, allow_nan=False) + "\n")
     return summary(rows) | {f"reward_{k}": v for k, v in correlation.items()}
 
@@ -188,7 +212,7 @@ def reliability(
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Flat keys `reward_<metric>[_low|_high|...]` of the first row, and the labels' floor."""
-    first = {k: v for k, v in rows[0].items() if k not in ("method", "success", "failure", "control")}
+    first = {k: v for k, v in rows[0].items() if k not in ("method", "success", "failure", "control", "reads")}
     flat = {f"reward_{k}": v for k, v in first.items()}
     for row in rows:
         if row["method"] == "labels (floor)":
@@ -214,7 +238,8 @@ def _row(method: Method, cases: Cases, settings: BenchSettings) -> dict[str, Any
     vs, vf = method.score(success), method.score(failure)
     values = [*vs, *vf]
     steps_s, steps_f = ([e.frame_steps for e in group] for group in (success, failure))
-    row: dict[str, Any] = {"method": method.name, "success": ns, "failure": nf, "control": method.control}
+    row: dict[str, Any] = {"method": method.name, "success": ns, "failure": nf, "control": method.control,
+                           "reads": method.reads}  # fmt: skip
 
     def put(name: str, draws: np.ndarray, undefined: int) -> None:
         row.update(_flat(name, resampling.interval(draws)))

@@ -17,9 +17,9 @@ _GRASP_HEIGHT = 0.045  # [m], half the can's length and a little
 class PickPlaceCanEnv(RobosuiteArmEnv):
     """One can anywhere in the light bin, to be put into the near right one of the four dark bins.
 
-    The interface is `RobosuiteArmEnv`'s. The target in `estimate` is the centre of the bin's floor minus the grip
-    point. The can is round: its yaw in `estimate` always reads 1, 0. Success is robosuite's: the can's centre is
-    inside its bin, below the rims, and the grip point more than 4.2 cm from it.
+    The interface is `RobosuiteArmEnv`'s. The target in `estimate` is the centre of the bin's floor minus the
+    can's centre. The can is round: its yaw in `estimate` always reads 1, 0. Success is robosuite's: the can's centre
+    is inside its bin, below the rims, and the grip point more than 4.2 cm from it.
     """
 
     task = ArmTask(
@@ -33,7 +33,7 @@ class PickPlaceCanEnv(RobosuiteArmEnv):
             "drop the can into the dark compartment",
         ),
         turns_alike=0,
-        bias=(0.012, 0.012, 0.004, 0.0, 0.015, 0.015, 0.004),
+        bias=(0.012, 0.012, 0.004, 0.0, 0.010, 0.010, 0.004),
         noise=(0.0015, 0.0015, 0.0015, 0.0, 0.0015, 0.0015, 0.0015),
     )
 
@@ -43,7 +43,7 @@ class PickPlaceCanEnv(RobosuiteArmEnv):
         return world
 
     def _target(self) -> np.ndarray:
-        return self._place - self._data.site_xpos[self._site]
+        return self._place - self._data.xpos[self._object]
 
     def _progress(self) -> tuple[int, float]:
         offset = self._grasp_offset()

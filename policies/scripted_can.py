@@ -79,7 +79,7 @@ class CanState:
     phase_steps: int = 0
     attempt: int = 0
     seen: tuple[float, ...] = (0.0,) * 6
-    """Mean of the estimates so far, base frame [m]: can, place; the can's is not updated while the hand is at it."""
+    """Means of the estimates of can (3) and bin (3) so far, base frame [m]; not updated while the can may be held."""
     samples: int = 0
     correction: tuple[float, float] = (0.0, 0.0)
     """Where to look for the can after a miss [m]."""
@@ -97,8 +97,8 @@ class ScriptedCan(ScriptedArm[CanState]):
         rng = self._random(estimate)
         style = state.style or _draw_style(rng, self.kind)
         grip = np.asarray(agent_pos[AGENT_POS["position"]], np.float64)
-        # Can and place as the hand sees them; the two numbers between say nothing of a can: it is round.
-        state = _remember(replace(state, style=style), np.tile(grip, 2) + estimate[[0, 1, 2, 5, 6, 7]])
+        can = grip + estimate[:3]
+        state = _remember(replace(state, style=style), np.concatenate([can, can + estimate[5:8]]))
         action = np.zeros(5)
         if state.phase != style.stall or state.phase_steps < style.stall_after:
             state = _next_phase(state, style, grip, float(agent_pos[AGENT_POS["gap"]][0]), rng)
@@ -144,7 +144,7 @@ def _spoil(style: Style, rng: np.random.Generator) -> Style:
     if fault == "drop":
         return replace(style, drop=rng.uniform(0.08, 0.6))
     if fault == "low":
-        return replace(style, carry=rng.uniform(0.07, 0.12), release=0.07)
+        return replace(style, carry=rng.uniform(0.09, 0.14), release=0.07)
     if fault == "beside":
         # The rims lie 10 cm (x) and 12 cm (y) from the bin's centre, the next compartments behind them.
         x, y = rng.uniform(0.09, 0.2), rng.uniform(0.11, 0.25)
@@ -159,7 +159,7 @@ def _spoil(style: Style, rng: np.random.Generator) -> Style:
 
 
 def _remember(state: CanState, seen: np.ndarray) -> CanState:
-    """Average the estimates, so that noise goes and the bias stays; the can's only while the hand is away from it."""
+    """Average the estimates while the hand is away from the can, so that noise goes and the bias stays."""
     if state.phase in _HOLDING:
         return state
     samples = min(state.samples + 1, 20)
@@ -209,7 +209,7 @@ def _next_phase(state: CanState, style: Style, grip: np.ndarray, gap: float, rng
         return enter("close")
     if phase == "close" and steps >= _CLOSING_STEPS:
         return enter("lift")
-    if phase == "lift" and (away[2] < 0.06 or steps > 25):
+    if phase == "lift" and (away[2] < 0.03 or steps > 25):
         return enter("carry")
     if phase == "carry" and (away.max() < 0.02 or steps > 80):
         return enter("lower")

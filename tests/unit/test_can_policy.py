@@ -27,13 +27,13 @@ def play(policy, agent_pos, estimate):
 
 
 def glide(policy, gap_of, steps=160):
-    """Phases of an episode in which the hand goes where it is sent, 1.2 cm a step; gap_of(gripper action) is its gap."""
+    """Phases of an episode whose hand goes where it is sent, 1.2 cm a step; gap_of(gripper action) is its gap."""
     can, place = np.array([0.6, -0.2, -0.05]), np.array([0.7, 0.5, -0.09])
     grip, gap, state, phases = np.array([0.46, 0.0, 0.1]), 0.08, policy.initial_state(1), []
     for _ in range(steps):
         agent_pos = np.zeros((1, 26), np.float32)
         agent_pos[0, 7:10], agent_pos[0, 14] = grip, gap
-        estimate = np.array([[*(can - grip), 1, 0, *(place - grip)]], np.float32)
+        estimate = np.array([[*(can - grip), 1, 0, *(place - can)]], np.float32)
         action, state = policy.act(agent_pos, estimate, state)
         grip, gap = grip + 0.012 * action[0, :3], gap_of(action[0, 4])
         phases.append(state[0].phase)

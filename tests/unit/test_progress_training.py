@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from robo_reward.progress.annotate import annotate, track_many
+from robo_reward.progress.fusion import FUSIONS
 from robo_reward.progress.hop import apply_hop
 from robo_reward.progress.labels import labels_from_outcome
 from robo_reward.progress.models.compact import CompactModel, CompactNet, CompactSettings, word_ids
@@ -78,6 +79,17 @@ def test_it_learns_the_progress_of_unseen_clips(trained):
     done = [t.phi[-1] for t, e in zip(tracks, unseen, strict=True) if e.success]
     failed = [t.phi[-1] for t, e in zip(tracks, unseen, strict=True) if not e.success]
     assert min(done) > max(failed)
+
+
+@pytest.mark.parametrize("rule", sorted(FUSIONS))
+def test_a_still_clip_does_not_drift(trained, rule):
+    *_, reward = trained
+    for clip in clips(6, 1000):
+        for at in (0, len(clip.frame_steps) // 2):
+            still = replace(clip, frames={v: np.repeat(f[at : at + 1], len(f), 0) for v, f in clip.frames.items()})
+            tracker = replace(reward.tracker, fusion=rule)
+            phi = annotate(still, reward.model, tracker, reward.references).phi
+            assert np.ptp(phi) / len(clip) * 100 <= 0.01
 
 
 def test_it_reads_the_instruction(trained):

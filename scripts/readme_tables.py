@@ -83,6 +83,38 @@ def fault_rows(results: dict[str, Any]) -> list[str]:
     return lines
 
 
+SUITE = {
+    "progress_error_success": "progress error, successes",
+    "progress_error_failure": "progress error, failures",
+    "success_auc_length_matched": "success AUC, length-matched",
+    "success_auc_8_before_end": "the same, 8 steps before the end",
+    "completion_accuracy": "success, partial or failure",
+    "false_success_rate": "failures called a success",
+    "wrong_instruction_recognised": "wrong instruction recognised",
+    "static_drift_per_100": "drift per 100 frames of a static clip",
+    "voc": "order correlation (VOC)",
+    "vroc": "order correlation, reversed (VROC)",
+}
+LOWER_IS_BETTER = ("error", "false", "drift")
+
+
+def suite_rows(results: dict[str, Any]) -> list[str]:
+    """A column for each task: every metric with its interval, and under it the best of the controls."""
+    tasks = [key.removesuffix("_voc") for key in results if key.endswith("_voc") and not key.startswith("control_")]
+    lines = ["| | " + " | ".join(task.replace("_", " ") for task in tasks) + " |", "| --- |" + " ---: |" * len(tasks)]
+    for metric, name in SUITE.items():
+        best = min if any(word in metric for word in LOWER_IS_BETTER) else max
+        cells, against = [], []
+        for task in tasks:
+            value, low, high = (results.get(f"{task}_{metric}{suffix}") for suffix in ("", "_low", "_high"))
+            cells.append("–" if value is None else f"{value:.3f} ({low:.3f} to {high:.3f})")
+            stem = f"_{task}_{metric}"
+            rivals = [v for k, v in results.items() if k.startswith("control_") and k.endswith(stem) and v is not None]
+            against.append(f"{best(rivals):.3f}" if rivals else "–")
+        lines += [f"| {name} | " + " | ".join(cells) + " |", "| best control | " + " | ".join(against) + " |"]
+    return lines
+
+
 def table_rows(results: dict[str, Any]) -> list[str]:
     """One row for each of the file's, with mean, least and largest over its seeds, or one value."""
     columns = list(dict.fromkeys(name for row in results["table"].values() for name in row))
@@ -111,6 +143,8 @@ def block(results: dict[str, Any]) -> str:
         lines = table_rows(results)
     elif "rows" in results:
         lines = fault_rows(results)
+    elif any(key.startswith("control_") and key.endswith("_voc") for key in results):
+        lines = suite_rows(results)
     elif "final_success" in results:
         lines = success_rows(results) + measure_rows("training", results, TRAINING)
         lines += measure_rows("reward model, held-out episodes", results, REWARD)

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from robo_reward.data.demonstration import Recording, read_recording
 from robo_reward.data.disk import replace_file
 from robo_reward.data.video import read_video
 from robo_reward.evaluation.video import VIEW_HEIGHT, write_episode_video
 from robo_reward.progress.annotate import track_id, track_many
 from robo_reward.progress.columns import columns_of
+from robo_reward.progress.completion import SUCCESS
 from robo_reward.progress.training import RewardModel
-from robo_reward.types import UNKNOWN_STAGE, Episode
 
 SCORES, FILM = "scores.csv", "scored.mp4"
 FILM_FRAMES = 400
@@ -37,8 +38,8 @@ def score_videos(
         folder: made if need be.
 
     Returns:
-        Numbers and texts for summary.json, among them `final_progress` in [0, 1] and `success`, the completion rule's
-        verdict.
+        Numbers and texts for summary.json, among them `final_progress` in [0, 1] and `verdict`: success, partial or
+        failure.
 
     Raises:
         FileNotFoundError, ValueError: a missing or damaged file, files of different lengths or of a single frame, a
@@ -46,12 +47,13 @@ def score_videos(
     """
     folder = Path(folder)
     told = _instruction(instruction, reward)
-    clip, fps, sizes = _read(videos, reward, told)
+    recording = _read(videos, reward, told)
+    clip, fps = recording.episode, recording.fps
     (track,) = track_many([clip], reward.model, reward.tracker, reward.references)
     columns = columns_of(track, reward.model.settings.stages, reward.tracker.completion)
     held = np.searchsorted(track.steps, np.arange(len(clip) + 1), side="right") - 1
     curves = {name: np.array([getattr(p, name) for p in track.progress])[held] for name in PERSPECTIVES}
-    success = bool(columns.success[-1])
+    verdict = track.verdict(reward.tracker.completion)
 
     folder.mkdir(parents=True, exist_ok=True)
     text = io.StringIO()
@@ -68,15 +70,17 @@ def score_videos(
     replace_file(folder / SCORES, text.getvalue().encode())
 
     stride = math.ceil((len(clip) + 1) / FILM_FRAMES)
+    sizes = {view: _shown_size(size) for view, size in recording.file_sizes.items()}
     shown = {view: read_video(path, stride=stride, size=sizes[view]).frames for view, path in videos.items()}
     write_episode_video(
         folder / FILM, shown, columns.progress[::stride], fps=fps / stride,
-        perspectives={name: curve[::stride] for name, curve in curves.items()}, success=success, title=told,
+        perspectives={name: curve[::stride] for name, curve in curves.items()}, success=verdict == SUCCESS, title=told,
     )  # fmt: skip
     return {
         "final_progress": float(columns.progress[-1]),
         "highest_progress": float(columns.progress.max()),
-        "success": success,
+        "success": verdict == SUCCESS,
+        "verdict": verdict,
         "mean_confidence": float(columns.confidence.mean()),
         "frames": len(clip) + 1,
         "fps": fps,
@@ -100,37 +104,18 @@ def _instruction(instruction: str | None, reward: RewardModel) -> str:
     return instruction
 
 
-def _read(
-    videos: Mapping[str, str], reward: RewardModel, instruction: str
-) -> tuple[Episode, float, dict[str, tuple[int, int]]]:
-    """The recording as an episode whose every frame is an observation, its frame rate, and the size to show it at."""
-    known, size = reward.model.settings.views, reward.model.settings.image_size
+def _read(videos: Mapping[str, str], reward: RewardModel, instruction: str) -> Recording:
+    """The recording, after the cameras were checked."""
+    known = reward.model.settings.views
     if not videos:
         raise ValueError(f"no videos to score: give video.CAMERA=FILE, with cameras from {', '.join(known)}")
     for view in videos:
         if view not in known:
             raise ValueError(f"video.{view}: the reward model has never seen this camera, it knows {', '.join(known)}")
-    frames, sizes = {}, {}
-    first, length, fps = "", 0, 0.0
-    for view, path in videos.items():
-        video = read_video(path, size=size)
-        if video.length < 2:
-            raise ValueError(f"video.{view}={path} has a single frame, which is no movement: give a recording")
-        if not first:
-            first, length, fps = view, video.length, video.fps
-        elif video.length != length or abs(video.fps - fps) > 0.01 * fps:
-            raise ValueError(
-                f"video.{view}={path} has {video.length} frames at {video.fps:g} a second, video.{first} has {length} "
-                f"at {fps:g}: give videos of the same moments"
-            )
-        height, width = video.file_size
-        high = min(height, VIEW_HEIGHT)
-        frames[view], sizes[view] = video.frames, (high, max(1, round(high * width / height)))
-    nothing = np.zeros((length, 0), np.float32)
-    clip = Episode(
-        episode_id=str(videos[first]), instruction=instruction, source="unknown", seed=0, agent_pos=nothing,
-        estimate=nothing, action=nothing[1:], reward=np.zeros(length - 1, np.float32),
-        stage=np.full(length, UNKNOWN_STAGE, np.int64), oracle=None, terminated=False, truncated=True, success=False,
-        frame_steps=np.arange(length), frames=frames,
-    )  # fmt: skip
-    return clip, fps or 20.0, sizes
+    return read_recording(videos, reward.model.settings.image_size, instruction)
+
+
+def _shown_size(file_size: tuple[int, int]) -> tuple[int, int]:
+    height, width = file_size
+    high = min(height, VIEW_HEIGHT)
+    return high, max(1, round(high * width / height))

@@ -118,8 +118,11 @@ class PairSampler:
         settings: PairSettings,
         seed: int,
         target: str = "hop",
+        weights: Sequence[float] | None = None,
     ) -> None:
+        """weights: how often each episode is visited, default equally."""
         self.settings, self.stages, self.target = settings, stages, target
+        self._shares = None if weights is None else np.asarray(weights, float) / np.sum(weights)
         self.rng = np.random.default_rng(seed)
         self.instructions = tuple(sorted({e.instruction for e in episodes}))
         self.views = tuple(sorted(episodes[0].frames)) if episodes else ()
@@ -156,7 +159,10 @@ class PairSampler:
         views = self.views
         if len(views) > 1 and rng.random() < cfg.drop_view:
             views = tuple(np.delete(views, rng.integers(len(views))).tolist())
-        chosen = rng.integers(len(self._pools), size=cfg.visits_per_batch)
+        chosen = (
+            rng.integers(len(self._pools), size=cfg.visits_per_batch) if self._shares is None
+            else rng.choice(len(self._pools), size=cfg.visits_per_batch, p=self._shares)
+        )  # fmt: skip
         visits = [self._visit(self._pools[i]) for i in chosen]
         b, a, start, goal, text, low, high, kind, stage = (np.concatenate(x) for x in zip(*visits, strict=True))
         return PairBatch(b, a, start, goal, text, low, high, kind, stage, views)

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from robo_reward.progress.annotate import track_many
-from robo_reward.progress.completion import CompletionRule, calibrate
+from robo_reward.progress.annotate import annotate_many, track_id, track_many
+from robo_reward.progress.completion import CompletionRule, CompletionTarget, calibrate
 from robo_reward.progress.labels import PotentialLabels, label_episode, labels_from_outcome
 from robo_reward.progress.models.compact import (
     CompactModel,
     CompactNet,
     CompactSettings,
+    FrameEncoder,
     unique_combinations,
     word_ids,
 )
 from robo_reward.progress.pairs import PairBatch, PairSampler, PairSettings
 from robo_reward.progress.references import References
-from robo_reward.progress.tracker import TrackerSettings, completion_score
+from robo_reward.progress.tracker import TrackerSettings
 from robo_reward.terminal import progress
-from robo_reward.types import Episode
+from robo_reward.types import Episode, PhiTrack
+
+Net = TypeVar("Net", bound=nn.Module)
+LABELS = "labels.npz"
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ class TrainSettings:
     pairs: PairSettings = field(default_factory=PairSettings)
     model: CompactSettings = field(default_factory=CompactSettings)
     tracker: TrackerSettings = field(default_factory=TrackerSettings)
+    completion: CompletionTarget = field(default_factory=CompletionTarget)
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.references_per_task < 1:
@@ -71,11 +78,33 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class RewardModel:
-    """What training leaves and annotation needs."""
+    """What training leaves and annotation needs; an `EpisodeScorer`."""
 
     model: CompactModel
     references: References
     tracker: TrackerSettings
+    name = "compact"
+
+    @property
+    def track_id(self) -> str:
+        """As of `annotate.track_id`."""
+        return track_id(self.model, self.tracker, self.references)
+
+    @property
+    def instructions(self) -> tuple[str, ...]:
+        """Those that it has references of."""
+        return tuple(sorted(self.references))
+
+    @property
+    def reads(self) -> str:
+        """What a value depends on."""
+        count = max(len(reference) for reference in self.references.values())
+        views = ", ".join(self.model.settings.views)
+        return f"clip so far, instruction, start and goal frames of {count} demonstrations; {views}"
+
+    def annotate(self, episodes: Sequence[Episode], instruction: str | None = None) -> list[PhiTrack]:
+        """The tracker's potential of every observation; errors as of `annotate.track_many`."""
+        return annotate_many(episodes, self.model, self.tracker, self.references, instruction)
 
     def save(self, folder: Path) -> None:
         """Write the model, its references and the tracker settings (with the calibrated completion rule)."""
@@ -84,9 +113,27 @@ class RewardModel:
         (folder / "tracker.json").write_text(json.dumps(asdict(self.tracker), indent=2) + "\n")
 
 
+def reward_folder(path: str | Path) -> Path:
+    """The folder of a reward model: the path itself, or what the run in that folder has trained."""
+    path = Path(path)
+    try:
+        trained = Path(json.loads((path / "summary.json").read_text(encoding="utf-8"))["reward_model"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return path
+    beside = path.parent / "stages" / trained.name  # a run folder that was moved with its stages
+    return trained if trained.is_dir() or not beside.is_dir() else beside
+
+
 def load_reward(folder: Path) -> RewardModel:
-    """Read a trained reward model. Raises FileNotFoundError or ValueError for missing or damaged files."""
-    folder = Path(folder)
+    """Read a trained reward model from its folder, or from that of the run that trained it.
+
+    Raises FileNotFoundError or ValueError for missing or damaged files.
+    """
+    folder = reward_folder(folder)
+    if (folder / "rival.json").is_file():
+        raise ValueError(
+            f"{folder}: this reward model scores whole episodes and answers no hops; use reward=compact here"
+        )
     model, references = CompactModel.load(folder), References.load(folder / "references.npz")
     path = folder / "tracker.json"
     if not path.is_file():
@@ -112,16 +159,17 @@ def train_reward(
     keyframes: episode_id -> observation indices from a file; episodes without an entry use their stage predicates.
     Raises ValueError for episodes without frames of the model's views or without a successful demonstration per task.
     """
-    train, held_out = (list(episodes), list(validation)) if validation is not None else _split(episodes, settings)
-    train = [e for e in train if e.success or settings.failures]
-    _check(train, settings)
+    split = (list(episodes), list(validation)) if validation is not None else split_episodes(episodes, settings)
+    train, held_out = [e for e in split[0] if e.success or settings.failures], split[1]
+    check_episodes(train, settings)
     labels = label_episodes(train, settings, keyframes or {})
     references = References.from_demonstrations(train, settings.references_per_task)
     net, statistics = fit(train, labels, settings, quiet)
     model = CompactModel(net)
     tracker = replace(settings.tracker, differences=settings.model.target == "difference")
-    tracker, completion = calibrate_completion(model, references, tracker, held_out)
+    tracker, completion = calibrate_completion(model, references, tracker, held_out, settings.completion)
     RewardModel(model, references, tracker).save(Path(out_dir))
+    save_labels(Path(out_dir), train, labels)
     summary: dict[str, Any] = {
         "model_id": model.model_id,
         "train_episodes": len(train),
@@ -144,6 +192,24 @@ def label_episodes(
     return [label_episode(e, settings.model.stages, keyframes.get(e.episode_id)) for e in episodes]
 
 
+def save_labels(folder: Path, episodes: Sequence[Episode], labels: Sequence[PotentialLabels]) -> None:
+    """What the model was taught, episode by episode, so that it can be taught the same again."""
+    arrays = {e.episode_id: np.stack([x.phi, x.low, x.high]) for e, x in zip(episodes, labels, strict=True)}
+    np.savez_compressed(folder / LABELS, **arrays)  # type: ignore[arg-type]
+
+
+def load_labels(folder: Path) -> dict[str, PotentialLabels]:
+    """Episode id -> labels as `save_labels` wrote them; none where it did not. ValueError for a damaged file."""
+    path = folder / LABELS
+    if not path.is_file():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            return {name: PotentialLabels(*data[name]) for name in data.files}
+    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: damaged labels ({error}); remove the file to adapt without replay") from error
+
+
 def fit(
     episodes: Sequence[Episode], labels: Sequence[PotentialLabels], settings: TrainSettings, quiet: bool = False
 ) -> tuple[CompactNet, dict[str, object]]:
@@ -153,19 +219,26 @@ def fit(
         net = CompactNet(settings.model)
     sampler = PairSampler(episodes, labels, settings.model.stages, settings.pairs, settings.seed, settings.model.target)
     pool = FramePool(episodes, settings)
-    words = torch.from_numpy(np.stack([word_ids(t) for t in sampler.instructions]))
-    generator = torch.Generator().manual_seed(settings.seed)
-    some = np.random.default_rng(settings.seed).integers(sum(len(e.frame_steps) for e in episodes), size=256)
-    net.standardise(pool.images(some, settings.model.views, generator), words[some % len(words)])
-    average = CompactNet(settings.model)
-    average.load_state_dict(net.state_dict())
+    pool.standardise(net)
+    average, skipped = optimise(
+        net, lambda: batch_loss(net, pool, sampler.batch(), settings.stage_weight), settings, quiet
+    )
+    return average, {**sampler.statistics(), "skipped_steps": skipped}
+
+
+def optimise(net: Net, next_loss: Callable[[], Tensor], settings: TrainSettings, quiet: bool) -> tuple[Net, int]:
+    """The average of the weights over `settings.steps` steps on `next_loss()`, and the steps that were skipped.
+
+    Raises ValueError when more than a tenth of the losses were not finite.
+    """
+    average = copy.deepcopy(net)
     optimiser = torch.optim.AdamW(net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     skipped = 0
     net.train()
     for step in progress(range(settings.steps), description="train-reward", quiet=quiet):
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * _schedule(step / settings.steps)
-        loss = batch_loss(net, pool, sampler.batch(), words, generator, settings.stage_weight)
+        loss = next_loss()
         optimiser.zero_grad(set_to_none=True)
         if not torch.isfinite(loss):
             skipped += 1
@@ -185,19 +258,13 @@ def fit(
             f"{skipped} of {settings.steps} training steps had a non-finite loss; "
             f"lower learning_rate={settings.learning_rate}"
         )
-    return average.eval(), {**sampler.statistics(), "skipped_steps": skipped}
+    return average.eval(), skipped
 
 
-def batch_loss(
-    net: CompactNet, pool: FramePool, batch: PairBatch, words: Tensor, generator: torch.Generator, stage_weight: float
-) -> Tensor:
+def batch_loss(net: CompactNet, pool: FramePool, batch: PairBatch, stage_weight: float) -> Tensor:
     """Mean over the batch's pairs of: cross-entropy against the exact hop, or the squared distance to its interval."""
     index = np.stack([batch.before_B, batch.after_B, batch.start_B, batch.goal_B])
-    frames, local = np.unique(index[index >= 0], return_inverse=True)
-    compact = np.full(index.shape, -1)
-    compact[index >= 0] = local
-    frame_F, text_F, rows = unique_combinations(compact, batch.instruction_B, len(frames))
-    z = net.embed(pool.images(frames[frame_F], batch.views, generator), words[text_F])
+    z, rows = pool.embed(net, index, batch.instruction_B, batch.views)
     logits = net.logits(z, *torch.from_numpy(rows))
     mean, _ = net.expectation(logits)
     low, high = torch.from_numpy(batch.low_B), torch.from_numpy(batch.high_B)
@@ -221,16 +288,38 @@ def two_hot(value: Tensor, bins: int) -> Tensor:
 
 
 class FramePool:
-    """The training frames of all episodes in one array per view, with augmentation on the way out."""
+    """The training frames of all episodes in one array per view, with augmentation on the way out.
+
+    Instructions are numbered in alphabetical order, frames in that of the episodes.
+    """
 
     def __init__(self, episodes: Sequence[Episode], settings: TrainSettings) -> None:
-        self.shift, self.brightness = settings.shift, settings.brightness
+        self.shift, self.brightness, self.seed = settings.shift, settings.brightness, settings.seed
+        self.generator = torch.Generator().manual_seed(settings.seed)
+        self.words = torch.from_numpy(np.stack([word_ids(t) for t in sorted({e.instruction for e in episodes})]))
+        self.views = tuple(v for v in settings.model.views if v in episodes[0].frames)
         edge = ((0, 0), (self.shift, self.shift), (self.shift, self.shift), (0, 0))
         self.frames = {
-            v: np.pad(np.concatenate([e.frames[v] for e in episodes]), edge, mode="edge") for v in settings.model.views
+            v: np.pad(np.concatenate([e.frames[v] for e in episodes]), edge, mode="edge") for v in self.views
         }
 
-    def images(self, frames: np.ndarray, views: Sequence[str], generator: torch.Generator) -> dict[str, Tensor]:
+    def standardise(self, net: FrameEncoder, views: Sequence[str] | None = None) -> None:
+        """`net.standardise` on some of the frames."""
+        count = len(next(iter(self.frames.values())))
+        some = np.random.default_rng(self.seed).integers(count, size=256)
+        net.standardise(self.images(some, self.views), self.words[some % len(self.words)], views)
+
+    def embed(
+        self, net: FrameEncoder, index_RB: np.ndarray, task_B: np.ndarray, views: Sequence[str]
+    ) -> tuple[Tensor, np.ndarray]:
+        """Embeddings of all that a batch needs, each once, and its frames' rows in them (-1 stays -1)."""
+        frames, local = np.unique(index_RB[index_RB >= 0], return_inverse=True)
+        compact = np.full(index_RB.shape, -1)
+        compact[index_RB >= 0] = local
+        frame_F, text_F, rows = unique_combinations(compact, task_B, len(frames))
+        return net.embed(self.images(frames[frame_F], views), self.words[text_F]), rows
+
+    def images(self, frames: np.ndarray, views: Sequence[str]) -> dict[str, Tensor]:
         """The frames of these pool indices; view -> (N, 3, H, W) in [0, 1].
 
         A view is shifted the same way for the whole batch (a camera that moved), brightness varies per frame.
@@ -238,32 +327,37 @@ class FramePool:
         images = {}
         for view in (v for v in views if v in self.frames):
             pool = self.frames[view]
-            y, x = torch.randint(0, 2 * self.shift + 1, (2,), generator=generator).tolist()
+            y, x = torch.randint(0, 2 * self.shift + 1, (2,), generator=self.generator).tolist()
             height, width = (n - 2 * self.shift for n in pool.shape[1:3])
             image = torch.from_numpy(pool[frames, y : y + height, x : x + width]).permute(0, 3, 1, 2).float()
-            gain = 1 + self.brightness * (2 * torch.rand(len(frames), 1, 1, 1, generator=generator) - 1)
+            gain = 1 + self.brightness * (2 * torch.rand(len(frames), 1, 1, 1, generator=self.generator) - 1)
             images[view] = image.mul_(gain / 255.0)
         return images
 
 
 def calibrate_completion(
-    model: CompactModel, references: References, tracker: TrackerSettings, held_out: Sequence[Episode]
+    model: CompactModel,
+    references: References,
+    tracker: TrackerSettings,
+    held_out: Sequence[Episode],
+    target: CompletionTarget,
 ) -> tuple[TrackerSettings, dict[str, Any]]:
     """Tracker settings with the completion threshold chosen on held-out outcomes, and what it does there."""
     usable = [e for e in held_out if e.instruction in references]
     if not any(e.success for e in usable) or all(e.success for e in usable):
         return tracker, {"completion_calibrated": False, "completion_threshold": tracker.completion.threshold}
-    scores = [[completion_score(p) for p in t.progress] for t in track_many(usable, model, tracker, references)]
-    done = [s for s, e in zip(scores, usable, strict=True) if e.success]
-    failed = [s for s, e in zip(scores, usable, strict=True) if not e.success]
-    found = calibrate(done, failed, tracker.completion.sustain)
+    tracks = track_many(usable, model, tracker, references)
+    done = [t.scores for t, e in zip(tracks, usable, strict=True) if e.success]
+    failed = [t.scores for t, e in zip(tracks, usable, strict=True) if not e.success]
+    found = calibrate(done, failed, tracker.completion.sustain, target)
     return replace(tracker, completion=found.rule), {
         "completion_calibrated": True,
         "completion_threshold": found.rule.threshold,
         "completion_recall": found.recall,
-        "completion_false_rate": found.false_success_rate,
-        "completion_false_rate_bound": found.false_success_bound,
+        "completion_successes": found.successes,
         "completion_failures": found.failures,
+        "completion_false_successes": found.false_successes,
+        "completion_false_rate_bound": found.false_success_bound,
         "completion_bound_met": found.bound_met,
     }
 
@@ -273,8 +367,8 @@ def _schedule(share: float) -> float:
     return min(share / 0.05 + 0.02, 1.0) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
-def _split(episodes: Sequence[Episode], settings: TrainSettings) -> tuple[list[Episode], list[Episode]]:
-    """By episode, both outcomes in the same share."""
+def split_episodes(episodes: Sequence[Episode], settings: TrainSettings) -> tuple[list[Episode], list[Episode]]:
+    """Training and held-out episodes, both outcomes in the same share."""
     rng = np.random.default_rng(settings.seed)
     held: set[int] = set()
     for outcome in (True, False):
@@ -285,7 +379,8 @@ def _split(episodes: Sequence[Episode], settings: TrainSettings) -> tuple[list[E
     return train, [e for i, e in enumerate(episodes) if i in held]
 
 
-def _check(episodes: Sequence[Episode], settings: TrainSettings) -> None:
+def check_episodes(episodes: Sequence[Episode], settings: TrainSettings) -> None:
+    """Raises ValueError unless all have the model's views, in its size."""
     if not episodes:
         raise ValueError("no training episodes: collect demonstrations first")
     for e in episodes:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from robo_reward.runtime.experience import Annotate
 
 Log = Callable[..., None]
+ATTEMPTS = 100
+"""Initial states that a recorded episode may take until its outcome is the one that its split wants."""
 
 
 def collect_stage(config: Config) -> StageResult:
@@ -56,35 +58,39 @@ def _collect(config: Config, folder: Path, counts: dict[str, int]) -> dict[str, 
                 for episode in progress(rollouts, len(missing), f"collect {split}", config.quiet):
                     writer.append(episode)
     for split, count in counts.items():
-        outcomes = [episode.success for episode in read_split(folder, split, views=())] if count else []
+        episodes = read_split(folder, split, views=()) if count else []
         summary |= {
-            f"{split}_episodes": len(outcomes),
-            f"{split}_success": float(np.mean(outcomes)) if outcomes else 0.0,
+            f"{split}_episodes": len(episodes),
+            f"{split}_success": float(np.mean([e.success for e in episodes])) if episodes else 0.0,
+            f"{split}_redrawn": sum((e.seed - first_seed(config.seed, split)) % ATTEMPTS for e in episodes),
         }
     return summary
 
 
 def _split_episodes(config: Config, env: Environments, split: str, numbers: range) -> Iterator[Episode]:
-    """Demonstrations are the expert's successes; other splits keep what happens, expert and weak in turn."""
-    first, attempts = first_seed(config.seed, split), 100
+    """Demonstrations are the expert's successes, the weak split keeps what happens, and of validation and test every
+    third episode is a success of the expert, the others failures of the weak policy. What does not fit is drawn anew.
+    """
+    first = first_seed(config.seed, split)
 
     def job(seed: int) -> Job:
-        other = "expert" if (seed - first) // attempts % 2 else "weak"
-        kind = {"demos": "expert", "weak": "weak"}.get(split, other)
+        expert = split == "demos" or (split != "weak" and (seed - first) // ATTEMPTS % 3 == 0)
+        kind = "expert" if expert else "weak"
         return Job(seed, kind, PolicyActor(scripted(config.env, kind, seed)))
 
     def again(episode: Episode) -> Job | None:
-        if split != "demos" or episode.success:
+        if split == "weak" or episode.success == (episode.source == "expert"):
             return None
-        attempt = (episode.seed - first) % attempts
-        if attempt + 1 == attempts:
+        attempt = (episode.seed - first) % ATTEMPTS
+        if attempt + 1 == ATTEMPTS:
+            kind, what = ("expert", "success") if episode.source == "expert" else ("weak policy", "failure")
             raise ValueError(
-                f"the scripted expert of {config.env.id} failed {attempts} times in a row from seed "
-                f"{episode.seed - attempt}"
+                f"collect.{split}: the scripted {kind} of {config.env.id} gave no {what} in {ATTEMPTS} rollouts from "
+                f"seed {episode.seed - attempt}; set collect.{split}=0, or another env.horizon"
             )
         return job(episode.seed + 1)
 
-    return run_jobs(env, (job(first + number * attempts) for number in numbers), query_every=1, again=again)
+    return run_jobs(env, (job(first + number * ATTEMPTS) for number in numbers), query_every=1, again=again)
 
 
 def read_split(folder: Path, split: str, query_every: int = 1, views: tuple[str, ...] | None = None) -> list[Episode]:
@@ -123,41 +129,67 @@ def label_stage(config: Config, data: StageResult) -> StageResult:
 
 
 def reward_stage(config: Config, data: StageResult) -> StageResult:
-    """The compact reward model, from demonstrations and weak rollouts; completion calibrated on validation."""
-    key = {"reward": config.reward, "every": config.collect.query_every, **label_key(config),
-           "env": _world(config)}  # fmt: skip
-    return _stage(config, "train-reward", key, [data], lambda folder: _train_reward(config, data, folder))
+    """The reward model, from demonstrations and weak rollouts; compact's completion calibrated on validation."""
+    settings = {name: value for name, value in asdict(config.reward).items() if name != "rivals"}
+    key = {"reward": settings, "completion": config.completion, "every": config.collect.query_every,
+           **label_key(config), "env": _world(config)}  # fmt: skip
+    compact = reward_stage(with_reward(config, "compact"), data) if config.reward.kind in _FROZEN else None
+    inputs = [data, *([compact] if compact else [])]
+    return _stage(config, "train-reward", key, inputs, lambda folder: _train_reward(config, data, folder, compact))
 
 
-def _train_reward(config: Config, data: StageResult, folder: Path) -> dict[str, Any]:
+_FROZEN = ("transport", "feature_distance")
+"""Rivals that look through the trained compact model's encoder."""
+
+
+def with_reward(config: Config, kind: str) -> Config:
+    """The same settings with a reward model of another kind."""
+    return replace(config, reward=replace(config.reward, kind=kind))
+
+
+def _train_reward(
+    config: Config, data: StageResult, folder: Path, compact: StageResult | None = None
+) -> dict[str, Any]:
+    from robo_reward.progress.rivals import RIVALS, train_rival
     from robo_reward.progress.training import train_reward
 
+    validation = read_split(data.path, "validation", config.collect.query_every, config.reward.views) or None
+    settings = reward_settings(config, len(task_of(config.env).stages))
+    episodes, keyframes = reward_episodes(config, data), find_keyframes(config, data.path)
+    if config.reward.kind in RIVALS:
+        encoder = compact.path if compact else None
+        return train_rival(config.reward.kind, episodes, settings, folder, config.quiet, validation, keyframes, encoder)
+    return train_reward(episodes, settings, folder, config.quiet, validation, keyframes)
+
+
+def reward_episodes(config: Config, data: StageResult) -> list[Episode]:
+    """What a reward model learns from: demonstrations and weak rollouts, as labels may see them."""
     every, views = config.collect.query_every, config.reward.views
     episodes = [e for split in ("demos", "weak") for e in read_split(data.path, split, every, views)]
-    validation = read_split(data.path, "validation", every, views) or None
-    episodes = [known_stages(config, episode) for episode in episodes]
-    stages = len(task_of(config.env).stages)
-    return train_reward(
-        episodes, reward_settings(config, stages), folder, config.quiet, validation, find_keyframes(config, data.path)
-    )
+    return [known_stages(config, episode) for episode in episodes]
 
 
-def bench_stage(config: Config, data: StageResult, reward: StageResult) -> StageResult:
-    """The reward model against controls and the oracle on the held-out test split."""
-    return _stage(config, "bench-reward", {"every": config.collect.query_every}, [data, reward],
-                  lambda folder: _bench(config, data, reward, folder))  # fmt: skip
+def bench_stage(
+    config: Config, data: StageResult, reward: StageResult, rivals: Sequence[StageResult] = ()
+) -> StageResult:
+    """The reward model against rivals, controls and the oracle on the held-out test split."""
+    return _stage(config, "bench-reward", {"every": config.collect.query_every}, [data, reward, *rivals],
+                  lambda folder: _bench(config, data, reward, rivals, folder))  # fmt: skip
 
 
-def _bench(config: Config, data: StageResult, reward: StageResult, folder: Path) -> dict[str, Any]:
+def _bench(
+    config: Config, data: StageResult, reward: StageResult, rivals: Sequence[StageResult], folder: Path
+) -> dict[str, Any]:
     from robo_reward.progress.bench.suite import BenchSettings
     from robo_reward.progress.bench.suite import bench_reward as run_suite
-    from robo_reward.progress.training import load_reward
+    from robo_reward.progress.scorer import load_scorer
 
     episodes = read_split(data.path, "test", config.collect.query_every, config.reward.views)
     if not episodes:
         raise ValueError("no test episodes to measure the reward model on: set collect.test above 0, without dataset=")
     settings = BenchSettings(config.env.horizon, len(task_of(config.env).stages), seed=config.reward.seed)
-    summary = run_suite(load_reward(reward.path), episodes, settings, folder)
+    scorers = [load_scorer(stage.path) for stage in (reward, *rivals)]
+    summary = run_suite(scorers[0], episodes, settings, folder, scorers[1:])
     track = make_annotate(config, reward)
     names = [f"{index}-{'success' if e.success else 'failure'}" for index, e in enumerate(episodes)]
     tracks = {name: found.phi for name, found in zip(names, track(episodes), strict=True)}
@@ -189,12 +221,14 @@ def _annotate(config: Config, data: StageResult, reward: StageResult, folder: Pa
 
 def reward_settings(config: Config, stages: int) -> Any:
     """The reward section as the training settings of `progress`."""
+    from robo_reward.progress.completion import CompletionRule, CompletionTarget
     from robo_reward.progress.models.compact import CompactSettings
     from robo_reward.progress.pairs import PairSettings
     from robo_reward.progress.tracker import TrackerSettings
     from robo_reward.progress.training import TrainSettings
 
-    r, views = config.reward, config.reward.views or config.env.cameras
+    r, done = config.reward, config.completion
+    views = r.views or config.env.cameras
     return TrainSettings(
         seed=r.seed,
         steps=r.steps,
@@ -203,7 +237,10 @@ def reward_settings(config: Config, stages: int) -> Any:
         failures=r.failures,
         pairs=PairSettings(swap_reference=r.swap_references),
         model=CompactSettings(views=views, image_size=config.env.image_size, stages=stages, target=r.target),
-        tracker=TrackerSettings(every=config.collect.query_every, fusion=r.fusion),
+        tracker=TrackerSettings(
+            every=config.collect.query_every, fusion=r.fusion, completion=CompletionRule(sustain=done.sustain)
+        ),
+        completion=CompletionTarget(done.false_success_bound, done.confidence),
     )
 
 
@@ -257,7 +294,8 @@ def residual_stage(
 ) -> StageResult:
     """The residual learner; resumed from its last checkpoint when it was interrupted."""
     key = {"agent": config.agent, "shaping": config.shaping, "train": config.train, "seed": config.seed,
-           "reward": config.reward.kind, "every": config.collect.query_every, "env": config.env}  # fmt: skip
+           "reward": config.reward.kind, "every": config.collect.query_every, "env": config.env,
+           "hil": config.hil}  # fmt: skip
     inputs = [data, base, *([reward] if reward else [])]
     return _stage(config, "train", key, inputs, lambda folder: _train(config, data, reward, base, folder, log),
                   resumable=True)  # fmt: skip
@@ -276,6 +314,20 @@ def _train(
     annotate, policy = make_annotate(config, reward), load_base(config, base)
     with closing(make_envs(config.env)) as env:
         return train_residual(config, env, policy, demos, annotate, load_annotate, folder, log)
+
+
+def recheck_stage(config: Config, reward: StageResult, trained: StageResult) -> StageResult:
+    """The completion rule on the learner's own rollouts."""
+    return _stage(config, "recheck", {}, [reward, trained],
+                  lambda folder: _recheck(config, reward, trained, folder))  # fmt: skip
+
+
+def _recheck(config: Config, reward: StageResult, trained: StageResult, folder: Path) -> dict[str, Any]:
+    from robo_reward.runtime.recheck import recheck_completion, write_rows
+
+    summary, rows = recheck_completion(trained.path, reward.path, config.quiet)
+    write_rows(rows, folder)
+    return summary
 
 
 def evaluate_stage(
@@ -342,11 +394,9 @@ def make_annotate(config: Config, reward: StageResult | None) -> Annotate:
 
 def load_annotate(reward: str) -> Annotate:
     """`make_annotate` with the trained reward model in this folder."""
-    from robo_reward.progress.annotate import annotate_many
-    from robo_reward.progress.training import load_reward
+    from robo_reward.progress.scorer import load_scorer
 
-    trained = load_reward(Path(reward))
-    return lambda episodes: annotate_many(episodes, trained.model, trained.tracker, trained.references)
+    return load_scorer(reward).annotate
 
 
 def _no_track(episode: Episode) -> PhiTrack:
@@ -369,11 +419,14 @@ _ROOMS = {
     "collect": ("envs", "policies", "data", "safety"),
     "label": ("progress", "evaluation"),
     "train-reward": ("progress",),
+    "calibrate": ("progress",),
     "bench-reward": ("progress", "shaping"),
     "annotate": ("progress",),
+    "recheck": ("progress", "data"),
     "train-base": ("policies",),
-    "train": ("envs", "learning", "shaping", "safety", "runtime"),
+    "train": ("envs", "learning", "shaping", "safety", "hil", "runtime"),
     "evaluate": ("envs", "learning", "safety", "evaluation", "runtime"),
+    "perturb": ("envs", "learning", "safety", "evaluation", "runtime"),
 }
 """Rooms whose code a stage's output depends on, beyond what its input stages already stand for."""
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from robo_reward.progress.bench import metrics, resampling
+from robo_reward.progress.bench import judgement, metrics, resampling
 from robo_reward.progress.bench.discrimination import HIGHER_IS_BETTER, better_on, discriminates, marks
 from robo_reward.progress.bench.suite import (
     BenchSettings,
@@ -21,6 +21,7 @@ from robo_reward.progress.bench.suite import (
     summary,
     write_table,
 )
+from robo_reward.progress.completion import CompletionRule
 from robo_reward.progress.models.compact import CompactModel, CompactNet, CompactSettings
 from robo_reward.progress.references import References
 from robo_reward.progress.tracker import TrackerSettings
@@ -178,7 +179,23 @@ def test_three_outcomes_are_told_apart():
     values = [np.array([0.0, x]) for x in (0.9, 0.8, 0.6, 0.9, 0.3)]
     truth = [np.array([0.0, x]) for x in (1.0, 1.0, 0.5, 0.6, 0.2)]
     success = np.array([True, True, False, False, False])
-    assert metrics.three_way_hits(values, truth, success, stages=4).tolist() == [1, 0, 1, 0, 1]
+    true, said = judgement.true_outcomes(truth, success), judgement.outcomes_by_value(values, stages=4)
+    assert judgement.hits(said, true).tolist() == [1, 0, 1, 0, 1]
+    assert judgement.confusion(said, true).tolist() == [[1, 0, 0], [0, 1, 1], [0, 1, 1]]
+
+
+def test_a_trackers_verdict_is_its_rules_and_not_its_values(rewarded):
+    """The value alone would call every episode done; the rule never does, for one perspective always disagrees."""
+
+    def progress(episodes):
+        return [[Progress(0.95, False, 0.9, 0.95, 0.95, 0.1)] * len(e.frame_steps) for e in episodes]
+
+    high = Method("high", lambda es: [np.full(len(e.frame_steps), 0.95) for e in es])
+    rows = bench([replace(high, progress=progress, rule=CompletionRule(0.8)), high], rewarded, BenchSettings(draws=5))
+    assert [row["three_way_accuracy"] for row in rows] == [0.5, 0.5]
+    true = judgement.true_outcomes([np.zeros(2)] * 2, np.array([True, False]))
+    said = judgement.outcomes_by_rule(progress(rewarded[:2]), CompletionRule(0.8))
+    assert judgement.hits(said, true).tolist() == [0, 0] and said.tolist() == [1, 1]
 
 
 def test_drift_is_per_100_frames_of_the_camera(rows):

@@ -1,4 +1,4 @@
-"""One table for a reward model, its controls and the oracle: same episodes, same code path, 95 % intervals.
+"""One table for a reward model, its rivals, its controls and the oracle: same episodes, same code path, 95 % intervals.
 
 VOC, VROC and plain AUC are gamed by a clock (see the counter's and minus-length's rows); progress error on failures,
 length-matched AUC, alignment rank correlation and wrong-instruction retrieval discriminate. The table says so itself:
@@ -18,12 +18,14 @@ from typing import Any
 import numpy as np
 
 from robo_reward.progress.annotate import track_many
-from robo_reward.progress.bench import discrimination, metrics, resampling
+from robo_reward.progress.bench import discrimination, judgement, metrics, resampling
 from robo_reward.progress.bench.reliability import confidence_error_correlation, reliability_table
 from robo_reward.progress.bench.shaped import FORMS, Transitions, epic_to_oracle, transitions_of
+from robo_reward.progress.completion import CompletionRule
 from robo_reward.progress.labels import label_episode
 from robo_reward.progress.models import controls
 from robo_reward.progress.models.oracle import oracle_of
+from robo_reward.progress.scorer import EpisodeScorer
 from robo_reward.progress.training import RewardModel
 from robo_reward.types import Episode, Progress
 
@@ -69,8 +71,12 @@ class Method:
     """Whether it is also run on reversed and still clips: not when it is such a run itself or does not read frames."""
     control: bool = False
     """Whether it knows nothing of the task, so that a metric it does well on tells nothing."""
+    reads: str | None = None
+    """What its values depend on, in words, of a trained model."""
     progress: Callable[[Sequence[Episode]], list[list[Progress]]] | None = None
     """What its tracker says at each query frame, with its confidence; None for what has no tracker."""
+    rule: CompletionRule | None = None
+    """The tracker's calibrated completion rule."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,24 @@ def model_method(reward: RewardModel, name: str = "compact") -> Method:
         return [np.array([p.phi for p in track], dtype=np.float32).astype(float) for track in tracks]
 
     wrong = partial(score, other=True) if len(reward.references) > 1 else None
-    return Method(name, score, wrong, progress=progress)
+    return Method(name, score, wrong, reads=reward.reads, progress=progress, rule=reward.tracker.completion)
+
+
+def scorer_method(scorer: EpisodeScorer) -> Method:
+    """A trained reward model's potential at the query frames; with its tracker where it has one."""
+    if isinstance(scorer, RewardModel):
+        return model_method(scorer)
+
+    def score(episodes: Sequence[Episode], other: bool = False) -> list[np.ndarray]:
+        found = []
+        for episode in episodes:
+            tasks = [t for t in scorer.instructions if t != episode.instruction]
+            (track,) = scorer.annotate([episode], tasks[0] if other else None)
+            found.append(track.phi[episode.frame_steps].astype(float))
+        return found
+
+    wrong = partial(score, other=True) if len(scorer.instructions) > 1 else None
+    return Method(scorer.name, score, wrong, reads=scorer.reads)
 
 
 def control_methods(model: Method, episodes: Sequence[Episode], settings: BenchSettings) -> list[Method]:
@@ -155,13 +178,17 @@ def bench(methods: Sequence[Method], episodes: Sequence[Episode], settings: Benc
 
 
 def bench_reward(
-    reward: RewardModel, episodes: Sequence[Episode], settings: BenchSettings, out_dir: Path
+    reward: EpisodeScorer,
+    episodes: Sequence[Episode],
+    settings: BenchSettings,
+    out_dir: Path,
+    rivals: Sequence[EpisodeScorer] = (),
 ) -> dict[str, Any]:
     """The table of one reward model: writes bench.json, bench.csv and reliability.json, returns the flat summary."""
-    model = model_method(reward)
-    rows = bench([model, *control_methods(model, episodes, settings)], episodes, settings)
+    model, others = scorer_method(reward), [scorer_method(rival) for rival in rivals]
+    rows = bench([model, *others, *control_methods(model, episodes, settings)], episodes, settings)
     write_table(rows, Path(out_dir))
-    table, correlation = reliability(model, episodes, settings)
+    table, correlation = reliability(model, episodes, settings) if model.progress else ([], {})
     (Path(out_dir) / "reliability.json").write_text(json.dumps(table, indent=2, allow_nan=False) + "\n")
     return summary(rows) | {f"reward_{k}": v for k, v in correlation.items()}
 
@@ -188,7 +215,7 @@ def reliability(
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Flat keys `reward_<metric>[_low|_high|...]` of the first row, and the labels' floor."""
-    first = {k: v for k, v in rows[0].items() if k not in ("method", "success", "failure", "control")}
+    first = {k: v for k, v in rows[0].items() if k not in ("method", "success", "failure", "control", "reads")}
     flat = {f"reward_{k}": v for k, v in first.items()}
     for row in rows:
         if row["method"] == "labels (floor)":
@@ -214,7 +241,8 @@ def _row(method: Method, cases: Cases, settings: BenchSettings) -> dict[str, Any
     vs, vf = method.score(success), method.score(failure)
     values = [*vs, *vf]
     steps_s, steps_f = ([e.frame_steps for e in group] for group in (success, failure))
-    row: dict[str, Any] = {"method": method.name, "success": ns, "failure": nf, "control": method.control}
+    row: dict[str, Any] = {"method": method.name, "success": ns, "failure": nf, "control": method.control,
+                           "reads": method.reads}  # fmt: skip
 
     def put(name: str, draws: np.ndarray, undefined: int) -> None:
         row.update(_flat(name, resampling.interval(draws)))
@@ -264,11 +292,17 @@ def _row(method: Method, cases: Cases, settings: BenchSettings) -> dict[str, Any
         skip("stall_drift", "stall_drift_per_100_frames")
     put_ratio("regression_recall", metrics.regressions_noticed(values, truth))
     put_ratio("tie_rate", metrics.ties(values))
-    judged = metrics.three_way_hits(values, truth, np.arange(ns + nf) < ns, settings.stages)
-    put_mean("three_way_accuracy", judged)
+    true = judgement.true_outcomes(truth, np.arange(ns + nf) < ns)
+    put_mean("three_way_accuracy", judgement.hits(_said(method, cases, values, settings), true))
     for form in FORMS:
         put(f"epic_{form}", epic_to_oracle(form, values, cases.episodes, cases.steps, cases.counts), 0)
     return row
+
+
+def _said(method: Method, cases: Cases, values: Sequence[np.ndarray], settings: BenchSettings) -> judgement.Outcomes:
+    if method.progress is None or method.rule is None:
+        return judgement.outcomes_by_value(values, settings.stages)
+    return judgement.outcomes_by_rule(method.progress(cases.episodes), method.rule)
 
 
 def _flat(name: str, found: tuple[float, float, float]) -> dict[str, float | None]:

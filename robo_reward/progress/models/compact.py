@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -58,8 +58,8 @@ class CompactSettings:
     def __post_init__(self) -> None:
         if self.target not in TARGETS:
             raise ValueError(f"target={self.target!r}: expected one of {', '.join(TARGETS)}")
-        if not 1 <= len(self.views) <= 4 or len(set(self.views)) != len(self.views):
-            raise ValueError(f"views={list(self.views)}: expected 1 to 4 different camera names")
+        if not 1 <= len(self.views) <= 8 or len(set(self.views)) != len(self.views):
+            raise ValueError(f"views={list(self.views)}: expected 1 to 8 different camera names")
         if self.stages < 1:
             raise ValueError(f"stages={self.stages}: expected at least 1")
         if not 32 <= self.image_size <= 256:
@@ -99,10 +99,9 @@ class _Trunk(nn.Module):
         return x
 
 
-class CompactNet(nn.Module):
-    """The trainable part; see `CompactModel` for the contract."""
+class FrameEncoder(nn.Module):
+    """Trunks and join: the frames of one moment, under an instruction, as one embedding."""
 
-    centres: Tensor
     mean_VCHW: Tensor
     std_V: Tensor
 
@@ -123,13 +122,6 @@ class CompactNet(nn.Module):
         joined = s.view_features * len(s.views)
         self.join_norm, self.join = nn.LayerNorm(joined), nn.Linear(joined, s.features)
         self.norm = nn.LayerNorm(s.features)
-        self.no_reference = nn.Parameter(torch.zeros(2, s.features))
-        self.head = nn.Sequential(
-            nn.Linear(5 * s.features, s.hidden), nn.ReLU(), nn.Linear(s.hidden, s.hidden), nn.ReLU(),
-            nn.Linear(s.hidden, s.hop_bins),
-        )  # fmt: skip
-        self.stage = nn.Linear(s.features, s.stages + 1)
-        self.register_buffer("centres", torch.linspace(-1, 1, s.hop_bins), persistent=False)
 
     def embed(
         self, images: Mapping[str, Float[Tensor, "F 3 H W"]], words_FL: Int64[Tensor, "F L"]
@@ -149,15 +141,23 @@ class CompactNet(nn.Module):
         return self.norm(self.join(torch.relu(self.join_norm(torch.cat(parts, dim=1)))))
 
     @torch.no_grad()
-    def standardise(self, images: Mapping[str, Float[Tensor, "F 3 H W"]], words_FL: Int64[Tensor, "F L"]) -> None:
+    def standardise(
+        self,
+        images: Mapping[str, Float[Tensor, "F 3 H W"]],
+        words_FL: Int64[Tensor, "F L"],
+        views: Sequence[str] | None = None,
+    ) -> None:
         """Subtract these frames' mean image, and scale the untrained projections to mean 0 and deviation 1 over them.
 
         Frames of one scene are nearly equal: without this, what differs between them drowns in what they share.
+        views: only these, new ones of a trained network, whose joint projection stays; default all.
         """
-        for i, view in enumerate(self.settings.views):
+        for view in images if views is None else views:
+            i = self.settings.views.index(view)
             self.mean_VCHW[i] = images[view].mean(0)
             self.std_V[i] = (images[view] - self.mean_VCHW[i]).std() + 1e-3
-        layers = [cast(nn.Linear, self.views_out[v]) for v in images] + [self.join]
+        layers = [cast(nn.Linear, self.views_out[v]) for v in (images if views is None else views)]
+        layers += [self.join] if views is None else []
         for layer in layers:
             seen: list[Tensor] = []
             hook = layer.register_forward_hook(lambda _m, _i, out, seen=seen: seen.append(out))
@@ -166,6 +166,23 @@ class CompactNet(nn.Module):
             std, mean = torch.std_mean(seen[0], dim=0)
             layer.weight /= std[:, None] + 1e-3
             layer.bias.copy_((layer.bias - mean) / (std + 1e-3))
+
+
+class CompactNet(FrameEncoder):
+    """The trainable part; see `CompactModel` for the contract."""
+
+    centres: Tensor
+
+    def __init__(self, settings: CompactSettings) -> None:
+        super().__init__(settings)
+        s = settings
+        self.no_reference = nn.Parameter(torch.zeros(2, s.features))
+        self.head = nn.Sequential(
+            nn.Linear(5 * s.features, s.hidden), nn.ReLU(), nn.Linear(s.hidden, s.hidden), nn.ReLU(),
+            nn.Linear(s.hidden, s.hop_bins),
+        )  # fmt: skip
+        self.stage = nn.Linear(s.features, s.stages + 1)
+        self.register_buffer("centres", torch.linspace(-1, 1, s.hop_bins), persistent=False)
 
     def logits(
         self,
@@ -211,7 +228,7 @@ class CompactModel:
         if len(query) == 0:
             empty = np.zeros(0, np.float32)
             return HopEstimate(empty, empty, np.zeros(0, bool))
-        frames = self._checked(query.frames)
+        frames = checked_frames(query.frames, self.settings)
         instructions = sorted(set(query.instruction_B))
         text = np.searchsorted(instructions, query.instruction_B)
         index = np.stack([query.before_B, query.after_B, query.reference_start_B, query.reference_goal_B])
@@ -258,7 +275,7 @@ class CompactModel:
         self, frames: Mapping[str, UInt8[np.ndarray, "N H W 3"]], instruction: str
     ) -> Float32[np.ndarray, "N features"]:
         """The embedding of N frames under one instruction. Frames and errors as in `hop`."""
-        known = self._checked(frames)
+        known = checked_frames(frames, self.settings)
         count = len(next(iter(known.values())))
         words = torch.from_numpy(word_ids(instruction))[None]
         parts = [
@@ -270,16 +287,6 @@ class CompactModel:
 
     def _embed(self, frames: Frames, frame_F: np.ndarray, words_FL: Tensor) -> Tensor:
         return self.net.embed({v: to_images(f[frame_F]) for v, f in frames.items()}, words_FL)
-
-    def _checked(self, frames: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        size = self.settings.image_size
-        known = {v: frames[v] for v in self.settings.views if v in frames}
-        if not known:
-            raise ValueError(f"cameras {sorted(frames)}: the reward model knows {sorted(self.settings.views)}")
-        for view, f in known.items():
-            if f.dtype != np.uint8 or f.shape[1:] != (size, size, 3):
-                raise ValueError(f"view {view}: frames {f.shape} {f.dtype}, expected (N, {size}, {size}, 3) uint8")
-        return known
 
     def save(self, folder: Path) -> None:
         """Write weights (safetensors) and their description with checksum (json)."""
@@ -324,6 +331,18 @@ class CompactModel:
         return cls(net)
 
 
+def checked_frames(frames: Mapping[str, np.ndarray], settings: CompactSettings) -> dict[str, np.ndarray]:
+    """Those of the frames that the model knows. Raises ValueError for none, or another size or type."""
+    size = settings.image_size
+    known = {v: frames[v] for v in settings.views if v in frames}
+    if not known:
+        raise ValueError(f"cameras {sorted(frames)}: the reward model knows {sorted(settings.views)}")
+    for view, f in known.items():
+        if f.dtype != np.uint8 or f.shape[1:] != (size, size, 3):
+            raise ValueError(f"view {view}: frames {f.shape} {f.dtype}, expected (N, {size}, {size}, 3) uint8")
+    return known
+
+
 def to_images(frames: np.ndarray) -> Float[Tensor, "N 3 H W"]:
     """(N, H, W, 3) uint8 -> (N, 3, H, W) float in [0, 1], laid out channels last."""
     return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float().div_(255.0)
@@ -332,7 +351,10 @@ def to_images(frames: np.ndarray) -> Float[Tensor, "N 3 H W"]:
 def unique_combinations(
     index_4B: Int64[np.ndarray, "4 B"], text_B: Int64[np.ndarray, "B"], frames: int
 ) -> tuple[Int64[np.ndarray, "F"], Int64[np.ndarray, "F"], Int64[np.ndarray, "4 B"]]:
-    """The distinct (frame, instruction) pairs of a batch, and the batch's indices into them (-1 stays -1)."""
+    """The distinct (frame, instruction) pairs of a batch, and the batch's indices into them (-1 stays -1).
+
+    Any number of rows; the instruction goes with the column.
+    """
     key = np.where(index_4B < 0, -1, text_B[None] * frames + index_4B)
     distinct, inverse = np.unique(key, return_inverse=True)
     inverse = inverse.reshape(key.shape)

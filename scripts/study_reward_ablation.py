@@ -103,8 +103,8 @@ def write_results(lines: list[Line], words: list[str]) -> None:
             }
     result = {
         "table": table,
-        "unfinished": len(ROWS) * len(SEEDS) - len(lines),
-        "seeds": len(SEEDS),
+        "lines_missing": len(ROWS) * len(SEEDS) - len(lines),
+        "seeds": len({line["seed"] for line in lines}),
         "command": " ".join(["python scripts/study_reward_ablation.py", *words]),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "git_revision": git_revision(),

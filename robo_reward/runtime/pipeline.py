@@ -11,6 +11,7 @@ from robo_reward.config import Config
 from robo_reward.runtime import steps
 from robo_reward.runtime.run_folder import RunFolder
 from robo_reward.runtime.stages import StageResult
+from robo_reward.runtime.tables import print_labels, print_pairs
 from robo_reward.terminal import progress, say
 
 
@@ -26,6 +27,7 @@ def label(config: Config) -> dict[str, Any]:
     with RunFolder(config.run.dir, config, "label", config.quiet) as run:
         data = steps.dataset_stage(config)
         stage = steps.label_stage(config, data)
+        print_labels(stage.summary, config.quiet)
         return _finish(run, [data, stage], {"labels": str(stage.path / "labels.json")})
 
 
@@ -40,6 +42,7 @@ def train_reward(config: Config) -> dict[str, Any]:
             return _finish(run, [stage], {"reward_model": str(stage.path)})
         data = steps.dataset_stage(config)
         stage = steps.reward_stage(config, data)
+        print_pairs(stage.summary, config.quiet)
         return _finish(run, [data, stage], {"reward_model": str(stage.path)})
 
 

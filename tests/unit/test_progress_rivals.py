@@ -28,6 +28,8 @@ toy = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(toy)
 
 SETTINGS = replace(toy.SETTINGS, steps=150)
+STEPS = {"progressor": 250}
+"""Its entropy falls late."""
 UNSEEN = toy.clips(12, 1000)
 
 
@@ -42,9 +44,10 @@ def compact(tmp_path_factory):
 @pytest.fixture(scope="module", params=NAMES)
 def rival(request, compact, tmp_path_factory):
     """Kind, folder, summary and the loaded rival."""
-    folder = tmp_path_factory.mktemp(request.param)
-    summary = train_rival(request.param, toy.clips(32, 0), SETTINGS, folder, True, validation=[], compact=compact)
-    return request.param, folder, summary, load_rival(folder)
+    kind, folder = request.param, tmp_path_factory.mktemp(request.param)
+    settings = replace(SETTINGS, steps=STEPS.get(kind, SETTINGS.steps))
+    summary = train_rival(kind, toy.clips(32, 0), settings, folder, True, validation=[], compact=compact)
+    return kind, folder, summary, load_rival(folder)
 
 
 def ranking(reward, clips):

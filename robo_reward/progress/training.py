@@ -131,9 +131,7 @@ def load_reward(folder: Path) -> RewardModel:
     """
     folder = reward_folder(folder)
     if (folder / "rival.json").is_file():
-        raise ValueError(
-            f"{folder}: this reward model scores whole episodes and answers no hops; use reward=compact here"
-        )
+        raise ValueError(f"{folder}: a reward model that scores whole episodes only; use one of reward=compact here")
     model, references = CompactModel.load(folder), References.load(folder / "references.npz")
     path = folder / "tracker.json"
     if not path.is_file():

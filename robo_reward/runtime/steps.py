@@ -180,7 +180,7 @@ def bench_stage(
 def _bench(
     config: Config, data: StageResult, reward: StageResult, rivals: Sequence[StageResult], folder: Path
 ) -> dict[str, Any]:
-    from robo_reward.progress.bench.suite import BenchSettings
+    from robo_reward.progress.bench.row import BenchSettings
     from robo_reward.progress.bench.suite import bench_reward as run_suite
     from robo_reward.progress.scorer import load_scorer
 
@@ -189,7 +189,8 @@ def _bench(
         raise ValueError("no test episodes to measure the reward model on: set collect.test above 0, without dataset=")
     settings = BenchSettings(config.env.horizon, len(task_of(config.env).stages), seed=config.reward.seed)
     scorers = [load_scorer(stage.path) for stage in (reward, *rivals)]
-    summary = run_suite(scorers[0], episodes, settings, folder, scorers[1:])
+    validation = read_split(data.path, "validation", config.collect.query_every, config.reward.views)
+    summary = run_suite(scorers[0], episodes, settings, folder, scorers[1:], validation)
     track = make_annotate(config, reward)
     names = [f"{index}-{'success' if e.success else 'failure'}" for index, e in enumerate(episodes)]
     tracks = {name: found.phi for name, found in zip(names, track(episodes), strict=True)}

@@ -70,11 +70,17 @@ def annotate_dataset(
             f"{', '.join(model.settings.views)}: rename the dataset's, or train a model on it"
         )
     clips = iterate_clips(info.root, query_every=tracker.every, views=views, size=model.settings.image_size)
-    found = [
-        columns_of(track_many([clip], model, tracker, references, instruction)[0], model.settings.stages,
-                   tracker.completion)
-        for clip in progress(clips, info.episodes, "annotate", quiet)
-    ]  # fmt: skip
+    found, unanswered = [], 0
+    for clip in progress(clips, info.episodes, "annotate", quiet):
+        (track,) = track_many([clip], model, tracker, references, instruction)
+        missing = [p.answered for p in track.progress].count(False)
+        if missing == len(track.progress):
+            raise ValueError(
+                f"dataset {dataset}, {clip.episode_id}: its pictures are of a single colour in all views, there is "
+                "nothing to annotate: remove the episode"
+            )
+        unanswered += missing
+        found.append(columns_of(track, model.settings.stages, tracker.completion))
     if not found:
         raise ValueError(f"dataset {dataset} has no episodes: record some first")
     gains = [chunk_gain(each.progress, chunk) for each in found]
@@ -87,6 +93,7 @@ def annotate_dataset(
     summary = {
         "annotated_episodes": len(found),
         "annotated_rows": len(gain),
+        "unanswered_queries": unanswered,
         "completed_episodes": sum(int(each.success[-1]) for each in found),
         "final_progress": float(np.mean([each.progress[-1] for each in found])),
         "chunk_gain_mean": float(gain.mean(dtype=np.float64)),

@@ -50,6 +50,8 @@ def annotate_dataset(
     from robo_reward.progress.reward_aligned import chunk_gain, reward_aligned_weights
     from robo_reward.progress.training import load_reward
 
+    if instruction is not None and not instruction.strip():
+        raise ValueError("instruction is empty: leave it out for the dataset's own, or set one that the model knows")
     trained, info = load_reward(Path(reward)), read_info(dataset)
     model, tracker, references = trained.model, trained.tracker, trained.references
     made_from = {

@@ -93,8 +93,16 @@ class RewardConfig:
     trained on the same episodes."""
     rivals: tuple[str, ...] = ()
     """Rivals that `bench-reward` trains too and puts into its table, such as [sarm,rewind]."""
-    fusion: str = choice("kalman", "average", "consistency", "kalman")
-    """How the three perspectives become one potential."""
+    fusion: str = choice("kalman", "average", "consistency", "kalman", "incremental", "forward", "backward")
+    """How the three perspectives become one potential; the last three use a single one."""
+    target: str = choice("hop", "hop", "absolute", "difference")
+    """What the network learns of two frames: the hop, the later one's progress, or the plain difference."""
+    labels: str = choice("steps", "steps", "frames")
+    """Sub-tasks share the progress equally, or, as a control, it is linear from a success's first frame to its last."""
+    swap_references: float = number(0.75, low=0, high=1)
+    """Share of a success's visits in training whose references are another demonstration's, not its own."""
+    failures: bool = True
+    """Whether failed rollouts are trained on; the completion threshold is set with them in any case."""
     seed: int = number(0, low=0)
     """Of weights and pairs; apart from the run's seed."""
     steps: int = number(600, low=1)
@@ -103,6 +111,19 @@ class RewardConfig:
     """Peak of the schedule."""
     views: tuple[str, ...] | None = None
     """Cameras the model sees; null: all of the environment's."""
+
+
+@dataclass(frozen=True)
+class AdaptConfig:
+    """Fine-tuning of a reward model to the one demonstration of `train-reward adapt_from= demo=`."""
+
+    steps: int = number(200, low=1)
+    """Training steps."""
+    learning_rate: float = number(5e-4, above=0)
+    """Peak of the schedule."""
+    replay: int = number(16, low=0)
+    """Episodes of the model's own training data that are replayed, half of them demonstrations, where they still lie
+    beside it; else, and with 0, its reference pictures are."""
 
 
 @dataclass(frozen=True)
@@ -218,6 +239,34 @@ class AgentConfig:
 
 
 @dataclass(frozen=True)
+class HilConfig:
+    """A person in the loop of `train`, here a simulated one; its times are the task's own."""
+
+    kind: str = choice("none", "none", "simulated")
+    """simulated: the scripted expert takes over where the policy gets stuck, and gives the arm back."""
+    patience_s: float = number(0.5, above=0)
+    """[s] without progress after which the operator takes over"""
+    late_s: float = number(3.0, above=0)
+    """[s] from the episode's start after which it takes over in any case"""
+    force: float = number(50.0, above=0)
+    """[N] contact force at which it takes over"""
+    reaction_s: float = number(0.3, low=0)
+    """[s] from trouble to the first corrected step"""
+    gain: float = number(1.0, above=0, high=1)
+    """Progress after which it gives the arm back; 1: it drives to the end."""
+    noise: float = number(0.05, low=0)
+    """Standard deviation of its tremor, in action units."""
+    skill: float = number(1.0, low=0, high=1)
+    """Share of episodes in which it knows the task; in the others it drives as the weak script does."""
+    attention: float = number(1.0, low=0, high=1)
+    """Share of episodes that it watches."""
+    budget_minutes: float = number(10.0, low=0)
+    """[min] of driving, over the whole run"""
+    blend_steps: int = number(3, low=1)
+    """[steps] of a hand-over between policy and operator; 1 switches at once"""
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """The training run."""
 
@@ -248,6 +297,20 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True)
+class PerturbConfig:
+    """Departures from the training world that `evaluate` measures as well, one axis at a time."""
+
+    axes: tuple[str, ...] = ()
+    """Of `robo_reward.envs.perturbation.AXES`: friction, mass, size, layout, perception, observation_latency,
+    action_latency, control_noise; and what only cameras see: lighting, background, camera_pose, camera_noise,
+    camera_dropped."""
+    severities: tuple[int, ...] = number((1, 2, 3), low=1, high=3)
+    """How far; each is a row."""
+    filmed: int = number(20, low=1)
+    """Episodes for an axis that only cameras see."""
+
+
+@dataclass(frozen=True)
 class Config:
     """One command's whole configuration."""
 
@@ -265,15 +328,21 @@ class Config:
     """JSON file of keyframes to use in place of the simulator's stage predicates."""
     store: str | None = None
     """Transition store, or a training stage's folder that holds one: for annotate, bench-reward, doctor and export."""
+    demo: str | None = None
+    """One demonstration for `train-reward`: a folder with a video a camera and annotated_keyframes.json, or
+    DATASET:EPISODE, an episode of a LeRobotDataset by its number from 0."""
+    adapt_from: str | None = None
+    """Folder of a trained reward model, or of the run that trained it, which `train-reward` adapts to demo=; null: a
+    new model from the demonstration alone."""
     reward_model: str | None = None
-    """Folder of a trained reward model for `annotate` with store= or to= and `bench-reward` with store= or
-    video.CAMERA=; null: the one that the settings train."""
+    """Folder of a trained reward model, or of the run that trained it, for `annotate` with store= or to= and
+    `bench-reward` with store= or video.CAMERA=; null: the one that the settings train."""
     to: str | None = None
     """Folder of the LeRobotDataset that `export` writes, or of the copy that `annotate` adds its columns to; an
     interrupted one is gone on with or made anew."""
     instruction: str | None = None
-    """What the robot is told, for `bench-reward` with video.CAMERA= and in place of the dataset's own for `annotate`
-    with to=."""
+    """What the robot is told, for `bench-reward` with video.CAMERA= and `train-reward` with a demo= of videos, and in
+    place of the dataset's own for `annotate` with to= and demo=DATASET:EPISODE."""
     video: Mapping[str, str] = field(default_factory=dict)
     """Files that `bench-reward` scores, one a camera: video.front=a.mp4 video.side=b.mp4"""
     repair: bool = False
@@ -287,16 +356,25 @@ class Config:
     shaping: ShapingConfig = field(default_factory=ShapingConfig)
     base: BaseConfig = field(default_factory=BaseConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
+    adapt: AdaptConfig = field(default_factory=AdaptConfig)
     annotate: AnnotateConfig = field(default_factory=AnnotateConfig)
+    hil: HilConfig = field(default_factory=HilConfig)
     suite: SuiteConfig = field(default_factory=SuiteConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    perturb: PerturbConfig = field(default_factory=PerturbConfig)
 
     def __post_init__(self) -> None:
         if self.agent.subset > self.agent.heads:
             raise ValueError(f"agent.subset={self.agent.subset} exceeds agent.heads={self.agent.heads}")
         if self.base.demos > self.collect.demos:
             raise ValueError(f"base.demos={self.base.demos} exceeds collect.demos={self.collect.demos}")
+        if self.hil.kind == "simulated" and self.env.count > 1:
+            raise ValueError(f"hil=simulated with env.count={self.env.count}: an operator attends to one arm, set 1")
+        if self.adapt_from is not None and self.demo is None:
+            raise ValueError(f"adapt_from={self.adapt_from} needs a demonstration: add demo=FOLDER or DATASET:EPISODE")
+        if self.demo is not None and self.command != "train-reward":
+            raise ValueError(f"demo= is for train-reward: give {self.command} the model that it leaves, reward_model=")
         if self.label.source == "file" and self.keyframes is None:
             raise ValueError("label.source=file needs the file: add keyframes=FILE")
         if self.label.source not in ("predicates", "file") and self.keyframes is not None:

@@ -32,6 +32,18 @@ REWARD = {
     "reward_wrong_instruction_accuracy": ("wrong instruction recognised", "{:.3f}"),
     "reward_label_floor": ("error of the labels themselves, successes", "{:.3f}"),
 }
+COLUMNS = {
+    "progress_error": "error, successes",
+    "progress_error_failure": "error, failures",
+    "voc": "VOC",
+    "vroc": "VROC",
+    "success_auc_8_before_end": "AUC, 8 before end",
+    "alignment_rank_correlation": "rank corr., alignment",
+    "wrong_instruction_accuracy": "wrong instruction",
+    "stall_drift_per_100_frames": "drift per 100 frames",
+    "regression_recall": "regressions noticed",
+    "three_way_accuracy": "three-way accuracy",
+}
 
 
 def success_rows(results: dict[str, Any]) -> list[str]:
@@ -103,6 +115,21 @@ def suite_rows(results: dict[str, Any]) -> list[str]:
     return lines
 
 
+def table_rows(results: dict[str, Any]) -> list[str]:
+    """One row for each of the file's, with mean, least and largest over its seeds, or one value."""
+    columns = list(dict.fromkeys(name for row in results["table"].values() for name in row))
+    heads = [COLUMNS.get(name, name.replace("_", " ")) for name in columns]
+    lines = ["| | " + " | ".join(heads) + " |", "| --- |" + " ---: |" * len(columns)]
+    for name, row in results["table"].items():
+        cells = []
+        for value in map(row.get, columns):
+            mean, *ends = value if isinstance(value, list) else [value]
+            spread = f" ({ends[0]:.3f}–{ends[1]:.3f})" if ends and ends[0] != ends[1] else ""
+            cells.append("–" if mean is None else f"{mean:.3f}{spread}")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
 def plain_rows(results: dict[str, Any]) -> list[str]:
     """Every number under its own name, the unit being its last word; ends of intervals stay in the file."""
     cells = [f"| {key.replace('_', ' ')} | {value:,.4g} |" for key, value in results.items()
@@ -112,7 +139,9 @@ def plain_rows(results: dict[str, Any]) -> list[str]:
 
 def block(results: dict[str, Any]) -> str:
     """The Markdown between the markers of one result file."""
-    if "rows" in results:
+    if "table" in results:
+        lines = table_rows(results)
+    elif "rows" in results:
         lines = fault_rows(results)
     elif any(key.startswith("control_") and key.endswith("_voc") for key in results):
         lines = suite_rows(results)
@@ -123,8 +152,8 @@ def block(results: dict[str, Any]) -> str:
         lines = plain_rows(results)
     facts = [
         f"{key.replace('_', ' ')} {results[key]}"
-        for key in ("seeds", "cores", "date", "git_revision")
-        if key in results
+        for key in ("lines_missing", "seeds", "cores", "date", "git_revision")
+        if results.get(key)
     ]
     lines += ["", f"Command: `{results['command']}`" + (f" ({', '.join(facts)})" if facts else "")]
     return "\n".join(["", *lines, "", ""])

@@ -57,11 +57,14 @@ def read_dataset(root: str | Path, *, query_every: int = 1, views: Sequence[str]
     return list(iterate_dataset(root, query_every=query_every, views=views))
 
 
-def iterate_dataset(root: str | Path, *, query_every: int = 1, views: Sequence[str] | None = None) -> Iterator[Episode]:
+def iterate_dataset(
+    root: str | Path, *, query_every: int = 1, views: Sequence[str] | None = None, only: Sequence[int] | None = None
+) -> Iterator[Episode]:
     """Yield the episodes of the dataset at `root` in order, one in memory at a time.
 
     query_every: keep the frames of every k-th observation and of the last one (1 keeps all: 5 MB an episode of 90
-    observations with three 84 px views). views: the views to decode, default all.
+    observations with three 84 px views). views: the views to decode, default all. only: numbers of the episodes to
+    read, from 0, default all.
     Raises FileNotFoundError for a missing dataset or file; ValueError for another format version, a half-written
     dataset, a view or feature it lacks, actions beyond [-1, 1], and a video that does not decode.
     """
@@ -69,7 +72,7 @@ def iterate_dataset(root: str | Path, *, query_every: int = 1, views: Sequence[s
     for name in (*NEEDED, *(SCALARS if info.ours else ())):
         if name not in info.features:
             raise ValueError(f"dataset {root} has no feature {name!r}: it needs {', '.join(NEEDED)} at least")
-    for number, columns, instruction, steps, frames in _recordings(info, query_every, views):
+    for number, columns, instruction, steps, frames in _recordings(info, query_every, views, only=only):
         if info.ours:
             yield episode_of(columns, instruction, steps, frames)
         else:
@@ -77,15 +80,17 @@ def iterate_dataset(root: str | Path, *, query_every: int = 1, views: Sequence[s
             yield plain_episode_of(columns, instruction, number, where, steps, frames)
 
 
-def iterate_clips(root: str | Path, *, query_every: int, views: Sequence[str], size: int) -> Iterator[Episode]:
+def iterate_clips(
+    root: str | Path, *, query_every: int, views: Sequence[str], size: int, only: Sequence[int] | None = None
+) -> Iterator[Episode]:
     """Yield what a reward model needs of every episode: an observation a row, its pictures and the instruction.
 
     States and actions are left out, so datasets whose actions have any unit, or none, will do.
 
-    query_every, views: as in `iterate_dataset`. size: the frames are scaled to squares of this side [px].
+    query_every, views, only: as in `iterate_dataset`. size: the frames are scaled to squares of this side [px].
     Errors as in `iterate_dataset`, those about features and actions excepted.
     """
-    for number, columns, instruction, steps, frames in _recordings(read_info(root), query_every, views, size):
+    for number, columns, instruction, steps, frames in _recordings(read_info(root), query_every, views, size, only):
         rows = len(columns["episode_index"])
         nothing = np.zeros((rows, 0), np.float32)
         yield Episode(
@@ -108,7 +113,11 @@ def iterate_clips(root: str | Path, *, query_every: int, views: Sequence[str], s
 
 
 def _recordings(
-    info: DatasetInfo, query_every: int, views: Sequence[str] | None, size: int | None = None
+    info: DatasetInfo,
+    query_every: int,
+    views: Sequence[str] | None,
+    size: int | None = None,
+    only: Sequence[int] | None = None,
 ) -> Iterator[tuple[int, dict[str, Any], str, np.ndarray, dict[str, np.ndarray]]]:
     """Number, column arrays, instruction, observation indices of the frames and frames of every episode."""
     root, wanted = info.root, info.views if views is None else tuple(views)
@@ -118,7 +127,7 @@ def _recordings(
     index = _index(info)
     tables: dict[Path, Any] = {}
     videos: dict[Path, Any] = {}
-    for number in range(info.episodes):
+    for number in range(info.episodes) if only is None else only:
         row = index.episodes[number]
         columns = _columns(info.root / index.get_data_file_path(number), row, tables)
         length = int(row["length"])

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from robo_reward.data.demonstration import Recording, read_recording
 from robo_reward.data.disk import replace_file
 from robo_reward.data.video import read_video
 from robo_reward.evaluation.video import VIEW_HEIGHT, write_episode_video
@@ -18,7 +19,6 @@ from robo_reward.progress.annotate import track_id, track_many
 from robo_reward.progress.columns import columns_of
 from robo_reward.progress.completion import SUCCESS
 from robo_reward.progress.training import RewardModel
-from robo_reward.types import UNKNOWN_STAGE, Episode
 
 SCORES, FILM = "scores.csv", "scored.mp4"
 FILM_FRAMES = 400
@@ -47,7 +47,8 @@ def score_videos(
     """
     folder = Path(folder)
     told = _instruction(instruction, reward)
-    clip, fps, sizes = _read(videos, reward, told)
+    recording = _read(videos, reward, told)
+    clip, fps = recording.episode, recording.fps
     (track,) = track_many([clip], reward.model, reward.tracker, reward.references)
     columns = columns_of(track, reward.model.settings.stages, reward.tracker.completion)
     held = np.searchsorted(track.steps, np.arange(len(clip) + 1), side="right") - 1
@@ -69,6 +70,7 @@ def score_videos(
     replace_file(folder / SCORES, text.getvalue().encode())
 
     stride = math.ceil((len(clip) + 1) / FILM_FRAMES)
+    sizes = {view: _shown_size(size) for view, size in recording.file_sizes.items()}
     shown = {view: read_video(path, stride=stride, size=sizes[view]).frames for view, path in videos.items()}
     write_episode_video(
         folder / FILM, shown, columns.progress[::stride], fps=fps / stride,
@@ -102,37 +104,18 @@ def _instruction(instruction: str | None, reward: RewardModel) -> str:
     return instruction
 
 
-def _read(
-    videos: Mapping[str, str], reward: RewardModel, instruction: str
-) -> tuple[Episode, float, dict[str, tuple[int, int]]]:
-    """The recording as an episode whose every frame is an observation, its frame rate, and the size to show it at."""
-    known, size = reward.model.settings.views, reward.model.settings.image_size
+def _read(videos: Mapping[str, str], reward: RewardModel, instruction: str) -> Recording:
+    """The recording, after the cameras were checked."""
+    known = reward.model.settings.views
     if not videos:
         raise ValueError(f"no videos to score: give video.CAMERA=FILE, with cameras from {', '.join(known)}")
     for view in videos:
         if view not in known:
             raise ValueError(f"video.{view}: the reward model has never seen this camera, it knows {', '.join(known)}")
-    frames, sizes = {}, {}
-    first, length, fps = "", 0, 0.0
-    for view, path in videos.items():
-        video = read_video(path, size=size)
-        if video.length < 2:
-            raise ValueError(f"video.{view}={path} has a single frame, which is no movement: give a recording")
-        if not first:
-            first, length, fps = view, video.length, video.fps
-        elif video.length != length or abs(video.fps - fps) > 0.01 * fps:
-            raise ValueError(
-                f"video.{view}={path} has {video.length} frames at {video.fps:g} a second, video.{first} has {length} "
-                f"at {fps:g}: give videos of the same moments"
-            )
-        height, width = video.file_size
-        high = min(height, VIEW_HEIGHT)
-        frames[view], sizes[view] = video.frames, (high, max(1, round(high * width / height)))
-    nothing = np.zeros((length, 0), np.float32)
-    clip = Episode(
-        episode_id=str(videos[first]), instruction=instruction, source="unknown", seed=0, agent_pos=nothing,
-        estimate=nothing, action=nothing[1:], reward=np.zeros(length - 1, np.float32),
-        stage=np.full(length, UNKNOWN_STAGE, np.int64), oracle=None, terminated=False, truncated=True, success=False,
-        frame_steps=np.arange(length), frames=frames,
-    )  # fmt: skip
-    return clip, fps or 20.0, sizes
+    return read_recording(videos, reward.model.settings.image_size, instruction)
+
+
+def _shown_size(file_size: tuple[int, int]) -> tuple[int, int]:
+    height, width = file_size
+    high = min(height, VIEW_HEIGHT)
+    return high, max(1, round(high * width / height))

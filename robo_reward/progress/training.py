@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch.nn import functional
 
 from robo_reward.progress.annotate import annotate_many, track_id, track_many
 from robo_reward.progress.completion import CompletionRule, CompletionTarget, calibrate
-from robo_reward.progress.labels import PotentialLabels, label_episode
+from robo_reward.progress.labels import PotentialLabels, label_episode, labels_from_outcome
 from robo_reward.progress.models.compact import (
     CompactModel,
     CompactNet,
@@ -33,6 +34,7 @@ from robo_reward.terminal import progress
 from robo_reward.types import Episode, PhiTrack
 
 Net = TypeVar("Net", bound=nn.Module)
+LABELS = "labels.npz"
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,10 @@ class TrainSettings:
     stage_weight: float = 0.2
     """Of the auxiliary loss: which stage a single frame is in, as its label says."""
     references_per_task: int = 3
+    labels: str = "steps"
+    """`steps`: stages or keyframes share the progress equally; `frames`, a control: linear in time, outcomes alone."""
+    failures: bool = True
+    """Whether failed episodes are trained on."""
     validation_share: float = 0.15
     """Of the episodes, held out to choose the completion threshold; ignored when validation episodes are given."""
     pairs: PairSettings = field(default_factory=PairSettings)
@@ -64,6 +70,8 @@ class TrainSettings:
             raise ValueError(f"steps={self.steps}, references_per_task={self.references_per_task}: expected at least 1")
         if not 0 < self.learning_rate <= 0.1:
             raise ValueError(f"learning_rate={self.learning_rate} outside (0, 0.1]")
+        if self.labels not in ("steps", "frames"):
+            raise ValueError(f"labels={self.labels!r}: expected steps or frames")
         if not 0 <= self.validation_share < 1:
             raise ValueError(f"validation_share={self.validation_share} outside [0, 1)")
 
@@ -105,13 +113,25 @@ class RewardModel:
         (folder / "tracker.json").write_text(json.dumps(asdict(self.tracker), indent=2) + "\n")
 
 
+def reward_folder(path: str | Path) -> Path:
+    """The folder of a reward model: the path itself, or what the run in that folder has trained."""
+    path = Path(path)
+    try:
+        trained = Path(json.loads((path / "summary.json").read_text(encoding="utf-8"))["reward_model"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return path
+    beside = path.parent / "stages" / trained.name  # a run folder that was moved with its stages
+    return trained if trained.is_dir() or not beside.is_dir() else beside
+
+
 def load_reward(folder: Path) -> RewardModel:
-    """Read a trained reward model. Raises FileNotFoundError or ValueError for missing or damaged files."""
-    folder = Path(folder)
+    """Read a trained reward model from its folder, or from that of the run that trained it.
+
+    Raises FileNotFoundError or ValueError for missing or damaged files.
+    """
+    folder = reward_folder(folder)
     if (folder / "rival.json").is_file():
-        raise ValueError(
-            f"{folder}: this reward model scores whole episodes and answers no hops; use reward=compact here"
-        )
+        raise ValueError(f"{folder}: a reward model that scores whole episodes only; use one of reward=compact here")
     model, references = CompactModel.load(folder), References.load(folder / "references.npz")
     path = folder / "tracker.json"
     if not path.is_file():
@@ -138,15 +158,16 @@ def train_reward(
     Raises ValueError for episodes without frames of the model's views or without a successful demonstration per task.
     """
     split = (list(episodes), list(validation)) if validation is not None else split_episodes(episodes, settings)
-    train, held_out = split
+    train, held_out = [e for e in split[0] if e.success or settings.failures], split[1]
     check_episodes(train, settings)
-    keys = keyframes or {}
-    labels = [label_episode(e, settings.model.stages, keys.get(e.episode_id)) for e in train]
+    labels = label_episodes(train, settings, keyframes or {})
     references = References.from_demonstrations(train, settings.references_per_task)
     net, statistics = fit(train, labels, settings, quiet)
     model = CompactModel(net)
-    tracker, completion = calibrate_completion(model, references, settings.tracker, held_out, settings.completion)
+    tracker = replace(settings.tracker, differences=settings.model.target == "difference")
+    tracker, completion = calibrate_completion(model, references, tracker, held_out, settings.completion)
     RewardModel(model, references, tracker).save(Path(out_dir))
+    save_labels(Path(out_dir), train, labels)
     summary: dict[str, Any] = {
         "model_id": model.model_id,
         "train_episodes": len(train),
@@ -160,6 +181,33 @@ def train_reward(
     return summary
 
 
+def label_episodes(
+    episodes: Sequence[Episode], settings: TrainSettings, keyframes: Mapping[str, Sequence[int]]
+) -> list[PotentialLabels]:
+    """Labels by `settings.labels`; keyframes: as `train_reward` takes them."""
+    if settings.labels == "frames":
+        return [labels_from_outcome(len(e) + 1, e.success) for e in episodes]
+    return [label_episode(e, settings.model.stages, keyframes.get(e.episode_id)) for e in episodes]
+
+
+def save_labels(folder: Path, episodes: Sequence[Episode], labels: Sequence[PotentialLabels]) -> None:
+    """What the model was taught, episode by episode, so that it can be taught the same again."""
+    arrays = {e.episode_id: np.stack([x.phi, x.low, x.high]) for e, x in zip(episodes, labels, strict=True)}
+    np.savez_compressed(folder / LABELS, **arrays)  # type: ignore[arg-type]
+
+
+def load_labels(folder: Path) -> dict[str, PotentialLabels]:
+    """Episode id -> labels as `save_labels` wrote them; none where it did not. ValueError for a damaged file."""
+    path = folder / LABELS
+    if not path.is_file():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            return {name: PotentialLabels(*data[name]) for name in data.files}
+    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: damaged labels ({error}); remove the file to adapt without replay") from error
+
+
 def fit(
     episodes: Sequence[Episode], labels: Sequence[PotentialLabels], settings: TrainSettings, quiet: bool = False
 ) -> tuple[CompactNet, dict[str, object]]:
@@ -167,7 +215,7 @@ def fit(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         net = CompactNet(settings.model)
-    sampler = PairSampler(episodes, labels, settings.model.stages, settings.pairs, settings.seed)
+    sampler = PairSampler(episodes, labels, settings.model.stages, settings.pairs, settings.seed, settings.model.target)
     pool = FramePool(episodes, settings)
     pool.standardise(net)
     average, skipped = optimise(
@@ -222,12 +270,9 @@ def batch_loss(net: CompactNet, pool: FramePool, batch: PairBatch, stage_weight:
     entropy = -(two_hot(low, net.settings.hop_bins) * logits.log_softmax(-1)).sum(-1)
     outside = torch.relu(low - mean) + torch.relu(mean - high)
     loss = torch.where(exact, entropy + 10 * (mean - low) ** 2, 20 * outside**2).mean()
-    anchored = batch.kind_B >= 3
-    if stage_weight and anchored.any():
-        stages = net.settings.stages
-        phi = batch.low_B[anchored] + (batch.kind_B[anchored] == 4)
-        stage = torch.from_numpy(np.floor(phi * stages + 1e-4).astype(np.int64)).clamp(0, stages)
-        loss = loss + stage_weight * functional.cross_entropy(net.stage(z[torch.from_numpy(rows[1][anchored])]), stage)
+    if stage_weight and (known := batch.stage_B >= 0).any():
+        stage = torch.from_numpy(batch.stage_B[known])
+        loss = loss + stage_weight * functional.cross_entropy(net.stage(z[torch.from_numpy(rows[1][known])]), stage)
     return loss
 
 

@@ -11,6 +11,7 @@ from robo_reward.config import Config
 from robo_reward.runtime import steps
 from robo_reward.runtime.run_folder import RunFolder
 from robo_reward.runtime.stages import StageResult
+from robo_reward.runtime.tables import print_labels, print_pairs
 from robo_reward.terminal import progress, say
 
 
@@ -26,14 +27,22 @@ def label(config: Config) -> dict[str, Any]:
     with RunFolder(config.run.dir, config, "label", config.quiet) as run:
         data = steps.dataset_stage(config)
         stage = steps.label_stage(config, data)
+        print_labels(stage.summary, config.quiet)
         return _finish(run, [data, stage], {"labels": str(stage.path / "labels.json")})
 
 
 def train_reward(config: Config) -> dict[str, Any]:
-    """Train the reward model."""
+    """Train the process reward model, or learn from one demonstration with demo=."""
     with RunFolder(config.run.dir, config, "train-reward", config.quiet) as run:
+        if config.demo is not None:
+            from robo_reward.runtime.demonstration import demo_stage
+
+            stage = demo_stage(config)
+            say("completion is not calibrated: one demonstration holds no failures", config.quiet)
+            return _finish(run, [stage], {"reward_model": str(stage.path)})
         data = steps.dataset_stage(config)
         stage = steps.reward_stage(config, data)
+        print_pairs(stage.summary, config.quiet)
         return _finish(run, [data, stage], {"reward_model": str(stage.path)})
 
 
@@ -171,6 +180,7 @@ def evaluate(config: Config) -> dict[str, Any]:
 
 def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
     from robo_reward.runtime import results
+    from robo_reward.runtime.robustness import robustness_stage
 
     with RunFolder(config.run.dir, config, command, config.quiet) as run:
         data = steps.dataset_stage(config)
@@ -181,8 +191,9 @@ def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
         trained = steps.residual_stage(config, data, reward, base, run.log)
         recheck = steps.recheck_stage(config, reward, trained) if reward and config.reward.kind == "compact" else None
         evaluation = steps.evaluate_stage(config, data, reward, base, trained)
-        line = results.Line(data, reward, bench, base, trained, recheck, evaluation)
-        summary = results.training_summary(config, line)
+        perturbed = robustness_stage(config, data, reward, base, trained)
+        line = results.Line(data, reward, bench, base, trained, recheck, evaluation, perturbed)
+        summary = results.training_summary(config, line) | dict(perturbed.summary if perturbed else {})
         path = results.write_training_report(config, run, line, summary)
         results.print_table(summary, config.quiet)
         say(f"report: {path}", config.quiet)

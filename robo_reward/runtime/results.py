@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -31,11 +32,13 @@ class Line:
     trained: StageResult
     recheck: StageResult | None
     evaluation: StageResult
+    perturbed: StageResult | None = None
 
     @property
     def stages(self) -> list[StageResult]:
         """Those that were run or reused, in order."""
-        found = [self.data, self.reward, self.bench, self.base, self.trained, self.recheck, self.evaluation]
+        found = [self.data, self.reward, self.bench, self.base, self.trained, self.recheck, self.evaluation,
+                 self.perturbed]  # fmt: skip
         return [stage for stage in found if stage is not None]
 
 
@@ -114,6 +117,8 @@ def write_training_report(config: Config, run: RunFolder, line: Line, summary: d
         sections += [_progress_section(line.bench, task_of(config.env).fps), *reward_sections(line.bench)]
     if line.recheck:
         sections.append(onpolicy_section(line.recheck.summary))
+    if line.perturbed:
+        sections.append(_perturbations(line.perturbed))
     if line.evaluation.summary["videos"]:
         sections.append(_videos(line.evaluation, run.path))
     sections.append(
@@ -239,6 +244,25 @@ def _progress_section(bench: StageResult, fps: int) -> report.Section:
         "potential over time for successes and failures",
         "The reward model's potential, online and causal, on episodes it was not trained on.",
     )
+
+
+def _perturbations(perturbed: StageResult) -> report.Section:
+    with (perturbed.path / "perturbations.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+
+    def cell(row: dict[str, str], name: str, form: str) -> str | None:
+        if not row[name]:
+            return None
+        value, low, high = (format(float(row[f"{name}{suffix}"]), form) for suffix in ("", "_low", "_high"))
+        return f"{value} ({low} to {high})"
+
+    return report.table(
+        "In perturbed worlds", ["axis", "severity", "base", "trained", "error of the reward model"],
+        [[r["axis"].replace("_", " "), r["severity"], cell(r, "base_success", ".0%"), cell(r, "final_success", ".0%"),
+          cell(r, "reward_error", ".3f")] for r in rows],
+        note="Success from the same initial states as above, or, where only cameras notice, the reward model's error "
+        "on the trained policy's episodes; 95% intervals.",
+    )  # fmt: skip
 
 
 def _videos(evaluation: StageResult, folder: Path) -> report.Section:

@@ -147,18 +147,19 @@ def with_reward(config: Config, kind: str) -> Config:
     return replace(config, reward=replace(config.reward, kind=kind))
 
 
-def _train_reward(config: Config, data: StageResult, folder: Path, compact: StageResult | None) -> dict[str, Any]:
+def _train_reward(
+    config: Config, data: StageResult, folder: Path, compact: StageResult | None = None
+) -> dict[str, Any]:
     from robo_reward.progress.rivals import RIVALS, train_rival
     from robo_reward.progress.training import train_reward
 
     validation = read_split(data.path, "validation", config.collect.query_every, config.reward.views) or None
-    episodes, kind = reward_episodes(config, data), config.reward.kind
     settings = reward_settings(config, len(task_of(config.env).stages))
-    keyframes, quiet = find_keyframes(config, data.path), config.quiet
-    if kind in RIVALS:
+    episodes, keyframes = reward_episodes(config, data), find_keyframes(config, data.path)
+    if config.reward.kind in RIVALS:
         encoder = compact.path if compact else None
-        return train_rival(kind, episodes, settings, folder, quiet, validation, keyframes, encoder)
-    return train_reward(episodes, settings, folder, quiet, validation, keyframes)
+        return train_rival(config.reward.kind, episodes, settings, folder, config.quiet, validation, keyframes, encoder)
+    return train_reward(episodes, settings, folder, config.quiet, validation, keyframes)
 
 
 def reward_episodes(config: Config, data: StageResult) -> list[Episode]:
@@ -223,15 +224,20 @@ def reward_settings(config: Config, stages: int) -> Any:
     """The reward section as the training settings of `progress`."""
     from robo_reward.progress.completion import CompletionRule, CompletionTarget
     from robo_reward.progress.models.compact import CompactSettings
+    from robo_reward.progress.pairs import PairSettings
     from robo_reward.progress.tracker import TrackerSettings
     from robo_reward.progress.training import TrainSettings
 
     r, done = config.reward, config.completion
+    views = r.views or config.env.cameras
     return TrainSettings(
         seed=r.seed,
         steps=r.steps,
         learning_rate=r.learning_rate,
-        model=CompactSettings(views=r.views or config.env.cameras, image_size=config.env.image_size, stages=stages),
+        labels=r.labels,
+        failures=r.failures,
+        pairs=PairSettings(swap_reference=r.swap_references),
+        model=CompactSettings(views=views, image_size=config.env.image_size, stages=stages, target=r.target),
         tracker=TrackerSettings(
             every=config.collect.query_every, fusion=r.fusion, completion=CompletionRule(sustain=done.sustain)
         ),
@@ -289,7 +295,8 @@ def residual_stage(
 ) -> StageResult:
     """The residual learner; resumed from its last checkpoint when it was interrupted."""
     key = {"agent": config.agent, "shaping": config.shaping, "train": config.train, "seed": config.seed,
-           "reward": config.reward.kind, "every": config.collect.query_every, "env": config.env}  # fmt: skip
+           "reward": config.reward.kind, "every": config.collect.query_every, "env": config.env,
+           "hil": config.hil}  # fmt: skip
     inputs = [data, base, *([reward] if reward else [])]
     return _stage(config, "train", key, inputs, lambda folder: _train(config, data, reward, base, folder, log),
                   resumable=True)  # fmt: skip
@@ -419,8 +426,9 @@ _ROOMS = {
     "clips": ("progress", "shaping", "evaluation"),
     "recheck": ("progress", "data"),
     "train-base": ("policies",),
-    "train": ("envs", "learning", "shaping", "safety", "runtime"),
+    "train": ("envs", "learning", "shaping", "safety", "hil", "runtime"),
     "evaluate": ("envs", "learning", "safety", "evaluation", "runtime"),
+    "perturb": ("envs", "learning", "safety", "evaluation", "runtime"),
 }
 """Rooms whose code a stage's output depends on, beyond what its input stages already stand for."""
 

@@ -21,13 +21,17 @@ from jaxtyping import Float, Float32, Int64, UInt8
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from robo_reward.progress.hop import hop_from_potentials
 from robo_reward.progress.models.feature_cache import FeatureCache
 from robo_reward.progress.tracker import confidence_from_std
 from robo_reward.types import Frames, HopEstimate, HopQuery
 
 WORDS, WORDS_PER_INSTRUCTION = 256, 24
+TARGETS = ("hop", "absolute", "difference")
 CHUNK = 64
 """Frames embedded at once: what stays in the caches of a small machine."""
+SAME = 1e-5
+"""Difference of embeddings, whose features are of size 1, that rounding makes of equal frames."""
 ALONE = 16
 """Distinct frames of a query above which batches win over a cache, whose frames are embedded one by one."""
 
@@ -47,8 +51,13 @@ class CompactSettings:
     features: int = 128
     hidden: int = 256
     hop_bins: int = 25
+    target: str = "hop"
+    """What the head says of two frames: their hop; `absolute`, the later one's potential; or `difference`, the plain
+    one. The last two are controls. `CompactModel.hop` answers hops, but plain differences of a `difference` model."""
 
     def __post_init__(self) -> None:
+        if self.target not in TARGETS:
+            raise ValueError(f"target={self.target!r}: expected one of {', '.join(TARGETS)}")
         if not 1 <= len(self.views) <= 8 or len(set(self.views)) != len(self.views):
             raise ValueError(f"views={list(self.views)}: expected 1 to 8 different camera names")
         if self.stages < 1:
@@ -187,7 +196,8 @@ class CompactNet(FrameEncoder):
         table = torch.cat([z_Ff, self.no_reference])
         n = len(z_Ff)
         start, goal = torch.where(start_B < 0, n, start_B), torch.where(goal_B < 0, n + 1, goal_B)
-        b, a = table[before_B], table[after_B]
+        # The potential of a frame is no matter of another one.
+        b, a = table[start if self.settings.target == "absolute" else before_B], table[after_B]
         return self.head(torch.cat([b, a, a - b, table[start], table[goal]], dim=1))
 
     def expectation(self, logits: Float[Tensor, "B bins"]) -> tuple[Float[Tensor, "B"], Float[Tensor, "B"]]:
@@ -239,11 +249,26 @@ class CompactModel:
                 for n, t in zip(frame_F.tolist(), text_F.tolist(), strict=True)
             ]
         z = torch.cat(parts)
-        mean, std = self.net.expectation(self.net.logits(z, *torch.from_numpy(rows)))
-        hop, spread = mean.numpy(), std.numpy()
+        hop, spread = self._answers(z, rows)
         valid = np.isfinite(hop) & np.isfinite(spread)
         hop = np.where(valid, np.clip(hop, -1, 1), 0).astype(np.float32)
         return HopEstimate(hop, np.where(valid, confidence_from_std(spread), 0).astype(np.float32), valid)
+
+    def _answers(self, z: Tensor, rows: Int64[np.ndarray, "4 B"]) -> tuple[np.ndarray, np.ndarray]:
+        """What the head's target says as hops (or differences), and their standard deviations."""
+        mean, std = (x.numpy() for x in self.net.expectation(self.net.logits(z, *torch.from_numpy(rows))))
+        before, after, start, goal = rows
+        if self.settings.target != "absolute":
+            # What looks the same has not moved, whatever bias the head has: a still scene must not drift.
+            moved = ((z[before] - z[after]).abs().amax(1) > SAME).numpy()
+            return mean * moved, std * moved
+        swapped = torch.from_numpy(np.stack([start, before, start, goal]))
+        first = self.net.expectation(self.net.logits(z, *swapped))[0].numpy()
+        first = np.where(before == start, 0.0, np.where(before == goal, 1.0, first))  # the references' own are known
+        known = np.isfinite(first) & np.isfinite(mean)
+        p, q = (np.where(known, np.clip(x, 0, 1), 0.0) for x in (first, mean))
+        spread = std / np.maximum(np.where(q >= p, 1 - p, p), 1e-3)
+        return hop_from_potentials(p, q), np.where(known, spread, np.nan)
 
     @torch.no_grad()
     def features(

@@ -176,7 +176,7 @@ def confusion(
         ValueError: the matrix is not square with a row for each name.
     """
     size = len(names)
-    if not size or [len(row) for row in values if row is not None] != [size] * sum(r is not None for r in values):
+    if not size or len(values) != size or any(row is not None and len(row) != size for row in values):
         raise ValueError(f"a matrix for {size} names needs as many rows of as many numbers")
     table = np.array([[np.nan] * size if row is None else row for row in values], dtype=float)
     shade = table / np.maximum(table.sum(axis=1, keepdims=True), 1) if counts else table

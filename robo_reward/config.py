@@ -53,10 +53,11 @@ class CollectConfig:
     """Successes of the scripted expert."""
     weak: int = number(60, low=0)
     """Rollouts of the weak policy, failures mostly."""
-    validation: int = number(20, low=0)
-    """Rollouts of both that the completion threshold is set on."""
+    validation: int = number(150, low=0)
+    """Rollouts that the completion threshold is set on: one success of the expert, then two failures of the weak
+    policy, and so on."""
     test: int = number(60, low=0)
-    """Rollouts of both that only the benchmark sees."""
+    """Rollouts that only the benchmark sees, of the same kinds in turn."""
     query_every: int = number(4, low=1)
     """[steps] between the frames that the reward model sees"""
 
@@ -123,6 +124,18 @@ class AdaptConfig:
     replay: int = number(16, low=0)
     """Episodes of the model's own training data that are replayed, half of them demonstrations, where they still lie
     beside it; else, and with 0, its reference pictures are."""
+
+
+@dataclass(frozen=True)
+class CompletionConfig:
+    """When the reward model calls a task done."""
+
+    sustain: int = number(2, low=1)
+    """Queries in a row that have to agree."""
+    false_success_bound: float = number(0.05, above=0, high=0.999)
+    """Largest share of failures that may be called done; 59 failures or more are needed to show 0.05."""
+    confidence: float = number(0.95, above=0, high=0.999)
+    """With which that is said of failures like those of the validation split."""
 
 
 @dataclass(frozen=True)
@@ -314,7 +327,7 @@ class Config:
     keyframes: str | None = None
     """JSON file of keyframes to use in place of the simulator's stage predicates."""
     store: str | None = None
-    """Transition store, or a training stage's folder that holds one: for annotate, doctor and export."""
+    """Transition store, or a training stage's folder that holds one: for annotate, bench-reward, doctor and export."""
     demo: str | None = None
     """One demonstration for `train-reward`: a folder with a video a camera and annotated_keyframes.json, or
     DATASET:EPISODE, an episode of a LeRobotDataset by its number from 0."""
@@ -323,7 +336,7 @@ class Config:
     new model from the demonstration alone."""
     reward_model: str | None = None
     """Folder of a trained reward model, or of the run that trained it, for `annotate` with store= or to= and
-    `bench-reward` with video.CAMERA=; null: the one that the settings train."""
+    `bench-reward` with store= or video.CAMERA=; null: the one that the settings train."""
     to: str | None = None
     """Folder of the LeRobotDataset that `export` writes, or of the copy that `annotate` adds its columns to; an
     interrupted one is gone on with or made anew."""
@@ -339,6 +352,7 @@ class Config:
     collect: CollectConfig = field(default_factory=CollectConfig)
     label: LabelConfig = field(default_factory=LabelConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
+    completion: CompletionConfig = field(default_factory=CompletionConfig)
     shaping: ShapingConfig = field(default_factory=ShapingConfig)
     base: BaseConfig = field(default_factory=BaseConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)

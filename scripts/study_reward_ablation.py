@@ -75,9 +75,9 @@ def score(config: Config, data: StageResult, reward: StageResult, fusion: str) -
     if fusion != trained.tracker.fusion:
         validation = steps.read_split(data.path, "validation", every, views)
         tracker = replace(trained.tracker, fusion=fusion)
-        trained = replace(
-            trained, tracker=calibrate_completion(trained.model, trained.references, tracker, validation)[0]
-        )
+        target = steps.reward_settings(config, len(task_of(config.env).stages)).completion
+        tracker, _ = calibrate_completion(trained.model, trained.references, tracker, validation, target)
+        trained = replace(trained, tracker=tracker)
     episodes = steps.read_split(data.path, "test", every, views)
     settings = BenchSettings(config.env.horizon, len(task_of(config.env).stages))
     [found] = bench([model_method(trained)], episodes, settings)
@@ -103,8 +103,8 @@ def write_results(lines: list[Line], words: list[str]) -> None:
             }
     result = {
         "table": table,
-        "unfinished": len(ROWS) * len(SEEDS) - len(lines),
-        "seeds": len(SEEDS),
+        "lines_missing": len(ROWS) * len(SEEDS) - len(lines),
+        "seeds": len({line["seed"] for line in lines}),
         "command": " ".join(["python scripts/study_reward_ablation.py", *words]),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "git_revision": git_revision(),

@@ -123,7 +123,7 @@ class ProgressTracker:
         held, before = self.progress, self.progress.phi
         answered = not (p.hop is None and p.forward is None and p.backward is None)
         if self._state is None:
-            self._state = initial_state(p)
+            self._state = initial_state(p, self.settings.fusion)
         elif answered:
             self._state = self._fuse(self._state, p)
         if self._state is None:

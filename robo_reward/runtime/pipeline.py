@@ -11,6 +11,7 @@ from robo_reward.config import Config
 from robo_reward.runtime import steps
 from robo_reward.runtime.run_folder import RunFolder
 from robo_reward.runtime.stages import StageResult
+from robo_reward.runtime.tables import print_labels, print_pairs
 from robo_reward.terminal import progress, say
 
 
@@ -26,6 +27,7 @@ def label(config: Config) -> dict[str, Any]:
     with RunFolder(config.run.dir, config, "label", config.quiet) as run:
         data = steps.dataset_stage(config)
         stage = steps.label_stage(config, data)
+        print_labels(stage.summary, config.quiet)
         return _finish(run, [data, stage], {"labels": str(stage.path / "labels.json")})
 
 
@@ -33,18 +35,24 @@ def train_reward(config: Config) -> dict[str, Any]:
     """Train the process reward model, or learn from one demonstration with demo=."""
     with RunFolder(config.run.dir, config, "train-reward", config.quiet) as run:
         if config.demo is not None:
-            stage = steps.demo_stage(config)
+            from robo_reward.runtime.demonstration import demo_stage
+
+            stage = demo_stage(config)
             say("completion is not calibrated: one demonstration holds no failures", config.quiet)
             return _finish(run, [stage], {"reward_model": str(stage.path)})
         data = steps.dataset_stage(config)
         stage = steps.reward_stage(config, data)
+        print_pairs(stage.summary, config.quiet)
         return _finish(run, [data, stage], {"reward_model": str(stage.path)})
 
 
 def bench_reward(config: Config) -> dict[str, Any]:
-    """Measure the reward model against controls and the oracle, or score the videos of `video.CAMERA=`."""
+    """Measure the reward model against controls and the oracle, score the videos of `video.CAMERA=`, or check its
+    completion rule on the rollouts of `store=`."""
     if config.video:
         return _score_videos(config)
+    if config.store is not None:
+        return _recheck_store(config)
     if config.suite.tasks:
         return _bench_suite(config)
     from robo_reward.evaluation import report
@@ -86,9 +94,22 @@ def _score_videos(config: Config) -> dict[str, Any]:
     with RunFolder(config.run.dir, config, "bench-reward", config.quiet) as run:
         used, reward = _reward_model(config)
         summary = score_videos(config.video, load_reward(Path(reward)), config.instruction, run.path)
-        verdict = "done" if summary["success"] else "not done"
-        say(f"progress {summary['final_progress']:.2f}, {verdict}: {summary['film']}", config.quiet)
+        say(f"progress {summary['final_progress']:.2f}, {summary['verdict']}: {summary['film']}", config.quiet)
         return _finish(run, used, summary)
+
+
+def _recheck_store(config: Config) -> dict[str, Any]:
+    from robo_reward.evaluation import report
+    from robo_reward.runtime import results
+    from robo_reward.runtime.recheck import recheck_completion, write_rows
+
+    with RunFolder(config.run.dir, config, "bench-reward", config.quiet) as run:
+        used, reward = _reward_model(config)
+        summary, rows = recheck_completion(config.store or "", reward, config.quiet)
+        table = write_rows(rows, run.path)
+        report.write_report(run.path / "report.html", [results.onpolicy_section(summary)], title="Completion")
+        say(results.onpolicy_words(summary), config.quiet)
+        return _finish(run, used, {**summary, "table": str(table)})
 
 
 def annotate(config: Config) -> dict[str, Any]:
@@ -168,9 +189,10 @@ def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
         bench = steps.bench_stage(config, data, reward) if reward and steps.can_bench(data) else None
         base = steps.base_stage(config, data)
         trained = steps.residual_stage(config, data, reward, base, run.log)
+        recheck = steps.recheck_stage(config, reward, trained) if reward and config.reward.kind == "compact" else None
         evaluation = steps.evaluate_stage(config, data, reward, base, trained)
         perturbed = robustness_stage(config, data, reward, base, trained)
-        line = results.Line(data, reward, bench, base, trained, evaluation, perturbed)
+        line = results.Line(data, reward, bench, base, trained, recheck, evaluation, perturbed)
         summary = results.training_summary(config, line) | dict(perturbed.summary if perturbed else {})
         path = results.write_training_report(config, run, line, summary)
         results.print_table(summary, config.quiet)

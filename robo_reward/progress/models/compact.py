@@ -30,6 +30,8 @@ WORDS, WORDS_PER_INSTRUCTION = 256, 24
 TARGETS = ("hop", "absolute", "difference")
 CHUNK = 64
 """Frames embedded at once: what stays in the caches of a small machine."""
+SAME = 1e-5
+"""Difference of embeddings, whose features are of size 1, that rounding makes of equal frames."""
 ALONE = 16
 """Distinct frames of a query above which batches win over a cache, whose frames are embedded one by one."""
 
@@ -255,9 +257,11 @@ class CompactModel:
     def _answers(self, z: Tensor, rows: Int64[np.ndarray, "4 B"]) -> tuple[np.ndarray, np.ndarray]:
         """What the head's target says as hops (or differences), and their standard deviations."""
         mean, std = (x.numpy() for x in self.net.expectation(self.net.logits(z, *torch.from_numpy(rows))))
+        before, after, start, goal = rows
         if self.settings.target != "absolute":
-            return mean, std
-        before, _, start, goal = rows
+            # What looks the same has not moved, whatever bias the head has: a still scene must not drift.
+            moved = ((z[before] - z[after]).abs().amax(1) > SAME).numpy()
+            return mean * moved, std * moved
         swapped = torch.from_numpy(np.stack([start, before, start, goal]))
         first = self.net.expectation(self.net.logits(z, *swapped))[0].numpy()
         first = np.where(before == start, 0.0, np.where(before == goal, 1.0, first))  # the references' own are known

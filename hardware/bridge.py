@@ -18,7 +18,7 @@ import numpy as np
 
 from robo_reward.hardware.arm_state import ArmState
 from robo_reward.hardware.commands import COMMANDS
-from robo_reward.hardware.messages import Bool
+from robo_reward.hardware.messages import Bool, String
 from robo_reward.hardware.robot_config import RobotConfig, check_robot
 from robo_reward.hardware.slots import Slot, share
 from robo_reward.hardware.transport import LATCHED, Clock, Qos, Transport
@@ -67,6 +67,7 @@ class Bridge:
         self._stop_heard = False
         if config.stop:
             transport.subscribe(config.stop, Bool, replace(LATCHED, depth=16), heard=self._hear_stop)
+        self._fault = transport.subscribe(config.fault, String, LATCHED) if config.fault else None
         kind, self._command = COMMANDS[config.command]
         # The promised interval is three periods: a late one is no reason for a controller to give up.
         self._publish = transport.advertise(config.command_topic, kind, Qos(deadline_s=3 / limits.rate_hz))
@@ -85,6 +86,8 @@ class Bridge:
         if self._stop_heard:
             self._stop_heard = False
             self._gate.stop(f"/{self._config.stop}", sensed)
+        if self._fault and (fault := self._fault.latest()) and fault.message.data:
+            self._gate.hold(f"the robot reports: {fault.message.data}", sensed)
         self._take_order(sensed, now)
         self._take_action(sensed, now)
         self._send(self._gate.tick(sensed, now))

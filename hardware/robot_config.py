@@ -39,6 +39,8 @@ class RobotConfig:
     """WrenchStamped of the contact, in the base frame."""
     stop: str = "emergency_stop"
     """Latched Bool: true stops. False ends nothing, that takes `clear`."""
+    fault: str = ""
+    """Latched String: what the robot itself reports, such as a reflex; anything but an empty text holds."""
     frame: str = "base"
     """Frame of poses and commands; a pose in another frame is refused."""
     tool_down: tuple[float, ...] = TOOL_DOWN

@@ -4,3 +4,8 @@ from gymnasium.envs.registration import register
 
 register(id="robo_reward/PegInsert-v0", entry_point="robo_reward.envs.peg_insert:PegInsertEnv")
 register(id="robo_reward/Lift-v0", entry_point="robo_reward.envs.robosuite_lift:LiftEnv")
+register(
+    id="robo_reward/NutAssemblySquare-v0",
+    entry_point="robo_reward.envs.robosuite_nut:NutAssemblySquareEnv",
+    kwargs={"horizon": 180},
+)

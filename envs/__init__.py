@@ -9,3 +9,8 @@ register(
     entry_point="robo_reward.envs.robosuite_can:PickPlaceCanEnv",
     kwargs={"horizon": 180},
 )
+register(
+    id="robo_reward/NutAssemblySquare-v0",
+    entry_point="robo_reward.envs.robosuite_nut:NutAssemblySquareEnv",
+    kwargs={"horizon": 180},
+)

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from robo_reward.config import RIVALS as NAMES
+from robo_reward.config import load_config
 from robo_reward.progress.bench.metrics import rank_correlation
 from robo_reward.progress.bench.suite import BenchSettings, bench_reward
 from robo_reward.progress.models.compact import CompactModel, CompactNet
@@ -143,6 +144,20 @@ def test_untrainable_input_is_named(tmp_path):
         train_rival("transport", clips, SETTINGS, tmp_path, validation=[])
     with pytest.raises(ValueError, match="no successful demonstration"):
         train_rival("sarm", [replace(e, success=False) for e in clips], SETTINGS, tmp_path, validation=[])
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (["reward=sarm", "video.front=a.mp4"], "video= needs a reward model that answers hops"),
+        (["reward=sarm", "store=somewhere"], "store= needs .* reward=sarm scores whole episodes only"),
+        (["reward.rivals=[sram]"], "'sram'.*'sarm'"),
+    ],
+)
+def test_what_a_rival_cannot_do_is_refused_before_it_is_trained(asked, message):
+    with pytest.raises(ValueError, match=message):
+        load_config(asked, "bench-reward")
+    assert load_config(["reward=sarm", "video.front=a.mp4", "reward_model=mine"], "bench-reward").reward.kind == "sarm"
 
 
 def test_the_same_seed_gives_the_same_weights(tmp_path):

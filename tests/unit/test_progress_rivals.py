@@ -22,6 +22,8 @@ from robo_reward.progress.references import References
 from robo_reward.progress.rivals import RIVALS, load_rival, train_rival
 from robo_reward.progress.scorer import load_scorer
 from robo_reward.progress.training import RewardModel, load_reward, train_reward
+from robo_reward.runtime.results import reward_sections
+from robo_reward.runtime.stages import StageResult
 
 _spec = importlib.util.spec_from_file_location("toy_world", Path(__file__).with_name("test_progress_training.py"))
 assert _spec is not None and _spec.loader is not None
@@ -180,6 +182,9 @@ def test_rivals_have_rows_in_the_models_table(tmp_path):
     assert [row["method"] for row in rows[:2]] == ["compact", "pixel_distance"]
     assert rows[1]["reads"].endswith("top, wrist") and not rows[1]["control"] and "reward_reads" not in flat
     assert rows[1]["wrong_instruction_accuracy"] > 0.8
+    sections = reward_sections(StageResult("bench-reward", tmp_path / "a", "0" * 64, {}, 1.0, False))
+    (reads,) = [section.html for section in sections if section.title == "What each reward model reads"]
+    assert "goal frame of one demonstration; top, wrist" in reads and "start and goal frames of 3" in reads
     alone = bench_reward(pixels, UNSEEN, BenchSettings(draws=20), tmp_path / "b")
     assert alone["reward_progress_error"] == rows[1]["progress_error"]
     assert json.loads((tmp_path / "b" / "reliability.json").read_text()) == [], "it has no confidence"

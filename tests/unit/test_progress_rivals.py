@@ -15,8 +15,10 @@ from robo_reward.config import RIVALS as NAMES
 from robo_reward.config import load_config
 from robo_reward.progress.bench.metrics import rank_correlation
 from robo_reward.progress.bench.suite import BenchSettings, bench_reward
+from robo_reward.progress.clips import ClipSampler
+from robo_reward.progress.labels import label_episode
 from robo_reward.progress.models.compact import CompactModel, CompactNet
-from robo_reward.progress.models.rival import class_loss
+from robo_reward.progress.models.rival import Demonstration, class_loss
 from robo_reward.progress.models.transport import prefix_costs
 from robo_reward.progress.references import References
 from robo_reward.progress.rivals import RIVALS, load_rival, train_rival
@@ -203,3 +205,44 @@ def test_transport_of_a_set_onto_itself_is_free():
     assert costs[-1] == pytest.approx(0, abs=1e-3)
     assert costs[0] == pytest.approx(0.5, abs=1e-6), "one point goes to all four: their mean distance"
     assert (costs.diff() < 0).all()
+
+
+def test_stage_shares_are_the_mean_of_the_demonstrations():
+    sarm = RIVALS["sarm"](SETTINGS.model, ("a", "b"))
+    short = np.interp(np.arange(9), [0, 1, 2, 3, 8], [0, 0.25, 0.5, 0.75, 1]).astype(np.float32)
+    even = np.linspace(0, 1, 9, dtype=np.float32)
+    sarm.keep(1, [Demonstration({}, short), Demonstration({}, even)])
+    assert sarm.share_TS.numpy() == pytest.approx(
+        np.array([[0.25] * 4, [0.1875, 0.1875, 0.1875, 0.4375]])
+    )  # of 1, 1, 1, 5 and 2, 2, 2, 2 eighths
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_clips_keep_frames_and_labels_together(whole):
+    clips = toy.clips(8, 0)
+    labels = [label_episode(clip, 4) for clip in clips]
+    pairs = replace(SETTINGS.pairs, wrong_instruction=0.5, frames_per_visit=6)
+    sampler, again = (ClipSampler(clips, labels, 4, pairs, 3, whole, rewinds=True) for _ in range(2))
+    owner = np.concatenate([[i] * len(clip.frame_steps) for i, clip in enumerate(clips)])
+    step = np.concatenate([clip.frame_steps for clip in clips])
+    rewound = wrong = 0
+    for _ in range(20):
+        batch = sampler.batch()
+        assert np.array_equal(batch.frame_CL, again.batch().frame_CL)
+        used = sum(len(np.unique(row[inside])) for row, inside in zip(batch.frame_CL, batch.inside_CL, strict=True))
+        assert used >= pairs.visits_per_batch * pairs.frames_per_visit
+        for c, (row, inside) in enumerate(zip(batch.frame_CL, batch.inside_CL, strict=True)):
+            frames, number = row[inside], owner[row[0]]
+            assert (owner[row] == number).all() and step[frames[0]] == 0
+            rewound += (np.diff(frames) < 0).any()
+            label, named = labels[number], sampler.tasks[batch.task_C[c]]
+            if named == clips[number].instruction:
+                assert np.array_equal(batch.low_CL[c][inside], label.low[step[frames]])
+                assert np.array_equal(batch.high_CL[c][inside], label.high[step[frames]])
+            else:
+                wrong += 1
+                late = label.phi[step[frames]] >= 0.25
+                assert (batch.low_CL[c] == 0).all() and (batch.high_CL[c][inside][late] == 0).all()
+            goal = clips[owner[batch.goal_C[c]]]
+            assert goal.instruction == named and goal.success and step[batch.goal_C[c]] == len(goal)
+    assert rewound > 10 and wrong > 10

@@ -423,6 +423,7 @@ _ROOMS = {
     "calibrate": ("progress",),
     "bench-reward": ("progress", "shaping"),
     "annotate": ("progress",),
+    "clips": ("progress", "shaping", "evaluation"),
     "recheck": ("progress", "data"),
     "train-base": ("policies",),
     "train": ("envs", "learning", "shaping", "safety", "hil", "runtime"),

@@ -15,6 +15,7 @@ WORLDS = {
     "robo_reward/PegInsert-v0": "mujoco",
     "robo_reward/Lift-v0": "robosuite",
     "robo_reward/PickPlaceCan-v0": "robosuite",
+    "robo_reward/NutAssemblySquare-v0": "robosuite",
 }
 
 

@@ -24,7 +24,7 @@ from robo_reward.progress.references import References
 from robo_reward.progress.rivals import RIVALS, load_rival, train_rival
 from robo_reward.progress.scorer import load_scorer
 from robo_reward.progress.training import RewardModel, load_reward, train_reward
-from robo_reward.runtime.results import reward_sections
+from robo_reward.runtime.reward_results import reward_sections
 from robo_reward.runtime.stages import StageResult
 
 _spec = importlib.util.spec_from_file_location("toy_world", Path(__file__).with_name("test_progress_training.py"))

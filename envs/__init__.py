@@ -7,5 +7,5 @@ register(id="robo_reward/Lift-v0", entry_point="robo_reward.envs.robosuite_lift:
 register(
     id="robo_reward/PickPlaceCan-v0",
     entry_point="robo_reward.envs.robosuite_can:PickPlaceCanEnv",
-    kwargs={"horizon": 160},
+    kwargs={"horizon": 180},
 )

@@ -267,6 +267,16 @@ class HilConfig:
 
 
 @dataclass(frozen=True)
+class ConsoleConfig:
+    """The live session in the browser."""
+
+    port: int = number(8765, low=0, high=65535)
+    """On 127.0.0.1; 0 takes any free one."""
+    policy: str = choice("base", "base", "trained")
+    """What drives while nobody does: the base policy, or the one that `train` leaves with these settings."""
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """The training run."""
 
@@ -362,6 +372,7 @@ class Config:
     adapt: AdaptConfig = field(default_factory=AdaptConfig)
     annotate: AnnotateConfig = field(default_factory=AnnotateConfig)
     hil: HilConfig = field(default_factory=HilConfig)
+    console: ConsoleConfig = field(default_factory=ConsoleConfig)
     suite: SuiteConfig = field(default_factory=SuiteConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)

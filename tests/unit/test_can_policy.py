@@ -26,7 +26,7 @@ def play(policy, agent_pos, estimate):
     return np.array(actions)
 
 
-def glide(policy, gap_of, steps=160):
+def glide(policy, gap_of, steps=180):
     """Phases of an episode whose hand goes where it is sent, 1.2 cm a step; gap_of(gripper action) is its gap."""
     can, place = np.array([0.6, -0.2, -0.05]), np.array([0.7, 0.5, -0.09])
     grip, gap, state, phases = np.array([0.46, 0.0, 0.1]), 0.08, policy.initial_state(1), []

@@ -103,8 +103,8 @@ def test_a_session_with_a_person_at_the_keyboard(tmp_path):
 
     with live(tmp_path) as (session, port):
         asyncio.run(first(port))
-        assert session.protocol.labels == ["partial", "aborted"]
-    with live(tmp_path) as (session, _):  # the server was restarted in the middle of an episode
+    assert session.protocol.labels == ["partial", "aborted", "aborted"]
+    with live(tmp_path) as (session, _):
         assert session.protocol.labels == ["partial", "aborted", "aborted"]
     episodes = list(TransitionStore(tmp_path / "store").read_all())
     assert [episode.episode_id for episode in episodes] == ["session-00000", "session-00001", "session-00002"]

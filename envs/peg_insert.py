@@ -86,6 +86,7 @@ class PegInsertEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self.cameras, self.image_size, self.render_mode = tuple(cameras), int(image_size), render_mode
         self.action_mode, self.horizon = action_mode, int(horizon)
         self.socket_bias, self.yaw_bias = float(socket_bias), float(yaw_bias)
+        self.spread = self.estimate_error = 1.0  # of initial places and of the estimates' errors, for perturbations
         self.model = mujoco.MjModel.from_xml_string(build_xml())
         self.data = mujoco.MjData(self.model)
         self._views = OffscreenRenderer(self.model, {name: name for name in CAMERAS}, self.image_size)
@@ -134,7 +135,8 @@ class PegInsertEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self._socket_pose = np.zeros((2, 3))  # x, y, yaw by colour
         for colour in range(2):
             centre = np.array(SOCKET_CENTRES[sides[colour]])
-            self._socket_pose[colour] = [*(centre + rng.uniform(-0.03, 0.03, 2)), rng.uniform(-1, 1) * np.pi / 18]
+            away = self.spread * np.array([*rng.uniform(-0.03, 0.03, 2), rng.uniform(-1, 1) * np.pi / 18])
+            self._socket_pose[colour] = [*(centre + away[:2]), away[2]]
             body = self._socket_bodies[colour]
             model.body_pos[body, :2] = self._socket_pose[colour, :2]
             model.body_quat[body] = _yaw_quat(self._socket_pose[colour, 2])
@@ -148,7 +150,11 @@ class PegInsertEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self._socket_error[2] = 0.0005 * np.clip(rng.normal(), -2, 2)
         self._socket_error[3] = self.yaw_bias * np.clip(rng.normal(), -2, 2)
         self._in_hand_error = np.clip(rng.normal(size=3), -2, 2) * [0.0005, 0.0005, 0.01]
-        self._place_arm(np.array([0.5, 0.0, SOCKET_HEIGHT + 0.08]) + rng.uniform(-1, 1, 3) * [0.03, 0.04, 0.02])
+        self._socket_error, self._in_hand_error = (
+            self.estimate_error * error for error in (self._socket_error, self._in_hand_error)
+        )
+        above = self.spread * rng.uniform(-1, 1, 3) * [0.03, 0.04, 0.02]
+        self._place_arm(np.array([0.5, 0.0, SOCKET_HEIGHT + 0.08]) + above)
         self._steps, self._force_peak = 0, 0.0
         self._last_action = np.zeros(self.action_space.shape or ())
         self._wrench = np.zeros(6)

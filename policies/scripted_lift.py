@@ -1,7 +1,6 @@
 """Scripted policies for `robo_reward/Lift-v0`: an expert with natural variation and a weak one that mostly fails.
 
-Both see what a policy may see: proprioception and the biased estimate, never the truth. The expert feels with its
-fingers whether it holds the cube and tries again when it does not.
+The expert feels with its fingers whether it holds the cube and tries again when it does not.
 """
 
 from __future__ import annotations
@@ -9,11 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float32
 
-from robo_reward.envs.robosuite_lift import AGENT_POS
+from robo_reward.envs.robosuite_arm import AGENT_POS
+from robo_reward.policies.scripted_arm import ScriptedArm
 
-KINDS = ("expert", "weak")
 _GAIN = 35.0  # [1/m] 3 cm away or more is full speed
 _YAW_GAIN = 6.0  # [1/rad]
 _HELD_GAP = 0.033  # [m]; the cube is 4 cm wide, empty fingers close further
@@ -61,45 +59,16 @@ class LiftState:
     """Where to look for the cube after a miss [m]."""
 
 
-class ScriptedLift:
+class ScriptedLift(ScriptedArm[LiftState]):
     """Approach, descend, close, lift; after a miss open, rise and try beside the last place.
 
-    Args:
-        kind: `expert`, or `weak`: aims beside the cube, closes early, drops, and tries once.
-        seed: chooses, together with the first observation, how an episode is carried out.
+    The weak one aims beside the cube, closes early, drops, and tries once.
     """
 
-    def __init__(self, kind: str = "expert", seed: int = 0) -> None:
-        if kind not in KINDS:
-            raise ValueError(f"scripted policy {kind!r} is unknown; choose expert or weak")
-        self.kind, self.seed = kind, int(seed)
-        self.policy_id = f"scripted-lift-{kind}"
-
-    def initial_state(self, batch: int) -> list[LiftState]:
-        """One fresh memory per episode."""
-        return [LiftState() for _ in range(batch)]
-
-    def phase(self, state: list[LiftState]) -> np.ndarray:
-        """Nothing (B, 0): a script's memory says nothing that a learner could use."""
-        return np.zeros((len(state), 0), np.float32)
-
-    def act(
-        self,
-        agent_pos_BP: Float32[np.ndarray, "B 26"],
-        estimate_BE: Float32[np.ndarray, "B 5"],
-        state: list[LiftState],
-    ) -> tuple[Float32[np.ndarray, "B 5"], list[LiftState]]:
-        """Actions dx, dy, dz, dyaw, gripper in [-1, 1] and the next state; the given state is left as it is."""
-        if not len(agent_pos_BP) == len(estimate_BE) == len(state):
-            raise ValueError(
-                f"{len(agent_pos_BP)} agent_pos, {len(estimate_BE)} estimates, {len(state)} states: need equal numbers"
-            )
-        answers = [self._act_one(*one) for one in zip(agent_pos_BP, estimate_BE, state, strict=True)]
-        return np.array([action for action, _ in answers], np.float32).reshape(-1, 5), [after for _, after in answers]
+    task, memory = "lift", LiftState
 
     def _act_one(self, agent_pos: np.ndarray, estimate: np.ndarray, state: LiftState) -> tuple[np.ndarray, LiftState]:
-        entropy = [self.seed, *np.ascontiguousarray(estimate, np.float32).view(np.uint32).tolist()]
-        rng = np.random.default_rng(entropy)
+        rng = self._random(estimate)
         style = state.style or _draw_style(rng, self.kind)
         grip = np.asarray(agent_pos[AGENT_POS["position"]], np.float64)
         state = _remember(replace(state, style=style), grip + estimate[:3])

@@ -13,6 +13,7 @@ EXTRA_OF = {
     "mujoco": "sim",
     "av": "sim",
     "robosuite": "robosuite",
+    "cyclonedds": "robot",
     "lerobot": "lerobot",
     "datasets": "lerobot",
     "pyarrow": "lerobot",

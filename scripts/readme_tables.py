@@ -32,6 +32,18 @@ REWARD = {
     "reward_wrong_instruction_accuracy": ("wrong instruction recognised", "{:.3f}"),
     "reward_label_floor": ("error of the labels themselves, successes", "{:.3f}"),
 }
+COLUMNS = {
+    "progress_error": "error, successes",
+    "progress_error_failure": "error, failures",
+    "voc": "VOC",
+    "vroc": "VROC",
+    "success_auc_8_before_end": "AUC, 8 before end",
+    "alignment_rank_correlation": "rank corr., alignment",
+    "wrong_instruction_accuracy": "wrong instruction",
+    "stall_drift_per_100_frames": "drift per 100 frames",
+    "regression_recall": "regressions noticed",
+    "three_way_accuracy": "three-way accuracy",
+}
 
 
 def success_rows(results: dict[str, Any]) -> list[str]:
@@ -71,6 +83,53 @@ def fault_rows(results: dict[str, Any]) -> list[str]:
     return lines
 
 
+SUITE = {
+    "progress_error_success": "progress error, successes",
+    "progress_error_failure": "progress error, failures",
+    "success_auc_length_matched": "success AUC, length-matched",
+    "success_auc_8_before_end": "the same, 8 steps before the end",
+    "completion_accuracy": "success, partial or failure",
+    "false_success_rate": "failures called a success",
+    "wrong_instruction_recognised": "wrong instruction recognised",
+    "static_drift_per_100": "drift per 100 frames of a static clip",
+    "voc": "order correlation (VOC)",
+    "vroc": "order correlation, reversed (VROC)",
+}
+LOWER_IS_BETTER = ("error", "false", "drift")
+
+
+def suite_rows(results: dict[str, Any]) -> list[str]:
+    """A column for each task: every metric with its interval, and under it the best of the controls."""
+    tasks = [key.removesuffix("_voc") for key in results if key.endswith("_voc") and not key.startswith("control_")]
+    lines = ["| | " + " | ".join(task.replace("_", " ") for task in tasks) + " |", "| --- |" + " ---: |" * len(tasks)]
+    for metric, name in SUITE.items():
+        best = min if any(word in metric for word in LOWER_IS_BETTER) else max
+        cells, against = [], []
+        for task in tasks:
+            value, low, high = (results.get(f"{task}_{metric}{suffix}") for suffix in ("", "_low", "_high"))
+            cells.append("–" if value is None else f"{value:.3f} ({low:.3f} to {high:.3f})")
+            stem = f"_{task}_{metric}"
+            rivals = [v for k, v in results.items() if k.startswith("control_") and k.endswith(stem) and v is not None]
+            against.append(f"{best(rivals):.3f}" if rivals else "–")
+        lines += [f"| {name} | " + " | ".join(cells) + " |", "| best control | " + " | ".join(against) + " |"]
+    return lines
+
+
+def table_rows(results: dict[str, Any]) -> list[str]:
+    """One row for each of the file's, with mean, least and largest over its seeds, or one value."""
+    columns = list(dict.fromkeys(name for row in results["table"].values() for name in row))
+    heads = [COLUMNS.get(name, name.replace("_", " ")) for name in columns]
+    lines = ["| | " + " | ".join(heads) + " |", "| --- |" + " ---: |" * len(columns)]
+    for name, row in results["table"].items():
+        cells = []
+        for value in map(row.get, columns):
+            mean, *ends = value if isinstance(value, list) else [value]
+            spread = f" ({ends[0]:.3f}–{ends[1]:.3f})" if ends and ends[0] != ends[1] else ""
+            cells.append("–" if mean is None else f"{mean:.3f}{spread}")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
 def plain_rows(results: dict[str, Any]) -> list[str]:
     """Every number under its own name, the unit being its last word; ends of intervals stay in the file."""
     cells = [f"| {key.replace('_', ' ')} | {value:,.4g} |" for key, value in results.items()
@@ -80,8 +139,12 @@ def plain_rows(results: dict[str, Any]) -> list[str]:
 
 def block(results: dict[str, Any]) -> str:
     """The Markdown between the markers of one result file."""
-    if "rows" in results:
+    if "table" in results:
+        lines = table_rows(results)
+    elif "rows" in results:
         lines = fault_rows(results)
+    elif any(key.startswith("control_") and key.endswith("_voc") for key in results):
+        lines = suite_rows(results)
     elif "final_success" in results:
         lines = success_rows(results) + measure_rows("training", results, TRAINING)
         lines += measure_rows("reward model, held-out episodes", results, REWARD)
@@ -89,8 +152,8 @@ def block(results: dict[str, Any]) -> str:
         lines = plain_rows(results)
     facts = [
         f"{key.replace('_', ' ')} {results[key]}"
-        for key in ("seeds", "cores", "date", "git_revision")
-        if key in results
+        for key in ("lines_missing", "seeds", "cores", "date", "git_revision")
+        if results.get(key)
     ]
     lines += ["", f"Command: `{results['command']}`" + (f" ({', '.join(facts)})" if facts else "")]
     return "\n".join(["", *lines, "", ""])

@@ -17,7 +17,8 @@ from robo_reward.data.video import read_video
 from robo_reward.evaluation.video import VIEW_HEIGHT, write_episode_video
 from robo_reward.progress.annotate import QueryTrack, track_id, track_many
 from robo_reward.progress.columns import columns_of
-from robo_reward.progress.models.frame_encoder import shows_nothing
+from robo_reward.progress.completion import SUCCESS
+from robo_reward.progress.models.folded_encoder import shows_nothing
 from robo_reward.progress.training import RewardModel
 from robo_reward.types import Episode
 
@@ -39,8 +40,8 @@ def score_videos(
         folder: made if need be.
 
     Returns:
-        Numbers and texts for summary.json, among them `final_progress` in [0, 1] and `success`, the completion rule's
-        verdict.
+        Numbers and texts for summary.json, among them `final_progress` in [0, 1] and `verdict`: success, partial or
+        failure.
 
     Raises:
         FileNotFoundError, ValueError: a missing or damaged file, files of different lengths or of a single frame, a
@@ -60,7 +61,7 @@ def score_videos(
     columns = columns_of(track, reward.model.settings.stages, reward.tracker.completion)
     held = np.searchsorted(track.steps, np.arange(len(clip) + 1), side="right") - 1
     curves = {name: np.array([getattr(p, name) for p in track.progress])[held] for name in PERSPECTIVES}
-    success = bool(columns.success[-1])
+    verdict = track.verdict(reward.tracker.completion)
 
     folder.mkdir(parents=True, exist_ok=True)
     text = io.StringIO()
@@ -84,12 +85,13 @@ def score_videos(
     shown = {view: read_video(path, stride=stride, size=sizes[view]).frames for view, path in videos.items()}
     write_episode_video(
         folder / FILM, shown, columns.progress[::stride], fps=fps / stride,
-        perspectives={name: curve[::stride] for name, curve in curves.items()}, success=success, title=told,
+        perspectives={name: curve[::stride] for name, curve in curves.items()}, success=verdict == SUCCESS, title=told,
     )  # fmt: skip
     return {
         "final_progress": float(columns.progress[-1]),
         "highest_progress": float(columns.progress.max()),
-        "success": success,
+        "success": verdict == SUCCESS,
+        "verdict": verdict,
         "mean_confidence": float(columns.confidence.mean()),
         "frames": len(clip) + 1,
         "answered_share": float(answered.mean()),

@@ -26,8 +26,8 @@ class EnsembleLinear(nn.Module):
         self.weight = nn.Parameter(torch.empty(heads, inputs, outputs).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(heads, 1, outputs).uniform_(-bound, bound))
 
-    def forward(self, x_NBI: torch.Tensor) -> torch.Tensor:
-        return torch.baddbmm(self.bias, x_NBI, self.weight)
+    def forward(self, x_NBI: torch.Tensor, heads: slice | torch.Tensor = slice(None)) -> torch.Tensor:
+        return torch.baddbmm(self.bias[heads], x_NBI, self.weight[heads])
 
 
 class EnsembleNorm(nn.Module):
@@ -38,8 +38,9 @@ class EnsembleNorm(nn.Module):
         self.scale = nn.Parameter(torch.ones(heads, 1, size))
         self.shift = nn.Parameter(torch.zeros(heads, 1, size))
 
-    def forward(self, x_NBH: torch.Tensor) -> torch.Tensor:
-        return torch.addcmul(self.shift, torch.nn.functional.layer_norm(x_NBH, x_NBH.shape[-1:]), self.scale)
+    def forward(self, x_NBH: torch.Tensor, heads: slice | torch.Tensor = slice(None)) -> torch.Tensor:
+        normed = torch.nn.functional.layer_norm(x_NBH, x_NBH.shape[-1:])
+        return torch.addcmul(self.shift[heads], normed, self.scale[heads])
 
 
 class EnsembleCritic(nn.Module):
@@ -48,15 +49,21 @@ class EnsembleCritic(nn.Module):
     def __init__(self, heads: int, inputs: int, hidden: int):
         super().__init__()
         self.heads = heads
-        self.layers = nn.Sequential(
+        self.layers = nn.ModuleList([
             EnsembleLinear(heads, inputs, hidden), EnsembleNorm(heads, hidden), nn.ReLU(),
             EnsembleLinear(heads, hidden, hidden), EnsembleNorm(heads, hidden), nn.ReLU(),
             EnsembleLinear(heads, hidden, 1),
-        )  # fmt: skip
+        ])  # fmt: skip
 
-    def forward(self, state_BS: torch.Tensor, action_BA: torch.Tensor) -> torch.Tensor:
-        x = torch.cat([state_BS, action_BA], dim=-1)
-        return self.layers(x.expand(self.heads, -1, -1)).squeeze(-1)
+    def forward(
+        self, state_BS: torch.Tensor, action_BA: torch.Tensor, heads: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Values of all heads, or only of those in `heads` (n,): (n, B)."""
+        count, chosen = (self.heads, slice(None)) if heads is None else (len(heads), heads)
+        x = torch.cat([state_BS, action_BA], dim=-1).expand(count, -1, -1)
+        for layer in self.layers:
+            x = layer(x) if isinstance(layer, nn.ReLU) else layer(x, chosen)
+        return x.squeeze(-1)
 
 
 class ResidualActor(nn.Module):

@@ -91,7 +91,7 @@ class ResidualTD3:
             noise = noise.clamp(-s.target_noise_clip, s.target_noise_clip)
             next_action = self._action(self.actor_target, next_state, next_base, noise)
             heads = torch.randperm(s.heads, generator=self.generator)[: s.subset]
-            next_q = self.critic_target(next_state, next_action)[heads].amin(0)
+            next_q = self.critic_target(next_state, next_action, heads).amin(0)
             alive_discount = torch.from_numpy(batch.discount_B * (1.0 - batch.terminated_B))
             target = torch.from_numpy(np.asarray(reward, np.float32)) + alive_discount * next_q
         q_NB = self.critic(state, torch.from_numpy(batch.action_BA))

@@ -12,16 +12,19 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from robo_reward.progress.labels import PotentialLabels, label_episode
 from robo_reward.progress.models.compact import CompactModel, CompactNet
+from robo_reward.progress.pairs import PairSampler
 from robo_reward.progress.references import References
-from robo_reward.progress.training import Material, RewardModel, TrainSettings, optimise
+from robo_reward.progress.training import FramePool, RewardModel, TrainSettings, batch_loss, optimise
 from robo_reward.types import UNKNOWN_STAGE, Episode
 
 Labelled = tuple[Episode, PotentialLabels]
@@ -63,10 +66,15 @@ def adapt_reward(
     kept = [(e, known) for e, known in replay if e.instruction in shown]
     old = [*kept, *reference_clips(base.references, set(base.references) - shown)]
     materials = _materials((demo, label), old, settings)
-    generator = torch.Generator().manual_seed(settings.seed)
     if added:
-        materials[0].standardise(net, generator, added)
-    trained, skipped = optimise(net, materials, settings, generator, quiet)
+        materials[0][1].standardise(net, added)
+    turns = cycle(materials)
+
+    def next_loss() -> Tensor:
+        sampler, pool = next(turns)
+        return batch_loss(net, pool, sampler.batch(), settings.stage_weight)
+
+    trained, skipped = optimise(net, next_loss, settings, quiet)
     model = CompactModel(trained)
     references = References({**base.references, **References.from_demonstrations([demo], 1)})
     RewardModel(model, references, base.tracker).save(Path(out_dir))
@@ -127,7 +135,7 @@ def reference_clips(references: References, tasks: set[str]) -> list[Labelled]:
     return clips
 
 
-def _materials(demo: Labelled, old: Sequence[Labelled], settings: TrainSettings) -> list[Material]:
+def _materials(demo: Labelled, old: Sequence[Labelled], settings: TrainSettings) -> list[tuple[PairSampler, FramePool]]:
     """Half of what is drawn is the demonstration; a batch's episodes have the same cameras.
 
     The first material holds the demonstration. Old episodes with its cameras are in there too, because only then can
@@ -138,8 +146,11 @@ def _materials(demo: Labelled, old: Sequence[Labelled], settings: TrainSettings)
         groups.setdefault(frozenset(pair[0].frames), []).append(pair)
     beside, *others = groups.values()
 
-    def material(members: Sequence[Labelled], weights: Sequence[float] | None = None) -> Material:
-        return Material.of([e for e, _ in members], [known for _, known in members], settings, weights)
+    def material(members: Sequence[Labelled], weights: Sequence[float] | None = None) -> tuple[PairSampler, FramePool]:
+        episodes, labels = [e for e, _ in members], [known for _, known in members]
+        model = settings.model
+        sampler = PairSampler(episodes, labels, model.stages, settings.pairs, settings.seed, model.target, weights)
+        return sampler, FramePool(episodes, settings)
 
     first = material([demo, *beside], [max(1, len(beside)), *[1] * len(beside)])
     return [each for other in others for each in (first, material(other))] or [first]

@@ -9,8 +9,16 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from robo_reward.interfaces import ProcessRewardModel
+from robo_reward.progress.completion import CompletionRule, verdict
 from robo_reward.progress.references import References
-from robo_reward.progress.tracker import HOPS_PER_REFERENCE, ProgressTracker, TrackerSettings, hop_rows, queried_steps
+from robo_reward.progress.tracker import (
+    HOPS_PER_REFERENCE,
+    ProgressTracker,
+    TrackerSettings,
+    completion_score,
+    hop_rows,
+    queried_steps,
+)
 from robo_reward.types import Episode, HopEstimate, HopQuery, PhiTrack, Progress
 
 
@@ -26,6 +34,15 @@ class QueryTrack:
         """Fused potential at the queried observations."""
         return np.array([p.phi for p in self.progress], dtype=np.float32)
 
+    @property
+    def scores(self) -> list[float]:
+        """Completion scores at the queried observations, in [0, 1]."""
+        return [completion_score(p) for p in self.progress]
+
+    def verdict(self, rule: CompletionRule) -> str:
+        """`success`, `partial` or `failure`: what became of the whole episode."""
+        return verdict(self.scores, self.progress[-1].phi, rule)
+
 
 def track_id(model: ProcessRewardModel, settings: TrackerSettings, references: References) -> str:
     """Names model, tracker settings and references: equal ids give equal potentials."""
@@ -40,15 +57,19 @@ def annotate(
 
 
 def annotate_many(
-    episodes: Sequence[Episode], model: ProcessRewardModel, settings: TrackerSettings, references: References
+    episodes: Sequence[Episode],
+    model: ProcessRewardModel,
+    settings: TrackerSettings,
+    references: References,
+    instruction: str | None = None,
 ) -> list[PhiTrack]:
-    """`annotate` for several episodes with one batch of hop questions (see `track_many` for the errors)."""
+    """`annotate` for several episodes with one batch of hop questions (see `track_many` for arguments and errors)."""
     name = track_id(model, settings, references)
     tracks = []
-    for episode, track in zip(episodes, track_many(episodes, model, settings, references), strict=True):
-        held = np.searchsorted(track.steps, np.arange(len(episode) + 1), side="right") - 1
+    for episode, track in zip(episodes, track_many(episodes, model, settings, references, instruction), strict=True):
+        last = held(track.steps, len(episode))
         confidence = np.array([p.confidence for p in track.progress], dtype=np.float32)
-        tracks.append(PhiTrack(name, track.phi[held], confidence[held]))
+        tracks.append(PhiTrack(name, track.phi[last], confidence[last]))
     return tracks
 
 
@@ -67,7 +88,7 @@ def track_many(
     queries, trackers, steps = [], [], []
     for episode in episodes:
         tracker = ProgressTracker(references, instruction or episode.instruction, settings)
-        at = _stored_at(episode, settings.every)
+        at = stored_at(episode, settings.every)
         queries.append(_episode_query(tracker, episode, at))
         trackers.append(tracker)
         steps.append(episode.frame_steps[at])
@@ -88,8 +109,20 @@ def track_many(
     return found
 
 
-def _stored_at(episode: Episode, every: int) -> np.ndarray:
-    """Positions, among the stored frames, of the observations that a tracker queries."""
+def held(steps: Int64[np.ndarray, "Q"], length: int) -> Int64[np.ndarray, "T+1"]:
+    """For each of `length` + 1 observations, the position of the last queried one in `steps`."""
+    return np.searchsorted(steps, np.arange(length + 1), side="right") - 1
+
+
+def stored_at(episode: Episode, every: int) -> Int64[np.ndarray, "Q"]:
+    """Positions, among the stored frames, of the observations that a reward model is asked about.
+
+    Raises ValueError when one of them has no frame.
+    """
+    if not len(episode.frame_steps):
+        raise ValueError(
+            f"episode {episode.episode_id} stores no camera frames: give episodes that were recorded with cameras"
+        )
     wanted = np.array(queried_steps(len(episode), every))
     at = np.searchsorted(episode.frame_steps, wanted)
     missing = (at >= len(episode.frame_steps)) | (

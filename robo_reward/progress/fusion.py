@@ -28,6 +28,8 @@ class Perspectives:
     forward_std: float = 0.1
     backward_std: float = 0.1
     goal_like_start: bool = False
+    differences: bool = False
+    """Whether `hop` is a plain difference of potential; from a reference (potential 0 or 1) the two are the same."""
 
 
 @dataclass(frozen=True)
@@ -52,21 +54,28 @@ def backward_value(p: Perspectives) -> float | None:
 
 
 def incremental_value(phi: float, p: Perspectives) -> float | None:
-    """I = the previous potential moved by the hop since."""
-    return None if p.hop is None else float(apply_hop(phi, p.hop))
+    """I = the previous potential moved by the hop, or the difference, since."""
+    if p.hop is None:
+        return None
+    return min(max(phi + p.hop, 0.0), 1.0) if p.differences else float(apply_hop(phi, p.hop))
 
 
-def initial_state(p: Perspectives) -> FusionState | None:
-    """Phi_0 from forward and backward (an episode may start mid-task); None when neither answered."""
-    if p.goal_like_start:
-        return FusionState(0.0, p.forward_std**2)
+def initial_state(p: Perspectives, rule: str = "kalman") -> FusionState | None:
+    """Phi_0 from forward and backward (an episode may start mid-task); None when neither answered.
+
+    It is the value at which the rule stays while nothing moves: a scene that is still from the start has no drift.
+    """
+    alone = {"forward": forward_value(p), "backward": backward_value(p)}.get(rule)
+    if alone is not None or p.goal_like_start:
+        return FusionState(alone or 0.0, p.forward_std**2)
     pairs = [
         (v, s**2) for v, s in ((forward_value(p), p.forward_std), (backward_value(p), p.backward_std)) if v is not None
     ]
     if not pairs:
         return None
-    weight = sum(1 / max(s, _LEAST_VARIANCE) for _, s in pairs)
-    phi = sum(v / max(s, _LEAST_VARIANCE) for v, s in pairs) / weight
+    even = rule in ("average", "consistency")
+    weights = [1.0 if even else 1 / (s + _MODEL_ERROR**2) for _, s in pairs]
+    phi = sum(w * v for w, (v, _) in zip(weights, pairs, strict=True)) / sum(weights)
     # Both look at the same frame, so agreeing does not halve the variance.
     return FusionState(phi, min(s for _, s in pairs))
 
@@ -104,15 +113,17 @@ without this floor the filter would stop listening to the references."""
 def kalman(state: FusionState, p: Perspectives) -> FusionState:
     """Scalar Kalman update: predict with the increment, correct with forward and backward by their own variances.
 
-    The increment carries (1 - h)^2 P for h >= 0, else (1 + h)^2 P, plus its noise scaled like the hop itself.
+    The increment carries (1 - h)^2 P for h >= 0, else (1 + h)^2 P, plus its noise scaled like the hop itself; a plain
+    difference carries P and its own noise.
     """
     phi, variance = state.phi, state.variance
-    if p.hop is not None:
-        room = 1 - phi if p.hop >= 0 else phi
-        variance = (1 - abs(p.hop)) ** 2 * variance + room**2 * p.hop_std**2 + 0.25 * _MODEL_ERROR**2
-        phi = float(apply_hop(phi, p.hop))
-    else:
+    moved = incremental_value(phi, p)
+    if moved is None or p.hop is None:
         variance += 0.25  # nothing links this frame to the last one
+    else:
+        room, kept = (1.0, 1.0) if p.differences else (1 - phi if p.hop >= 0 else phi, 1 - abs(p.hop))
+        variance = kept**2 * variance + room**2 * p.hop_std**2 + 0.25 * _MODEL_ERROR**2
+        phi = moved
     if not p.goal_like_start:
         for value, std in ((forward_value(p), p.forward_std), (backward_value(p), p.backward_std)):
             if value is not None:
@@ -122,7 +133,28 @@ def kalman(state: FusionState, p: Perspectives) -> FusionState:
     return FusionState(min(max(phi, 0.0), 1.0), max(variance, _LEAST_VARIANCE))
 
 
-FUSIONS: dict[str, Fusion] = {"average": average, "consistency": consistency, "kalman": kalman}
+def incremental(state: FusionState, p: Perspectives) -> FusionState:
+    """The increment alone: what one perspective is worth. The start still comes from forward and backward."""
+    return _only(state, incremental_value(state.phi, p))
+
+
+def forward(state: FusionState, p: Perspectives) -> FusionState:
+    """The hop from the start alone."""
+    return _only(state, forward_value(p))
+
+
+def backward(state: FusionState, p: Perspectives) -> FusionState:
+    """The hop from the goal alone."""
+    return _only(state, backward_value(p))
+
+
+def _only(state: FusionState, value: float | None) -> FusionState:
+    return state if value is None else FusionState(value, state.variance)
+
+
+FUSIONS: dict[str, Fusion] = {
+    rule.__name__: rule for rule in (average, consistency, kalman, incremental, forward, backward)
+}
 
 
 def fusion(name: str) -> Fusion:

@@ -39,6 +39,8 @@ class TrackerSettings:
     fusion: str = "kalman"
     goal_like_start_below: float = 0.3
     """|H(start, goal)| under which forward and backward cannot tell done from not begun."""
+    differences: bool = False
+    """Whether the model answers plain differences of potential, not hops."""
     completion: CompletionRule = CompletionRule()
 
     def __post_init__(self) -> None:
@@ -123,11 +125,11 @@ class ProgressTracker:
 
     def apply(self, estimate: HopEstimate) -> Progress:
         """Fuse the answer to the last query; rows without a valid answer are left out."""
-        p = perspectives(estimate, self.settings.goal_like_start_below)
+        p = perspectives(estimate, self.settings)
         held, before = self.progress, self.progress.phi
         answered = not (p.hop is None and p.forward is None and p.backward is None)
         if self._state is None:
-            self._state = initial_state(p)
+            self._state = initial_state(p, self.settings.fusion)
         elif answered:
             self._state = self._fuse(self._state, p)
         if self._state is None:
@@ -179,7 +181,7 @@ def hop_rows(k: int, before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray,
     return flat[0], flat[1], flat[2], flat[3]
 
 
-def perspectives(estimate: HopEstimate, goal_like_start_below: float) -> Perspectives:
+def perspectives(estimate: HopEstimate, settings: TrackerSettings) -> Perspectives:
     """Mean over the references of each question's valid answers."""
     hop = estimate.hop_B.reshape(-1, HOPS_PER_REFERENCE)
     confidence = estimate.confidence_B.reshape(-1, HOPS_PER_REFERENCE)
@@ -193,5 +195,6 @@ def perspectives(estimate: HopEstimate, goal_like_start_below: float) -> Perspec
     span = value[3]
     return Perspectives(
         value[0], value[1], value[2], std[0], std[1], std[2],
-        goal_like_start=span is not None and abs(span) < goal_like_start_below,
+        goal_like_start=span is not None and abs(span) < settings.goal_like_start_below,
+        differences=settings.differences,
     )  # fmt: skip

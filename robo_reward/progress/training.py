@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from robo_reward.progress.annotate import track_many
-from robo_reward.progress.completion import CompletionRule, calibrate
-from robo_reward.progress.labels import PotentialLabels, label_episode
+from robo_reward.progress.annotate import annotate_many, track_id, track_many
+from robo_reward.progress.completion import CompletionRule, CompletionTarget, calibrate
+from robo_reward.progress.labels import PotentialLabels, label_episode, labels_from_outcome
 from robo_reward.progress.models.compact import (
     CompactModel,
     CompactNet,
     CompactSettings,
+    FrameEncoder,
     unique_combinations,
     word_ids,
 )
 from robo_reward.progress.models.feature_cache import FeatureCache
 from robo_reward.progress.pairs import PairBatch, PairSampler, PairSettings
 from robo_reward.progress.references import References
-from robo_reward.progress.tracker import TrackerSettings, completion_score
+from robo_reward.progress.tracker import TrackerSettings
 from robo_reward.terminal import progress
-from robo_reward.types import Episode
+from robo_reward.types import Episode, PhiTrack
 
+Net = TypeVar("Net", bound=nn.Module)
 LABELS = "labels.npz"
 
 
@@ -52,28 +55,57 @@ class TrainSettings:
     stage_weight: float = 0.2
     """Of the auxiliary loss: which stage a single frame is in, as its label says."""
     references_per_task: int = 3
+    labels: str = "steps"
+    """`steps`: stages or keyframes share the progress equally; `frames`, a control: linear in time, outcomes alone."""
+    failures: bool = True
+    """Whether failed episodes are trained on."""
     validation_share: float = 0.15
     """Of the episodes, held out to choose the completion threshold; ignored when validation episodes are given."""
     pairs: PairSettings = field(default_factory=PairSettings)
     model: CompactSettings = field(default_factory=CompactSettings)
     tracker: TrackerSettings = field(default_factory=TrackerSettings)
+    completion: CompletionTarget = field(default_factory=CompletionTarget)
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.references_per_task < 1:
             raise ValueError(f"steps={self.steps}, references_per_task={self.references_per_task}: expected at least 1")
         if not 0 < self.learning_rate <= 0.1:
             raise ValueError(f"learning_rate={self.learning_rate} outside (0, 0.1]")
+        if self.labels not in ("steps", "frames"):
+            raise ValueError(f"labels={self.labels!r}: expected steps or frames")
         if not 0 <= self.validation_share < 1:
             raise ValueError(f"validation_share={self.validation_share} outside [0, 1)")
 
 
 @dataclass(frozen=True)
 class RewardModel:
-    """What training leaves and annotation needs."""
+    """What training leaves and annotation needs; an `EpisodeScorer`."""
 
     model: CompactModel
     references: References
     tracker: TrackerSettings
+    name = "compact"
+
+    @property
+    def track_id(self) -> str:
+        """As of `annotate.track_id`."""
+        return track_id(self.model, self.tracker, self.references)
+
+    @property
+    def instructions(self) -> tuple[str, ...]:
+        """Those that it has references of."""
+        return tuple(sorted(self.references))
+
+    @property
+    def reads(self) -> str:
+        """What a value depends on."""
+        count = max(len(reference) for reference in self.references.values())
+        views = ", ".join(self.model.settings.views)
+        return f"clip so far, instruction, start and goal frames of {count} demonstrations; {views}"
+
+    def annotate(self, episodes: Sequence[Episode], instruction: str | None = None) -> list[PhiTrack]:
+        """The tracker's potential of every observation; errors as of `annotate.track_many`."""
+        return annotate_many(episodes, self.model, self.tracker, self.references, instruction)
 
     def save(self, folder: Path) -> None:
         """Write the model, its references and the tracker settings (with the calibrated completion rule)."""
@@ -100,6 +132,8 @@ def load_reward(folder: Path, cache: FeatureCache | None = None) -> RewardModel:
     Raises FileNotFoundError or ValueError for missing or damaged files.
     """
     folder = reward_folder(folder)
+    if (folder / "rival.json").is_file():
+        raise ValueError(f"{folder}: a reward model that scores whole episodes only; use one of reward=compact here")
     model, references = CompactModel.load(folder, cache), References.load(folder / "references.npz")
     path = folder / "tracker.json"
     if not path.is_file():
@@ -125,14 +159,15 @@ def train_reward(
     keyframes: episode_id -> observation indices from a file; episodes without an entry use their stage predicates.
     Raises ValueError for episodes without frames of the model's views or without a successful demonstration per task.
     """
-    train, held_out = (list(episodes), list(validation)) if validation is not None else _split(episodes, settings)
-    _check(train, settings)
-    keys = keyframes or {}
-    labels = [label_episode(e, settings.model.stages, keys.get(e.episode_id)) for e in train]
+    split = (list(episodes), list(validation)) if validation is not None else split_episodes(episodes, settings)
+    train, held_out = [e for e in split[0] if e.success or settings.failures], split[1]
+    check_episodes(train, settings)
+    labels = label_episodes(train, settings, keyframes or {})
     references = References.from_demonstrations(train, settings.references_per_task)
     net, statistics = fit(train, labels, settings, quiet)
     model = CompactModel(net)
-    tracker, completion = calibrate_completion(model, references, settings.tracker, held_out)
+    tracker = replace(settings.tracker, differences=settings.model.target == "difference")
+    tracker, completion = calibrate_completion(model, references, tracker, held_out, settings.completion)
     RewardModel(model, references, tracker).save(Path(out_dir))
     save_labels(Path(out_dir), train, labels)
     summary: dict[str, Any] = {
@@ -146,6 +181,15 @@ def train_reward(
     }
     (Path(out_dir) / "reward.json").write_text(json.dumps(summary, indent=2) + "\n")
     return summary
+
+
+def label_episodes(
+    episodes: Sequence[Episode], settings: TrainSettings, keyframes: Mapping[str, Sequence[int]]
+) -> list[PotentialLabels]:
+    """Labels by `settings.labels`; keyframes: as `train_reward` takes them."""
+    if settings.labels == "frames":
+        return [labels_from_outcome(len(e) + 1, e.success) for e in episodes]
+    return [label_episode(e, settings.model.stages, keyframes.get(e.episode_id)) for e in episodes]
 
 
 def save_labels(folder: Path, episodes: Sequence[Episode], labels: Sequence[PotentialLabels]) -> None:
@@ -166,58 +210,35 @@ def load_labels(folder: Path) -> dict[str, PotentialLabels]:
         raise ValueError(f"{path}: damaged labels ({error}); remove the file to adapt without replay") from error
 
 
-@dataclass(frozen=True)
-class Material:
-    """Where batches come from: labelled episodes with the same cameras."""
-
-    sampler: PairSampler
-    pool: FramePool
-    words: Tensor
-
-    @classmethod
-    def of(
-        cls, episodes: Sequence[Episode], labels: Sequence[PotentialLabels], settings: TrainSettings,
-        weights: Sequence[float] | None = None,
-    ) -> Material:  # fmt: skip
-        """weights: how often each episode is visited, default equally."""
-        sampler = PairSampler(episodes, labels, settings.model.stages, settings.pairs, settings.seed, weights)
-        words = torch.from_numpy(np.stack([word_ids(t) for t in sampler.instructions]))
-        return cls(sampler, FramePool(episodes, settings), words)
-
-    def standardise(self, net: CompactNet, generator: torch.Generator, views: Sequence[str] | None = None) -> None:
-        """`CompactNet.standardise` on a few of the frames."""
-        some = np.random.default_rng(self.pool.seed).integers(self.pool.count, size=256)
-        net.standardise(self.pool.images(some, self.pool.views, generator), self.words[some % len(self.words)], views)
-
-
 def fit(
     episodes: Sequence[Episode], labels: Sequence[PotentialLabels], settings: TrainSettings, quiet: bool = False
 ) -> tuple[CompactNet, dict[str, object]]:
-    """A network trained from scratch: same episodes, settings and thread count, same weights."""
+    """The training loop: same episodes, settings and thread count, same weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         net = CompactNet(settings.model)
-    material = Material.of(episodes, labels, settings)
-    generator = torch.Generator().manual_seed(settings.seed)
-    material.standardise(net, generator)
-    trained, skipped = optimise(net, [material], settings, generator, quiet)
-    return trained, {**material.sampler.statistics(), "skipped_steps": skipped}
+    sampler = PairSampler(episodes, labels, settings.model.stages, settings.pairs, settings.seed, settings.model.target)
+    pool = FramePool(episodes, settings)
+    pool.standardise(net)
+    average, skipped = optimise(
+        net, lambda: batch_loss(net, pool, sampler.batch(), settings.stage_weight), settings, quiet
+    )
+    return average, {**sampler.statistics(), "skipped_steps": skipped}
 
 
-def optimise(
-    net: CompactNet, materials: Sequence[Material], settings: TrainSettings, generator: torch.Generator, quiet: bool
-) -> tuple[CompactNet, int]:
-    """The training loop: batches of the materials in turn; the averaged network and how many steps were skipped."""
-    average = CompactNet(net.settings)
-    average.load_state_dict(net.state_dict())
+def optimise(net: Net, next_loss: Callable[[], Tensor], settings: TrainSettings, quiet: bool) -> tuple[Net, int]:
+    """The average of the weights over `settings.steps` steps on `next_loss()`, and the steps that were skipped.
+
+    Raises ValueError when more than a tenth of the losses were not finite.
+    """
+    average = copy.deepcopy(net)
     optimiser = torch.optim.AdamW(net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     skipped = 0
     net.train()
     for step in progress(range(settings.steps), description="train-reward", quiet=quiet):
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * _schedule(step / settings.steps)
-        m = materials[step % len(materials)]
-        loss = batch_loss(net, m.pool, m.sampler.batch(), m.words, generator, settings.stage_weight)
+        loss = next_loss()
         optimiser.zero_grad(set_to_none=True)
         if not torch.isfinite(loss):
             skipped += 1
@@ -240,16 +261,10 @@ def optimise(
     return average.eval(), skipped
 
 
-def batch_loss(
-    net: CompactNet, pool: FramePool, batch: PairBatch, words: Tensor, generator: torch.Generator, stage_weight: float
-) -> Tensor:
+def batch_loss(net: CompactNet, pool: FramePool, batch: PairBatch, stage_weight: float) -> Tensor:
     """Mean over the batch's pairs of: cross-entropy against the exact hop, or the squared distance to its interval."""
     index = np.stack([batch.before_B, batch.after_B, batch.start_B, batch.goal_B])
-    frames, local = np.unique(index[index >= 0], return_inverse=True)
-    compact = np.full(index.shape, -1)
-    compact[index >= 0] = local
-    frame_F, text_F, rows = unique_combinations(compact, batch.instruction_B, len(frames))
-    z = net.embed(pool.images(frames[frame_F], batch.views, generator), words[text_F])
+    z, rows = pool.embed(net, index, batch.instruction_B, batch.views)
     logits = net.logits(z, *torch.from_numpy(rows))
     mean, _ = net.expectation(logits)
     low, high = torch.from_numpy(batch.low_B), torch.from_numpy(batch.high_B)
@@ -257,12 +272,9 @@ def batch_loss(
     entropy = -(two_hot(low, net.settings.hop_bins) * logits.log_softmax(-1)).sum(-1)
     outside = torch.relu(low - mean) + torch.relu(mean - high)
     loss = torch.where(exact, entropy + 10 * (mean - low) ** 2, 20 * outside**2).mean()
-    anchored = batch.kind_B >= 3
-    if stage_weight and anchored.any():
-        stages = net.settings.stages
-        phi = batch.low_B[anchored] + (batch.kind_B[anchored] == 4)
-        stage = torch.from_numpy(np.floor(phi * stages + 1e-4).astype(np.int64)).clamp(0, stages)
-        loss = loss + stage_weight * functional.cross_entropy(net.stage(z[torch.from_numpy(rows[1][anchored])]), stage)
+    if stage_weight and (known := batch.stage_B >= 0).any():
+        stage = torch.from_numpy(batch.stage_B[known])
+        loss = loss + stage_weight * functional.cross_entropy(net.stage(z[torch.from_numpy(rows[1][known])]), stage)
     return loss
 
 
@@ -276,18 +288,38 @@ def two_hot(value: Tensor, bins: int) -> Tensor:
 
 
 class FramePool:
-    """The training frames of all episodes in one array per view, with augmentation on the way out."""
+    """The training frames of all episodes in one array per view, with augmentation on the way out.
+
+    Instructions are numbered in alphabetical order, frames in that of the episodes.
+    """
 
     def __init__(self, episodes: Sequence[Episode], settings: TrainSettings) -> None:
-        self.shift, self.brightness = settings.shift, settings.brightness
-        self.seed, self.count = settings.seed, sum(len(e.frame_steps) for e in episodes)
+        self.shift, self.brightness, self.seed = settings.shift, settings.brightness, settings.seed
+        self.generator = torch.Generator().manual_seed(settings.seed)
+        self.words = torch.from_numpy(np.stack([word_ids(t) for t in sorted({e.instruction for e in episodes})]))
         self.views = tuple(v for v in settings.model.views if v in episodes[0].frames)
         edge = ((0, 0), (self.shift, self.shift), (self.shift, self.shift), (0, 0))
         self.frames = {
             v: np.pad(np.concatenate([e.frames[v] for e in episodes]), edge, mode="edge") for v in self.views
         }
 
-    def images(self, frames: np.ndarray, views: Sequence[str], generator: torch.Generator) -> dict[str, Tensor]:
+    def standardise(self, net: FrameEncoder, views: Sequence[str] | None = None) -> None:
+        """`net.standardise` on some of the frames."""
+        count = len(next(iter(self.frames.values())))
+        some = np.random.default_rng(self.seed).integers(count, size=256)
+        net.standardise(self.images(some, self.views), self.words[some % len(self.words)], views)
+
+    def embed(
+        self, net: FrameEncoder, index_RB: np.ndarray, task_B: np.ndarray, views: Sequence[str]
+    ) -> tuple[Tensor, np.ndarray]:
+        """Embeddings of all that a batch needs, each once, and its frames' rows in them (-1 stays -1)."""
+        frames, local = np.unique(index_RB[index_RB >= 0], return_inverse=True)
+        compact = np.full(index_RB.shape, -1)
+        compact[index_RB >= 0] = local
+        frame_F, text_F, rows = unique_combinations(compact, task_B, len(frames))
+        return net.embed(self.images(frames[frame_F], views), self.words[text_F]), rows
+
+    def images(self, frames: np.ndarray, views: Sequence[str]) -> dict[str, Tensor]:
         """The frames of these pool indices; view -> (N, 3, H, W) in [0, 1].
 
         A view is shifted the same way for the whole batch (a camera that moved), brightness varies per frame.
@@ -295,32 +327,37 @@ class FramePool:
         images = {}
         for view in (v for v in views if v in self.frames):
             pool = self.frames[view]
-            y, x = torch.randint(0, 2 * self.shift + 1, (2,), generator=generator).tolist()
+            y, x = torch.randint(0, 2 * self.shift + 1, (2,), generator=self.generator).tolist()
             height, width = (n - 2 * self.shift for n in pool.shape[1:3])
             image = torch.from_numpy(pool[frames, y : y + height, x : x + width]).permute(0, 3, 1, 2).float()
-            gain = 1 + self.brightness * (2 * torch.rand(len(frames), 1, 1, 1, generator=generator) - 1)
+            gain = 1 + self.brightness * (2 * torch.rand(len(frames), 1, 1, 1, generator=self.generator) - 1)
             images[view] = image.mul_(gain / 255.0)
         return images
 
 
 def calibrate_completion(
-    model: CompactModel, references: References, tracker: TrackerSettings, held_out: Sequence[Episode]
+    model: CompactModel,
+    references: References,
+    tracker: TrackerSettings,
+    held_out: Sequence[Episode],
+    target: CompletionTarget,
 ) -> tuple[TrackerSettings, dict[str, Any]]:
     """Tracker settings with the completion threshold chosen on held-out outcomes, and what it does there."""
     usable = [e for e in held_out if e.instruction in references]
     if not any(e.success for e in usable) or all(e.success for e in usable):
         return tracker, {"completion_calibrated": False, "completion_threshold": tracker.completion.threshold}
-    scores = [[completion_score(p) for p in t.progress] for t in track_many(usable, model, tracker, references)]
-    done = [s for s, e in zip(scores, usable, strict=True) if e.success]
-    failed = [s for s, e in zip(scores, usable, strict=True) if not e.success]
-    found = calibrate(done, failed, tracker.completion.sustain)
+    tracks = track_many(usable, model, tracker, references)
+    done = [t.scores for t, e in zip(tracks, usable, strict=True) if e.success]
+    failed = [t.scores for t, e in zip(tracks, usable, strict=True) if not e.success]
+    found = calibrate(done, failed, tracker.completion.sustain, target)
     return replace(tracker, completion=found.rule), {
         "completion_calibrated": True,
         "completion_threshold": found.rule.threshold,
         "completion_recall": found.recall,
-        "completion_false_rate": found.false_success_rate,
-        "completion_false_rate_bound": found.false_success_bound,
+        "completion_successes": found.successes,
         "completion_failures": found.failures,
+        "completion_false_successes": found.false_successes,
+        "completion_false_rate_bound": found.false_success_bound,
         "completion_bound_met": found.bound_met,
     }
 
@@ -330,8 +367,8 @@ def _schedule(share: float) -> float:
     return min(share / 0.05 + 0.02, 1.0) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
-def _split(episodes: Sequence[Episode], settings: TrainSettings) -> tuple[list[Episode], list[Episode]]:
-    """By episode, both outcomes in the same share."""
+def split_episodes(episodes: Sequence[Episode], settings: TrainSettings) -> tuple[list[Episode], list[Episode]]:
+    """Training and held-out episodes, both outcomes in the same share."""
     rng = np.random.default_rng(settings.seed)
     held: set[int] = set()
     for outcome in (True, False):
@@ -342,7 +379,8 @@ def _split(episodes: Sequence[Episode], settings: TrainSettings) -> tuple[list[E
     return train, [e for i, e in enumerate(episodes) if i in held]
 
 
-def _check(episodes: Sequence[Episode], settings: TrainSettings) -> None:
+def check_episodes(episodes: Sequence[Episode], settings: TrainSettings) -> None:
+    """Raises ValueError unless all have the model's views, in its size."""
     if not episodes:
         raise ValueError("no training episodes: collect demonstrations first")
     for e in episodes:

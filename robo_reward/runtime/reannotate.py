@@ -26,19 +26,17 @@ def reannotate(store: str | Path, reward: str | Path, quiet: bool = False) -> di
     Raises:
         FileNotFoundError, ValueError: no such store or reward model, or episodes without the frames it needs.
     """
-    from robo_reward.progress.annotate import annotate_many, track_id
-    from robo_reward.progress.training import load_reward
+    from robo_reward.progress.scorer import load_scorer
 
-    trained = load_reward(Path(reward))
-    model_id = track_id(trained.model, trained.tracker, trained.references)
+    trained = load_scorer(reward)
+    model_id = trained.track_id
     source, tracks = TransitionStore(find_store(store)), TrackStore(find_store(store).parent / "tracks")
     known, written = tracks.read(model_id), 0
     while missing := [e.episode_id for e in source.episodes() if e.episode_id not in known]:
         batches = [missing[i : i + BATCH] for i in range(0, len(missing), BATCH)]
         for names in progress(batches, len(batches), "annotate", quiet):
             episodes = [source.read(name) for name in names]
-            found = annotate_many(episodes, trained.model, trained.tracker, trained.references)
-            fresh = dict(zip(names, found, strict=True))
+            fresh = dict(zip(names, trained.annotate(episodes), strict=True))
             tracks.write(model_id, fresh)
             known |= fresh
             written += len(fresh)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,12 +30,15 @@ class Line:
     bench: StageResult | None
     base: StageResult
     trained: StageResult
+    recheck: StageResult | None
     evaluation: StageResult
+    perturbed: StageResult | None = None
 
     @property
     def stages(self) -> list[StageResult]:
         """Those that were run or reused, in order."""
-        found = [self.data, self.reward, self.bench, self.base, self.trained, self.evaluation]
+        found = [self.data, self.reward, self.bench, self.base, self.trained, self.recheck, self.evaluation,
+                 self.perturbed]  # fmt: skip
         return [stage for stage in found if stage is not None]
 
 
@@ -42,7 +47,8 @@ def training_summary(config: Config, line: Line) -> dict[str, Any]:
     collected, trained = line.data.summary, line.trained.summary
     curve = trained["curve"]
     reached = [rollouts for rollouts, _, wins, episodes in curve if wins / episodes >= 0.8]
-    reward_rollouts = sum(int(collected.get(f"{split}_episodes", 0)) for split in ("weak", "validation"))
+    kinds = ("weak_episodes", "validation_episodes", "validation_redrawn")
+    reward_rollouts = sum(int(collected.get(kind, 0)) for kind in kinds)
     summary = {
         **{key: value for key, value in line.evaluation.summary.items() if key != "videos"},
         "rollouts": trained["rollouts"],
@@ -109,6 +115,10 @@ def write_training_report(config: Config, run: RunFolder, line: Line, summary: d
     ]  # fmt: skip
     if line.bench:
         sections += [_progress_section(line.bench, task_of(config.env).fps), *reward_sections(line.bench)]
+    if line.recheck:
+        sections.append(onpolicy_section(line.recheck.summary))
+    if line.perturbed:
+        sections.append(_perturbations(line.perturbed))
     if line.evaluation.summary["videos"]:
         sections.append(_videos(line.evaluation, run.path))
     sections.append(
@@ -163,7 +173,46 @@ def reward_sections(bench: StageResult) -> list[report.Section]:
         [[row["method"], _words(better_on(rows[0], row)), _words(better_on(row, rows[0]))] for row in rows[1:]],
         note="Metrics whose 95% intervals do not overlap; on the others no difference is shown.",
     )  # fmt: skip
-    return [table, against, *_reliability(bench)]
+    return [table, *_reads(rows), against, *_reliability(bench)]
+
+
+def _reads(rows: Sequence[Mapping[str, Any]]) -> list[report.Section]:
+    """What each trained model looks at, when there are several."""
+    trained = [[row["method"], row["reads"]] for row in rows if row.get("reads")]
+    note = "Demonstrations are of the training episodes, never the clip's own. All are causal: no later frame is read."
+    return (
+        [report.table("What each reward model reads", ["method", "reads"], trained, note=note)] if trained[1:] else []
+    )
+
+
+def onpolicy_words(summary: Mapping[str, Any]) -> str:
+    """What the completion rule did on the learner's own rollouts, in a line."""
+    failures, successes = summary["completion_onpolicy_failures"], summary["completion_onpolicy_successes"]
+    found = []
+    if failures:
+        low, high = (summary[f"completion_onpolicy_false_success_rate_{side}"] for side in ("low", "high"))
+        rate = summary["completion_onpolicy_false_success_rate"]
+        found.append(f"{rate:.1%} of {failures} failures called done (95% interval {low:.1%} to {high:.1%})")
+    if successes:
+        found.append(f"{summary['completion_onpolicy_recall']:.1%} of {successes} successes called done")
+    return "; ".join(found) or "no rollouts in the store"
+
+
+def onpolicy_section(summary: Mapping[str, Any]) -> report.Section:
+    """The completion rule on the learner's own rollouts."""
+    return report.table(
+        "Completion on the learner's own rollouts", ["", "rollouts", "called done", "95% interval"],
+        [["failures", summary["completion_onpolicy_failures"], summary["completion_onpolicy_false_success_rate"],
+          _interval(summary, "completion_onpolicy_false_success_rate")],
+         ["successes", summary["completion_onpolicy_successes"], summary["completion_onpolicy_recall"], None]],
+        note="The threshold's bound holds for failures like those it was chosen on; here it is checked on failures of "
+        "the policy in training.",
+    )  # fmt: skip
+
+
+def _interval(row: Mapping[str, Any], key: str) -> str | None:
+    low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
+    return None if low is None or high is None else f"{low:.2f} to {high:.2f}"
 
 
 def _words(metrics: list[str]) -> str | None:
@@ -195,6 +244,25 @@ def _progress_section(bench: StageResult, fps: int) -> report.Section:
         "potential over time for successes and failures",
         "The reward model's potential, online and causal, on episodes it was not trained on.",
     )
+
+
+def _perturbations(perturbed: StageResult) -> report.Section:
+    with (perturbed.path / "perturbations.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+
+    def cell(row: dict[str, str], name: str, form: str) -> str | None:
+        if not row[name]:
+            return None
+        value, low, high = (format(float(row[f"{name}{suffix}"]), form) for suffix in ("", "_low", "_high"))
+        return f"{value} ({low} to {high})"
+
+    return report.table(
+        "In perturbed worlds", ["axis", "severity", "base", "trained", "error of the reward model"],
+        [[r["axis"].replace("_", " "), r["severity"], cell(r, "base_success", ".0%"), cell(r, "final_success", ".0%"),
+          cell(r, "reward_error", ".3f")] for r in rows],
+        note="Success from the same initial states as above, or, where only cameras notice, the reward model's error "
+        "on the trained policy's episodes; 95% intervals.",
+    )  # fmt: skip
 
 
 def _videos(evaluation: StageResult, folder: Path) -> report.Section:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -26,6 +27,8 @@ class Task:
 
     stages: tuple[str, ...]
     robot: str
+    script: str
+    """module:class of the scripted expert and weak policy, in `robo_reward.policies`."""
     columns: tuple[int, ...] | None = None
     """Columns of (agent_pos, estimate) that learned policies see, default all."""
     events: tuple[EventSignal, ...] = ()
@@ -37,6 +40,7 @@ TASKS = {
     "robo_reward/PegInsert-v0": Task(
         ("over the socket", "at the mouth", "engaged", "inserted"),
         "panda_primitive",
+        "scripted:ScriptedPeg",
         # wrench, target offset, gripper, last action; socket yaw, in-hand pose, tip relative to the mouth, contact
         columns=(*range(13, 30), *range(33, 46)),
         events=(EventSignal(15, "contact", threshold=4.0, slack=2.0),),  # vertical force [N]; the gripper never moves
@@ -44,7 +48,16 @@ TASKS = {
     "robo_reward/Lift-v0": Task(
         ("near the cube", "around the cube", "grasped", "lifted"),
         "panda",
+        "scripted_lift:ScriptedLift",
         events=(EventSignal(14, "gripper", threshold=0.06, slack=0.005),),  # finger gap [m]; the cube is 40 mm wide
+    ),
+    "robo_reward/PickPlaceCan-v0": Task(
+        ("near the can", "grasped", "over the bin", "in the bin"),
+        "panda",
+        "scripted_can:ScriptedCan",
+        # all but the yaw of a round can
+        columns=(*range(29), *range(31, 34)),
+        events=(EventSignal(14, "gripper", threshold=0.065, slack=0.005),),  # finger gap [m]; the can is 50 mm wide
     ),
 }
 
@@ -73,13 +86,9 @@ def make_envs(env: EnvConfig) -> Environments:
 
 def scripted(env: EnvConfig, kind: str, seed: int) -> Policy:
     """The environment's scripted expert or weak policy."""
-    if env.id == "robo_reward/Lift-v0":
-        from robo_reward.policies.scripted_lift import ScriptedLift
-
-        return ScriptedLift(kind, seed)
-    from robo_reward.policies.scripted import ScriptedPeg
-
-    return ScriptedPeg(kind, seed)
+    module, name = task_of(env).script.split(":")
+    made: Policy = getattr(importlib.import_module(f"robo_reward.policies.{module}"), name)(kind, seed)
+    return made
 
 
 def first_seed(seed: int, split: str) -> int:

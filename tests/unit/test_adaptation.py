@@ -124,15 +124,16 @@ def test_a_known_instruction_is_refused(base, tmp_path):
 def test_half_of_what_is_drawn_is_the_demonstration(base, tmp_path, monkeypatch):
     from robo_reward.progress import adaptation
 
-    seen = []
-    honest = adaptation.optimise
-    monkeypatch.setattr(
-        adaptation, "optimise", lambda net, materials, *rest: (seen.extend(materials), honest(net, materials, *rest))[1]
-    )
+    drawn, honest = [], adaptation.batch_loss
+
+    def spied(net, pool, batch, stage_weight):
+        drawn.append(batch.after_B)
+        return honest(net, pool, batch, stage_weight)
+
+    monkeypatch.setattr(adaptation, "batch_loss", spied)
     replay = [(e, labels_from_outcome(len(e) + 1, True)) for e in clips(PUSH, 0)]
     adapt_reward(base, demo := clip(LEFT, 100), replace(ADAPT, steps=40), tmp_path, replay=replay, quiet=True)
-    (material,) = seen
-    frames = np.concatenate([b.after_B for b in (material.sampler.batch() for _ in range(50))])
+    frames = np.concatenate(drawn)
     assert 0.4 < (frames < len(demo.frame_steps)).mean() < 0.6
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from robo_reward.progress.fusion import (
@@ -18,6 +20,7 @@ from robo_reward.progress.fusion import (
 )
 
 START = FusionState(0.4, 0.01)
+FUSED = ["average", "consistency", "kalman"]
 
 
 def test_average_is_a_third_each():
@@ -47,7 +50,7 @@ def test_kalman_with_equal_variances_lies_between_the_perspectives_and_follows_t
     assert START.phi < kalman(START, unsure).phi < kalman(START, sure).phi < 0.8
 
 
-@pytest.mark.parametrize("name", sorted(FUSIONS))
+@pytest.mark.parametrize("name", FUSED)
 def test_a_goal_that_looks_like_the_start_leaves_the_increment_in_charge(name):
     state = FusionState(0.0, 0.01)
     for _ in range(30):  # pick up and put back: forward says 0, backward says 1, all the time
@@ -60,12 +63,36 @@ def test_an_episode_that_starts_midway_starts_there():
     assert initial_state(Perspectives(None, None, None)) is None
 
 
-@pytest.mark.parametrize("name", sorted(FUSIONS))
+@pytest.mark.parametrize("name", FUSED)
 def test_missing_answers_are_left_out(name):
-    assert fusion(name)(START, Perspectives(None, None, None)).phi == START.phi
     assert fusion(name)(START, Perspectives(0.5, None, None)).phi == pytest.approx(0.7)
 
 
+@pytest.mark.parametrize("name", sorted(FUSIONS))
+def test_without_any_answer_the_last_value_is_held(name):
+    assert fusion(name)(START, Perspectives(None, None, None)).phi == START.phi
+
+
+def test_a_single_perspective_is_that_alone():
+    said = Perspectives(0.5, 0.2, -0.1)
+    assert [fusion(n)(START, said).phi for n in ("incremental", "forward", "backward")] == pytest.approx(
+        [0.7, 0.2, 0.9]
+    )
+    assert fusion("forward")(START, Perspectives(0.5, None, -0.1)).phi == START.phi
+
+
+@pytest.mark.parametrize("name", [*FUSED, "incremental"])
+def test_plain_differences_are_added(name):
+    said = Perspectives(0.5, 0.9, -0.1, differences=True)
+    assert fusion(name)(START, said).phi == pytest.approx(0.9), "0.4 + 0.5, where a hop leads to 0.7"
+    assert fusion("incremental")(START, Perspectives(-0.7, None, None, differences=True)).phi == 0.0
+
+
+def test_a_plain_difference_carries_the_whole_variance_on():
+    said = Perspectives(0.5, None, None, hop_std=0.0)
+    assert kalman(START, replace(said, differences=True)).variance > 2 * kalman(START, said).variance
+
+
 def test_an_unknown_rule_names_the_known_ones():
-    with pytest.raises(ValueError, match="average, consistency, kalman"):
+    with pytest.raises(ValueError, match="known: average, backward, consistency, forward, incremental, kalman"):
         fusion("mean")

@@ -86,6 +86,12 @@ def test_a_step_of_the_actor_moves_the_policy_within_the_residual_s_reach():
 # ---- the ensemble ----
 
 
+def test_some_heads_of_the_ensemble_say_what_they_say_among_all():
+    ensemble, state, action = EnsembleCritic(5, S + A, 16), torch.randn(7, S), torch.randn(7, A)
+    drawn = torch.tensor([3, 1])
+    assert torch.equal(ensemble(state, action, drawn), ensemble(state, action)[drawn])
+
+
 def test_the_ensemble_is_as_many_separate_networks():
     torch.manual_seed(0)
     heads, hidden = 5, 16
@@ -129,8 +135,8 @@ class Constant(nn.Module):
         super().__init__()
         self.value = nn.Parameter(value + torch.arange(float(heads)))
 
-    def forward(self, state, action):
-        return self.value[:, None].expand(-1, len(state)) + 0 * (state.sum() + action.sum())
+    def forward(self, state, action, heads=slice(None)):
+        return self.value[heads, None].expand(-1, len(state)) + 0 * (state.sum() + action.sum())
 
 
 def target_of(batch, kind, scale=1.0, next_q=2.0, **changes):

@@ -20,19 +20,23 @@ from jaxtyping import Float, Float32, Int64, UInt8
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from robo_reward.progress.hop import hop_from_potentials
 from robo_reward.progress.models.feature_cache import FeatureCache
-from robo_reward.progress.models.frame_encoder import FrameEncoder, shows_nothing
+from robo_reward.progress.models.folded_encoder import FoldedEncoder, shows_nothing
 from robo_reward.progress.tracker import confidence_from_std
 from robo_reward.types import Frames, HopEstimate, HopQuery
 
 WORDS, WORDS_PER_INSTRUCTION = 256, 24
+TARGETS = ("hop", "absolute", "difference")
 CHUNK = 64
 """Frames embedded at once: what stays in the caches of a small machine."""
+SAME = 1e-5
+"""Difference of embeddings, whose features are of size 1, that rounding makes of equal frames."""
 ALONE = 16
 """Distinct frames of a query above which batches win over a cache, whose frames are embedded one by one."""
 
 ENCODERS = 16
-"""Instructions whose `FrameEncoder` is kept."""
+"""Instructions whose `FoldedEncoder` is kept."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,13 @@ class CompactSettings:
     features: int = 128
     hidden: int = 256
     hop_bins: int = 25
+    target: str = "hop"
+    """What the head says of two frames: their hop; `absolute`, the later one's potential; or `difference`, the plain
+    one. The last two are controls. `CompactModel.hop` answers hops, but plain differences of a `difference` model."""
 
     def __post_init__(self) -> None:
+        if self.target not in TARGETS:
+            raise ValueError(f"target={self.target!r}: expected one of {', '.join(TARGETS)}")
         if not 1 <= len(self.views) <= 8 or len(set(self.views)) != len(self.views):
             raise ValueError(f"views={list(self.views)}: expected 1 to 8 different camera names")
         if self.stages < 1:
@@ -93,10 +102,9 @@ class _Trunk(nn.Module):
         return x
 
 
-class CompactNet(nn.Module):
-    """The trainable part; see `CompactModel` for the contract."""
+class FrameEncoder(nn.Module):
+    """Trunks and join: the frames of one moment, under an instruction, as one embedding."""
 
-    centres: Tensor
     mean_VCHW: Tensor
     std_V: Tensor
 
@@ -117,13 +125,6 @@ class CompactNet(nn.Module):
         joined = s.view_features * len(s.views)
         self.join_norm, self.join = nn.LayerNorm(joined), nn.Linear(joined, s.features)
         self.norm = nn.LayerNorm(s.features)
-        self.no_reference = nn.Parameter(torch.zeros(2, s.features))
-        self.head = nn.Sequential(
-            nn.Linear(5 * s.features, s.hidden), nn.ReLU(), nn.Linear(s.hidden, s.hidden), nn.ReLU(),
-            nn.Linear(s.hidden, s.hop_bins),
-        )  # fmt: skip
-        self.stage = nn.Linear(s.features, s.stages + 1)
-        self.register_buffer("centres", torch.linspace(-1, 1, s.hop_bins), persistent=False)
 
     def embed(
         self,
@@ -183,6 +184,23 @@ class CompactNet(nn.Module):
             layer.weight /= std[:, None] + 1e-3
             layer.bias.copy_((layer.bias - mean) / (std + 1e-3))
 
+
+class CompactNet(FrameEncoder):
+    """The trainable part; see `CompactModel` for the contract."""
+
+    centres: Tensor
+
+    def __init__(self, settings: CompactSettings) -> None:
+        super().__init__(settings)
+        s = settings
+        self.no_reference = nn.Parameter(torch.zeros(2, s.features))
+        self.head = nn.Sequential(
+            nn.Linear(5 * s.features, s.hidden), nn.ReLU(), nn.Linear(s.hidden, s.hidden), nn.ReLU(),
+            nn.Linear(s.hidden, s.hop_bins),
+        )  # fmt: skip
+        self.stage = nn.Linear(s.features, s.stages + 1)
+        self.register_buffer("centres", torch.linspace(-1, 1, s.hop_bins), persistent=False)
+
     def logits(
         self,
         z_Ff: Float[Tensor, "F features"],
@@ -195,7 +213,8 @@ class CompactNet(nn.Module):
         table = torch.cat([z_Ff, self.no_reference])
         n = len(z_Ff)
         start, goal = torch.where(start_B < 0, n, start_B), torch.where(goal_B < 0, n + 1, goal_B)
-        b, a = table[before_B], table[after_B]
+        # The potential of a frame is no matter of another one.
+        b, a = table[start if self.settings.target == "absolute" else before_B], table[after_B]
         return self.head(torch.cat([b, a, a - b, table[start], table[goal]], dim=1))
 
     def expectation(self, logits: Float[Tensor, "B bins"]) -> tuple[Float[Tensor, "B"], Float[Tensor, "B"]]:
@@ -216,7 +235,7 @@ class CompactModel:
     def __init__(self, net: CompactNet, cache: FeatureCache | None = None) -> None:
         self.net, self.cache = net.eval(), cache
         self.settings = net.settings
-        self._encoders: dict[str, FrameEncoder] = {}
+        self._encoders: dict[str, FoldedEncoder] = {}
         self.model_id = f"compact-{_weights_digest(net)}"
 
     @torch.inference_mode()
@@ -229,7 +248,7 @@ class CompactModel:
         if len(query) == 0:
             empty = np.zeros(0, np.float32)
             return HopEstimate(empty, empty, np.zeros(0, bool))
-        frames = self._checked(query.frames)
+        frames = checked_frames(query.frames, self.settings)
         instructions = sorted(set(query.instruction_B))
         text = np.searchsorted(instructions, query.instruction_B)
         index = np.stack([query.before_B, query.after_B, query.reference_start_B, query.reference_goal_B])
@@ -245,18 +264,33 @@ class CompactModel:
                 self._remembered(frames, n, instructions[t], query.keys_N)
                 for n, t in zip(frame_F.tolist(), text_F.tolist(), strict=True)
             ]
-        mean, std = self.net.expectation(self.net.logits(torch.cat(parts), *torch.from_numpy(rows)))
-        hop, spread = mean.numpy(), std.numpy()
+        hop, spread = self._answers(torch.cat(parts), rows)
         valid = np.isfinite(hop) & np.isfinite(spread)
         hop = np.where(valid, np.clip(hop, -1, 1), 0).astype(np.float32)
         return HopEstimate(hop, np.where(valid, confidence_from_std(spread), 0).astype(np.float32), valid)
+
+    def _answers(self, z: Tensor, rows: Int64[np.ndarray, "4 B"]) -> tuple[np.ndarray, np.ndarray]:
+        """What the head's target says as hops (or differences), and their standard deviations."""
+        mean, std = (x.numpy() for x in self.net.expectation(self.net.logits(z, *torch.from_numpy(rows))))
+        before, after, start, goal = rows
+        if self.settings.target != "absolute":
+            # What looks the same has not moved, whatever bias the head has: a still scene must not drift.
+            moved = ((z[before] - z[after]).abs().amax(1) > SAME).numpy()
+            return mean * moved, std * moved
+        swapped = torch.from_numpy(np.stack([start, before, start, goal]))
+        first = self.net.expectation(self.net.logits(z, *swapped))[0].numpy()
+        first = np.where(before == start, 0.0, np.where(before == goal, 1.0, first))  # the references' own are known
+        known = np.isfinite(first) & np.isfinite(mean)
+        p, q = (np.where(known, np.clip(x, 0, 1), 0.0) for x in (first, mean))
+        spread = std / np.maximum(np.where(q >= p, 1 - p, p), 1e-3)
+        return hop_from_potentials(p, q), np.where(known, spread, np.nan)
 
     @torch.no_grad()
     def features(
         self, frames: Mapping[str, UInt8[np.ndarray, "N H W 3"]], instruction: str
     ) -> Float32[np.ndarray, "N features"]:
         """The embedding of N frames under one instruction. Frames and errors as in `hop`."""
-        known = self._checked(frames)
+        known = checked_frames(frames, self.settings)
         count = len(next(iter(known.values())))
         words = torch.from_numpy(word_ids(instruction))[None]
         parts = [
@@ -277,20 +311,10 @@ class CompactModel:
         if instruction not in self._encoders:
             if len(self._encoders) == ENCODERS:
                 del self._encoders[next(iter(self._encoders))]
-            self._encoders[instruction] = FrameEncoder(self.net, torch.from_numpy(word_ids(instruction)))
+            self._encoders[instruction] = FoldedEncoder(self.net, torch.from_numpy(word_ids(instruction)))
         encoder = self._encoders[instruction]
         name = tuple(f[n].tobytes() for f in frames.values()) if keys_N is None else keys_N[n]
         return self.cache.get((instruction, tuple(frames), name), lambda: encoder({v: f[n] for v, f in frames.items()}))
-
-    def _checked(self, frames: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        size = self.settings.image_size
-        known = {v: frames[v] for v in self.settings.views if v in frames}
-        if not known:
-            raise ValueError(f"cameras {sorted(frames)}: the reward model knows {sorted(self.settings.views)}")
-        for view, f in known.items():
-            if f.dtype != np.uint8 or f.shape[1:] != (size, size, 3):
-                raise ValueError(f"view {view}: frames {f.shape} {f.dtype}, expected (N, {size}, {size}, 3) uint8")
-        return known
 
     def save(self, folder: Path) -> None:
         """Write weights (safetensors) and their description with checksum (json)."""
@@ -335,6 +359,18 @@ class CompactModel:
         return cls(net, cache)
 
 
+def checked_frames(frames: Mapping[str, np.ndarray], settings: CompactSettings) -> dict[str, np.ndarray]:
+    """Those of the frames that the model knows. Raises ValueError for none, or another size or type."""
+    size = settings.image_size
+    known = {v: frames[v] for v in settings.views if v in frames}
+    if not known:
+        raise ValueError(f"cameras {sorted(frames)}: the reward model knows {sorted(settings.views)}")
+    for view, f in known.items():
+        if f.dtype != np.uint8 or f.shape[1:] != (size, size, 3):
+            raise ValueError(f"view {view}: frames {f.shape} {f.dtype}, expected (N, {size}, {size}, 3) uint8")
+    return known
+
+
 def to_images(frames: np.ndarray) -> Float[Tensor, "N 3 H W"]:
     """(N, H, W, 3) uint8 -> (N, 3, H, W) float in [0, 1], laid out channels last."""
     return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float().div_(255.0)
@@ -343,7 +379,10 @@ def to_images(frames: np.ndarray) -> Float[Tensor, "N 3 H W"]:
 def unique_combinations(
     index_4B: Int64[np.ndarray, "4 B"], text_B: Int64[np.ndarray, "B"], frames: int
 ) -> tuple[Int64[np.ndarray, "F"], Int64[np.ndarray, "F"], Int64[np.ndarray, "4 B"]]:
-    """The distinct (frame, instruction) pairs of a batch, and the batch's indices into them (-1 stays -1)."""
+    """The distinct (frame, instruction) pairs of a batch, and the batch's indices into them (-1 stays -1).
+
+    Any number of rows; the instruction goes with the column.
+    """
     key = np.where(index_4B < 0, -1, text_B[None] * frames + index_4B)
     distinct, inverse = np.unique(key, return_inverse=True)
     inverse = inverse.reshape(key.shape)

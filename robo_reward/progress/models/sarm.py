@@ -1,0 +1,57 @@
+"""SARM: which stage the clip is in, and how far within it (arXiv 2509.25358).
+
+Progress is P_k + a_k tau: a_k is the demonstrations' mean share of time in stage k, P_k the sum of the shares before,
+tau in [0, 1] the progress within. As there, clips are rewound and the stage with the largest probability counts.
+
+Ours: a recurrent network over all frames so far in place of a transformer over nine (its public port sees later frames,
+this one cannot); failures take part, with tau free where the label is an interval; a wrong instruction is stage 0.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robo_reward.progress.models.compact import CompactSettings
+from robo_reward.progress.models.rival import History, LearnedRival, class_loss, outside
+from robo_reward.types import Frames
+
+
+class Sarm(LearnedRival):
+    """Stage classifier and progress within the stage."""
+
+    kind = "sarm"
+    reads = "clip so far, instruction, stage shares of one demonstration a task"
+    whole_clips, rewinds = True, True
+    share_TS: Tensor
+
+    def __init__(self, settings: CompactSettings, tasks: tuple[str, ...]) -> None:
+        super().__init__(settings, tasks)
+        self.history = History(settings, 2 * settings.stages)
+        even = torch.full((len(tasks), settings.stages), 1 / settings.stages)
+        self.register_buffer("share_TS", even)
+
+    def keep(self, task: int, frames: Frames, phi: np.ndarray) -> None:
+        """The shares of its stages."""
+        stage = (phi[:-1] * self.settings.stages + 1e-4).astype(np.int64)
+        count = np.bincount(stage, minlength=self.settings.stages)[: self.settings.stages]
+        self.share_TS[task] = torch.from_numpy(count / count.sum())
+
+    def loss(self, z_CLf: Tensor, goal_Cf: Tensor, low_CL: Tensor, high_CL: Tensor, inside_CL: Tensor) -> Tensor:
+        """Which stage, and where within it; both within what the label leaves open."""
+        stages = self.settings.stages
+        logits, tau = self.history(z_CLf).chunk(2, dim=-1)
+        first = (low_CL * stages + 1e-4).long().clamp(max=stages - 1)
+        last = (high_CL * stages - 1e-4).long().clamp(min=0, max=stages - 1).maximum(first)
+        own = tau.sigmoid().gather(-1, first[..., None])[..., 0]
+        off = outside(own, low_CL * stages - first, high_CL * stages - first)
+        return (class_loss(logits, first, last) + 10 * off**2)[inside_CL].mean()
+
+    def read(self, seen: Tensor, task: int) -> Tensor:
+        """P of the likeliest stage plus its share of tau."""
+        logits, tau = self.history(seen[None])[0].chunk(2, dim=-1)
+        stage = logits.argmax(-1)
+        share = self.share_TS[task]
+        before = torch.cumsum(share, 0) - share
+        return before[stage] + share[stage] * tau.sigmoid().gather(-1, stage[:, None])[:, 0]

@@ -1,0 +1,106 @@
+"""`evaluate perturb.axes=[...]`: base and trained policy, or the reward model, in perturbed worlds.
+
+Physical axes are measured on the policies: success from the same initial states as the evaluation without any
+perturbation. Visual axes change nothing that a policy without cameras sees; they are measured on the reward model: the
+error of its progress on the trained policy's episodes.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robo_reward.config import Config
+from robo_reward.envs.perturbation import AXES, VISUAL, Perturbed
+from robo_reward.evaluation.paired import MakeActor, run_paired, summarise
+from robo_reward.evaluation.rollout import PolicyActor
+from robo_reward.evaluation.statistics import bootstrap_interval
+from robo_reward.evaluation.vector import make_vector, run_episodes
+from robo_reward.runtime import steps
+from robo_reward.runtime.local import trained_actor
+from robo_reward.runtime.stages import StageResult
+from robo_reward.runtime.tasks import make_env
+from robo_reward.settings import unknown
+
+COLUMNS = (
+    "axis", "severity", "episodes", "base_success", "base_success_low", "base_success_high", "final_success",
+    "final_success_low", "final_success_high", "difference_low", "difference_high", "reward_error", "reward_error_low",
+    "reward_error_high",
+)  # fmt: skip
+"""Of perturbations.csv; a cell is empty where it does not apply."""
+
+
+def robustness_stage(
+    config: Config, data: StageResult, reward: StageResult | None, base: StageResult, trained: StageResult
+) -> StageResult | None:
+    """One row for every axis and severity; None when no axis is asked for."""
+    for axis in config.perturb.axes:
+        if axis not in AXES:
+            raise ValueError(unknown("perturb.axes entry", axis, AXES))
+        if axis in VISUAL and reward is None:
+            raise ValueError(f"axis '{axis}' changes what cameras see, and this run has no reward model: leave it out")
+    if not config.perturb.axes:
+        return None
+    key = {"perturb": config.perturb, "evaluate": config.evaluate, "every": config.collect.query_every}
+    inputs = [data, base, trained, *([reward] if reward else [])]
+    return steps._stage(config, "perturb", key, inputs,
+                        lambda folder: _measure(config, data, reward, base, trained, folder))  # fmt: skip
+
+
+def _measure(
+    config: Config, data: StageResult, reward: StageResult | None, base_stage: StageResult, trained: StageResult,
+    folder: Path,
+) -> dict[str, Any]:  # fmt: skip
+    base = steps.load_base(config, base_stage)
+    agent = steps.load_agent(config, data, base, trained)
+    actors: dict[str, MakeActor] = {
+        "base": lambda seed: PolicyActor(base),
+        "trained": lambda seed: trained_actor(base, agent, seed),
+    }
+    track = steps.make_annotate(config, reward)
+    rows = []
+    for axis in config.perturb.axes:
+        for severity in config.perturb.severities:
+            visual = axis in VISUAL
+            count = min(config.evaluate.episodes, config.perturb.filmed) if visual else config.evaluate.episodes
+            seeds = range(config.evaluate.first_seed, config.evaluate.first_seed + count)
+            make = partial(_make, config, axis, severity)
+            with closing(make() if config.env.count == 1 else make_vector(make, config.env.count)) as env:
+                if visual:
+                    films = run_episodes(env, actors["trained"], seeds, source="policy",
+                                         query_every=config.collect.query_every)  # fmt: skip
+                    found = _reward_error(list(films), track)
+                else:
+                    outcomes = run_paired(env, actors, seeds, config.quiet)
+                    found = summarise(outcomes["base"], outcomes["trained"])
+            rows.append({"axis": axis, "severity": severity, "episodes": count, **found})
+    with (folder / "perturbations.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    names = ("base_success", "final_success", "reward_error")
+    return {f"perturb_{r['axis']}_{r['severity']}_{n}": r[n] for r in rows for n in names if n in r}
+
+
+def _make(config: Config, axis: str, severity: int) -> Perturbed:
+    return Perturbed(make_env(config.env), axis, severity)
+
+
+def _reward_error(episodes: list[Any], track: Callable[..., Any]) -> dict[str, float]:
+    """Mean over the episodes of |potential - the simulator's progress|, with its 95 % interval."""
+    errors = [
+        float(np.abs(found.phi - episode.oracle).mean())
+        for episode, found in zip(episodes, track(episodes), strict=True)
+    ]
+    interval = bootstrap_interval(errors)
+    return {
+        "reward_error": float(np.mean(errors)),
+        "reward_error_low": interval.low,
+        "reward_error_high": interval.high,
+    }

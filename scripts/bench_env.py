@@ -41,6 +41,7 @@ TASKS = {
     "peg_insert": EnvConfig("robo_reward/PegInsert-v0", ("front", "side", "wrist"), horizon=STEPS),
     "lift": EnvConfig("robo_reward/Lift-v0", ("agentview", "wrist"), horizon=STEPS),
     "nut_assembly": EnvConfig("robo_reward/NutAssemblySquare-v0", ("agentview", "wrist"), horizon=STEPS),
+    "pick_place_can": EnvConfig("robo_reward/PickPlaceCan-v0", ("agentview", "wrist"), horizon=STEPS),
 }
 
 

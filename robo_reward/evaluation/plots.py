@@ -211,8 +211,9 @@ def reward_terms(panels: Mapping[str, Mapping[str, ArrayLike]], *, seconds_per_s
         SVG text.
     """
     length = max(len(np.asarray(values)) for curves in panels.values() for values in curves.values())
-    low, high = TIME_AXIS
-    with _svg((9.6, 1.45 * len(panels) + 0.5), rows=len(panels)) as (grid, svg):
+    inches = 1.45 * len(panels) + 0.5
+    margins = {"left": TIME_AXIS[0], "right": TIME_AXIS[1], "top": 1 - 0.3 / inches, "bottom": 0.5 / inches}
+    with _svg((9.6, inches), len(panels), {**margins, "hspace": 0.5}) as (grid, svg):
         for axes, (title, curves) in zip(np.atleast_1d(grid), panels.items(), strict=True):
             for (name, values), colour in zip(curves.items(), (BLUE, VERMILION, GREEN, GREY), strict=False):
                 y = np.asarray(values, float)
@@ -226,23 +227,26 @@ def reward_terms(panels: Mapping[str, Mapping[str, ArrayLike]], *, seconds_per_s
             if len(curves) > 1:
                 axes.legend(loc="upper left", fontsize=8, ncols=len(curves))
         axes.set_xlabel("time [s]")
-        axes.figure.set_layout_engine("none")
-        axes.figure.subplots_adjust(
-            left=low, right=high, top=1 - 0.3 / (1.45 * len(panels) + 0.5), bottom=0.06, hspace=0.55
-        )
     return svg()
 
 
 @contextmanager
-def _svg(size: tuple[float, float] = (7.2, 3.6), rows: int = 1) -> Iterator[tuple[Any, Callable[[], str]]]:
-    """Axes in the house style, and a function that returns the finished plot once the block is left."""
+def _svg(
+    size: tuple[float, float] = (7.2, 3.6), rows: int = 1, margins: Mapping[str, float] | None = None
+) -> Iterator[tuple[Any, Callable[[], str]]]:
+    """Axes in the house style, and a function that returns the finished plot once the block is left.
+
+    rows: so many axes below each other. margins: where they begin and end, in shares of the picture; None: as it fits.
+    """
     try:
         import matplotlib
         from matplotlib.figure import Figure  # without pyplot: no window system and no global list of figures
     except ImportError as error:
         raise ValueError("plots need the package 'matplotlib': pip install 'robo_reward[learn]'") from error
 
-    figure, out = Figure(figsize=size, layout="constrained"), io.StringIO()
+    figure, out = Figure(figsize=size, layout=None if margins else "constrained"), io.StringIO()
     with matplotlib.rc_context(STYLE):
+        if margins:
+            figure.subplots_adjust(**margins)
         yield figure.subplots(rows, sharex=True), out.getvalue
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,10 @@ from robo_reward.progress.tracker import queried_steps
 from robo_reward.runtime import steps
 from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.tasks import task_of
-from robo_reward.types import Episode, PhiTrack, Progress
+from robo_reward.types import Episode, Progress
+
+if TYPE_CHECKING:
+    from robo_reward.progress.scorer import EpisodeScorer
 
 
 def clips_stage(config: Config, data: StageResult, reward: StageResult, bench: StageResult) -> StageResult:
@@ -26,8 +29,9 @@ def clips_stage(config: Config, data: StageResult, reward: StageResult, bench: S
 def _clips(config: Config, data: StageResult, reward: StageResult, bench: StageResult, folder: Path) -> dict[str, Any]:
     from robo_reward.evaluation.reward_page import write_reward_page
     from robo_reward.evaluation.video import write_episode_video
+    from robo_reward.progress.scorer import load_scorer
 
-    errors = episode_errors(config, data, bench)
+    scorer, errors = load_scorer(reward.path), episode_errors(config, data, bench)
     chosen = {number: name for name, number in extremes(errors).items()}
     fps, made = task_of(config.env).fps, {}
     films = iterate_dataset(data.path / "test", query_every=1, views=config.reward.views)
@@ -35,14 +39,14 @@ def _clips(config: Config, data: StageResult, reward: StageResult, bench: StageR
         if number not in chosen:
             continue
         name, words = chosen[number], f"progress error {errors[number][1]:.3f}"
-        track, progress = _follow(episode, reward)
+        phi, progress = _follow(episode, scorer)
         title = f"{name.replace('-', ', ')} by {words}: {episode.instruction}"
         film = write_episode_video(
-            folder / f"{name}.mp4", episode.frames, track.phi, fps=fps,
+            folder / f"{name}.mp4", episode.frames, phi, fps=fps,
             perspectives={"oracle": oracle_of(episode)}, success=episode.success, title=title,
         )  # fmt: skip
         page = write_reward_page(
-            folder / f"{name}.html", episode, track.phi, film, gamma=config.agent.gamma, fps=fps, progress=progress,
+            folder / f"{name}.html", episode, phi, film, gamma=config.agent.gamma, fps=fps, progress=progress,
             title=title,
         )  # fmt: skip
         caption = f"{name.split('-')[1]}, {words}, {episode.episode_id}"
@@ -74,15 +78,13 @@ def extremes(errors: list[tuple[bool, float]]) -> dict[str, int]:
     return found
 
 
-def _follow(episode: Episode, reward: StageResult) -> tuple[PhiTrack, list[Progress]]:
-    """Potential of each observation and what the tracker said there, if the model has one."""
+def _follow(episode: Episode, scorer: EpisodeScorer) -> tuple[np.ndarray, list[Progress]]:
+    """Potential of each observation, and what the tracker said there if the model has one."""
     from robo_reward.progress.annotate import held, track_many
-    from robo_reward.progress.scorer import load_scorer
     from robo_reward.progress.training import RewardModel
 
-    scorer = load_scorer(reward.path)
-    (track,) = scorer.annotate([episode])
     if not isinstance(scorer, RewardModel):
-        return track, []
-    (followed,) = track_many([episode], scorer.model, scorer.tracker, scorer.references)
-    return track, [followed.progress[i] for i in held(followed.steps, len(episode))]
+        return scorer.annotate([episode])[0].phi, []
+    (track,) = track_many([episode], scorer.model, scorer.tracker, scorer.references)
+    at = held(track.steps, len(episode))
+    return track.phi[at], [track.progress[i] for i in at]

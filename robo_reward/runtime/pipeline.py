@@ -104,12 +104,16 @@ def _score_videos(config: Config) -> dict[str, Any]:
 def _recheck_store(config: Config) -> dict[str, Any]:
     from robo_reward.evaluation import report
     from robo_reward.runtime import reward_results
+    from robo_reward.runtime.overrule import read_outcomes, recalibrate
     from robo_reward.runtime.recheck import recheck_completion, write_rows
 
     with RunFolder(config.run.dir, config, "bench-reward", config.quiet) as run:
         used, reward = _reward_model(config)
-        summary, rows = recheck_completion(config.store or "", reward, config.quiet)
+        outcomes = read_outcomes(config.outcomes) if config.outcomes else {}
+        summary, rows = recheck_completion(config.store or "", reward, config.quiet, outcomes)
         table = write_rows(rows, run.path)
+        if config.to is not None:
+            summary |= recalibrate(reward, rows, steps.completion_target(config), config.to)
         report.write_report(run.path / "report.html", [reward_results.onpolicy_section(summary)], title="Completion")
         say(reward_results.onpolicy_words(summary), config.quiet)
         return _finish(run, used, {**summary, "table": str(table)})

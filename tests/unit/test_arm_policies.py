@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from robo_reward.interfaces import Policy
+from robo_reward.policies.scripted_can import ScriptedCan
 from robo_reward.policies.scripted_lift import ScriptedLift
 from robo_reward.policies.scripted_nut import ScriptedNut
 
-SCRIPTS = {ScriptedLift: 5, ScriptedNut: 8}
+SCRIPTS = {ScriptedLift: 5, ScriptedNut: 8, ScriptedCan: 8}
 """Script -> numbers of its estimate."""
 
 
@@ -68,7 +69,7 @@ def test_seeds_and_episodes_vary_the_style(script):
     assert len(styles) == 12
 
 
-@pytest.mark.parametrize("script,width", [(ScriptedLift, 0.041), (ScriptedNut, 0.032)])
+@pytest.mark.parametrize("script,width", [(ScriptedLift, 0.041), (ScriptedNut, 0.032), (ScriptedCan, 0.05)])
 def test_an_empty_hand_tries_again_and_a_full_one_lifts(script, width):
     policy = script(seed=0)
     for gap, phase in [(0.0, "recover"), (width, "lift")]:

@@ -136,7 +136,7 @@ def test_an_outdated_reference_is_noticed_and_written_anew(tmp_path):
     assert page.read_text() == current
 
 
-ROBOSUITE = ("Lift", "NutAssemblySquare")
+ROBOSUITE = ("Lift", "NutAssemblySquare", "PickPlaceCan")
 
 
 @pytest.mark.parametrize("name", ["PegInsert", *ROBOSUITE])

@@ -97,36 +97,43 @@ class Ros2Robot:
         self._transport: Transport | None = None
 
     def connect(self, timeout_s: float = START_S) -> None:
-        """Start the bridge, open the topics, wait until state and cameras are there.
+        """Open the topics, wait until state and cameras are there, start the bridge.
 
         Raises:
             ValueError: what is missing, in one line.
         """
-        if self._process is not None:
+        if self._transport is not None:
             raise ValueError("this robot is connected already")
-        self._transport = bridge.open_transport(self.config)
-        self._state = ArmState(self.config, self._transport)
+        self._transport = transport = bridge.open_transport(self.config)
+        self._state = ArmState(self.config, transport)
         height, width = self.config.image_size
         self._cameras: dict[str, tuple[Inbox[Image], CameraWatch]] = {
-            name: (self._transport.subscribe(topic, Image), CameraWatch(name, self.config.camera_hz, (height, width)))
+            name: (transport.subscribe(topic, Image), CameraWatch(name, self.config.camera_hz, (height, width)))
             for name, topic in self.config.cameras.items()
         }
-        descriptor = os.memfd_create("robo_reward_bridge", os.MFD_CLOEXEC)
-        self._policy, self._human, self._console, self._status = share(descriptor, bridge.SLOTS)
-        self._errors = tempfile.TemporaryFile()
-        self._process = subprocess.Popen(
-            bridge.arguments(self.config, self.limits, descriptor), pass_fds=[descriptor], stderr=self._errors
-        )
-        os.close(descriptor)
         try:
-            self._await(lambda: "" if self._status.read()[0] else "the bridge process does not start", timeout_s)
             self._await(lambda: "" if self._state.read() is not None else self._state.missing, timeout_s)
             for name, (inbox, _) in self._cameras.items():
                 if inbox.wait(timeout_s=timeout_s) is None:
-                    raise ValueError(f"camera {name}: no Image on /{inbox.topic}")
+                    raise ValueError(f"camera {name}: no Image on /{inbox.topic} (waited {timeout_s:g} s)")
+            self._start()
         except BaseException:
             self.close()
             raise
+
+    def _start(self) -> None:
+        """Start the bridge process and wait for its first word."""
+        descriptor = os.memfd_create("robo_reward_bridge", os.MFD_CLOEXEC)
+        self._policy, self._human, self._console, self._status = share(descriptor, bridge.SLOTS)
+        self._errors = tempfile.TemporaryFile()
+        command = bridge.arguments(self.config, self.limits, descriptor)
+        self._process = subprocess.Popen(command, pass_fds=[descriptor], stderr=self._errors)
+        os.close(descriptor)
+
+        def silent() -> str:
+            return "" if self._status.read()[0] else self._died() or "the bridge process does not start"
+
+        self._await(silent, START_S)
 
     def arm(self, unguarded: bool = False) -> None:
         """Let actions through from here on; the first setpoint is the measured pose."""
@@ -213,9 +220,7 @@ class Ros2Robot:
         """Until nothing is missing any more, or ValueError with what is."""
         deadline = time.monotonic() + timeout_s
         while lacking := missing():
-            if died := self._died():
-                raise ValueError(died)
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or (self._process is not None and self._process.poll() is not None):
                 raise ValueError(f"{lacking} (waited {timeout_s:g} s)")
             time.sleep(0.005)
 

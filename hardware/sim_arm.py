@@ -79,6 +79,7 @@ class SimArm:
 
     def __init__(self, config: RobotConfig, transport: Transport, seed: int = 0) -> None:
         self._config, self._transport, self._rng = config, transport, np.random.default_rng([seed, 7])
+        self._noise = np.random.default_rng([seed, 8])  # the pictures' own: they are drawn in another thread
         self._env = PegInsertEnv(image_size=config.image_size[0])
         self._env.reset(seed=seed)
         self._differ()
@@ -236,17 +237,15 @@ class SimArm:
         for name, rgb in self._env._views.render(self._seen).items():
             if name not in self._views:
                 continue
-            broken = faults.camera == name
-            if broken and faults.camera_mode == "gone":
+            mode = faults.camera_mode if faults.camera == name else ""
+            if mode == "gone" or (mode == "late" and self._noise.random() < 0.9):
                 continue
-            if broken and faults.camera_mode == "late" and self._rng.random() < 0.9:
-                continue
-            if broken and faults.camera_mode == "black":
+            if mode == "black":
                 rgb = np.zeros_like(rgb)
-            elif not (broken and faults.camera_mode == "freeze" and name in frozen):
-                frozen[name] = rgb
-            still = broken and faults.camera_mode == "freeze"
-            self._views[name](image_of(frozen[name] if still else rgb, self._header()))
+            elif mode != "freeze" or name not in frozen:  # a sensor's noise: no two pictures are the same
+                frozen[name] = rgb ^ self._noise.integers(0, 2, rgb.shape, dtype=np.uint8)
+                rgb = frozen[name]
+            self._views[name](image_of(frozen[name] if mode == "freeze" else rgb, self._header()))
 
     def close(self) -> None:
         """Free the rendering contexts."""

@@ -144,17 +144,17 @@ def _spoil(style: Style, rng: np.random.Generator) -> Style:
     if fault == "drop":
         return replace(style, drop=rng.uniform(0.12, 0.6))
     if fault == "low":
-        return replace(style, carry=rng.uniform(0.09, 0.14), release=0.07)
+        return replace(style, carry=rng.uniform(0.09, 0.125), release=0.07)
     if fault == "beside":
         # The rims lie 10 cm (x) and 12 cm (y) from the bin's centre, the next compartments behind them.
         x, y = rng.uniform(0.09, 0.2), rng.uniform(0.11, 0.25)
         place = [(-x, style.place[1]), (style.place[0], -y), (-x, -y)][int(rng.integers(3))]
         return replace(style, place=place, release=rng.uniform(0.12, 0.17))
     if fault == "back":
-        return replace(style, back=True)
+        return replace(style, back=True, release=style.carry)  # held high: lower, the rims would wipe it off
     if fault == "stall":
         stall = str(rng.choice(["approach", "descend", "lift", "carry", "lower", "lower"]))
-        return replace(style, stall=stall, stall_after=int(rng.integers(1, 40 if stall == "carry" else 7)))
+        return replace(style, stall=stall, stall_after=int(rng.integers(0, 40 if stall == "carry" else 4)))
     return style
 
 

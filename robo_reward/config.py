@@ -398,10 +398,26 @@ class Config:
         for rival in self.reward.rivals:
             if rival not in RIVALS:
                 raise ValueError(unknown("reward.rivals entry", rival, RIVALS))
+        self._check_rival()
         if self.reward.views is not None:
             for view in self.reward.views:
                 if view not in self.env.cameras:
                     raise ValueError(unknown("reward.views entry", view, self.env.cameras))
+
+    def _check_rival(self) -> None:
+        """A rival scores whole episodes: refused before it is trained for what asks about hops."""
+        if self.reward.kind not in RIVALS:
+            return
+        asked: dict[str, Any] = {"demo": self.demo, "suite.tasks": self.suite.tasks}
+        if self.reward_model is None:
+            asked |= {"video": self.video}
+            asked |= {"annotate": {"to": self.to}, "bench-reward": {"store": self.store}}.get(self.command, {})
+        for name, value in asked.items():
+            if value:
+                raise ValueError(
+                    f"{name}= needs a reward model that answers hops, and reward={self.reward.kind} scores whole "
+                    "episodes only: use reward=compact"
+                )
 
 
 def register(command: str) -> None:

@@ -1,4 +1,4 @@
-"""What one demonstration teaches: the study behind docs/results/one_shot.json.
+"""What one demonstration teaches: the study behind docs/results/one_shot.json and one_shot_simulated.json.
 
     python scripts/study_one_shot.py --real EPISODE_FOLDER --simulated COLLECTED_FOLDER [--steps 300] [--seeds 3]
 
@@ -25,7 +25,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -44,11 +43,12 @@ from robo_reward.runtime.run_folder import git_revision, write_atomic
 from robo_reward.runtime.steps import read_split
 from robo_reward.types import Episode
 
-RESULT = Path(__file__).parents[1] / "docs" / "results" / "one_shot.json"
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
 FPS, EVERY, SIZE = 30, 4, 84
 OLD, NEW = "insert the peg into the orange socket", "insert the peg into the blue socket"
 
 Row = dict[str, float]
+Table = dict[str, dict[str, list[float | None]]]
 
 
 def taught(episodes: Sequence[Episode], labels: Sequence[PotentialLabels], settings: TrainSettings) -> RewardModel:
@@ -184,15 +184,15 @@ def kept(path: Path, make: Callable[[], dict[str, Row]]) -> dict[str, Row]:
     return json.loads(path.read_text())["rows"]
 
 
-def over_seeds(found: Sequence[dict[str, Row]]) -> dict[str, Row]:
-    """Mean of each measure, and its lowest and highest seed."""
-    table: dict[str, Row] = {}
+def over_seeds(found: Sequence[dict[str, Row]], prefix: str = "") -> Table:
+    """Row by row, of each measure: its mean, its lowest and its highest seed."""
+    table: Table = {}
     for name in found[0]:
-        table[name] = {}
-        for key in found[0][name]:
-            values = [rows[name][key] for rows in found]
-            table[name] |= {key: round(float(np.mean(values)), 4), f"{key}_low": round(min(values), 4),
-                            f"{key}_high": round(max(values), 4)}  # fmt: skip
+        values = {key: [rows[name][key] for rows in found] for key in found[0][name]}
+        table[prefix + name] = {
+            key: [round(float(x), 4) if np.isfinite(x) else None for x in (np.mean(v), min(v), max(v))]
+            for key, v in values.items()
+        }
     return table
 
 
@@ -205,29 +205,27 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/one_shot"), help="where finished rows are kept")
     a = parser.parse_args()
     torch.set_num_threads(1)
-    seeds = range(a.seeds)
 
-    def seeded(name: str, rows: Callable[[int], dict[str, Row]]) -> dict[str, Row]:
-        files = {seed: a.out / f"{name}-{seed}-{a.steps}.json" for seed in seeds}
-        return over_seeds([kept(path, lambda seed=seed: rows(seed)) for seed, path in files.items()])
+    def seeded(name: str, rows: Callable[[int], dict[str, Row]]) -> list[dict[str, Row]]:
+        files = {seed: a.out / f"{name}-{seed}-{a.steps}.json" for seed in range(a.seeds)}
+        return [kept(path, lambda seed=seed: rows(seed)) for seed, path in files.items()]
 
-    def recorded(chunk_s: float) -> dict[str, Row]:
-        return seeded(f"real-{chunk_s:g}", lambda seed: real(a.real, chunk_s, seed, a.steps))
+    def publish(path: Path, names: str, table: Table) -> None:
+        spent = [json.loads(file.read_text()) for file in a.out.glob(f"{names}-*-{a.steps}.json")]
+        about = {
+            "wall_s": round(sum(each["wall_s"] for each in spent)),
+            "cpu_s": round(sum(each["cpu_s"] for each in spent)),
+            "command": f"python scripts/study_one_shot.py --real EPISODE --simulated COLLECTED --steps {a.steps}",
+            "seeds": a.seeds, "cores": len(os.sched_getaffinity(0)), "git_revision": git_revision(),
+            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        }  # fmt: skip
+        write_atomic(path, json.dumps({"table": table, **about}, indent=1) + "\n")
 
-    result: dict[str, Any] = {
-        "real_1.5_s": recorded(1.5),
-        "simulated": seeded("simulated", lambda seed: simulated(a.simulated, seed, a.steps)),
-        "real_5_s": recorded(5.0),
-    }
-    spent = [json.loads(path.read_text()) for path in a.out.glob(f"*-{a.steps}.json")]
-    result |= {
-        "wall_s": round(sum(each["wall_s"] for each in spent)), "cpu_s": round(sum(each["cpu_s"] for each in spent)),
-        "command": f"python scripts/study_one_shot.py --real EPISODE --simulated COLLECTED --steps {a.steps}",
-        "seeds": a.seeds, "cores": len(os.sched_getaffinity(0)), "git_revision": git_revision(),
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }  # fmt: skip
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
+    near = over_seeds(seeded("real-1.5", lambda seed: real(a.real, 1.5, seed, a.steps)))
+    rows = seeded("simulated", lambda seed: simulated(a.simulated, seed, a.steps))
+    publish(RESULTS / "one_shot_simulated.json", "simulated", over_seeds(rows))
+    far = over_seeds(seeded("real-5", lambda seed: real(a.real, 5.0, seed, a.steps)), "5 s chunks: ")
+    publish(RESULTS / "one_shot.json", "real-*", near | far)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from robo_reward.config import Config, load_config
+from robo_reward.progress.bench.method import model_method
+from robo_reward.progress.bench.suite import BenchSettings, bench
+from robo_reward.progress.training import calibrate_completion, load_reward
 from robo_reward.runtime import steps
 from robo_reward.runtime.run_folder import git_revision
 from robo_reward.runtime.stages import StageResult, run_stage
@@ -68,9 +71,6 @@ def measure(row: str, seed: int, overrides: list[str]) -> Line:
 
 def score(config: Config, data: StageResult, reward: StageResult, fusion: str) -> Line:
     """The metrics of the trained model under a fusion rule, on the test episodes."""
-    from robo_reward.progress.bench.suite import BenchSettings, bench, model_method
-    from robo_reward.progress.training import calibrate_completion, load_reward
-
     every, views = config.collect.query_every, config.reward.views
     trained = load_reward(reward.path)
     if fusion != trained.tracker.fusion:

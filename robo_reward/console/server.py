@@ -76,6 +76,8 @@ class Console:
         sender = asyncio.create_task(self._send(client))
         try:
             await self._receive(client)
+        except ConnectionError:
+            pass  # it is gone: nothing can be told to it
         finally:
             sender.cancel()
             self._let_go(client)
@@ -98,6 +100,8 @@ class Console:
 
     async def _receive(self, client: Client) -> None:
         async for message in client.socket:
+            if message.type == WSMsgType.ERROR:  # too long, or no WebSocket frame: the connection is closed
+                return
             if client.floods():
                 await client.socket.close(code=4008, message=b"too many messages")
                 return
@@ -156,6 +160,12 @@ class Console:
 
     async def _send(self, client: Client) -> None:
         """The newest state and frames; a slow browser gets fewer of them, never older ones."""
+        try:
+            await self._send_on(client)
+        except ConnectionError:
+            pass
+
+    async def _send_on(self, client: Client) -> None:
         await client.socket.send_json({"type": "hello", "axes": self.axes, "stale_s": self.session.stale_s})
         shown, sent, frames_due = None, 0, 0.0
         while True:

@@ -106,7 +106,7 @@ class Session:
         self.operator, self.view = Mailbox(), View()
         self._events: queue.PriorityQueue[tuple[bool, int, str, Future[str]]] = queue.PriorityQueue()
         self._posted = itertools.count()
-        self._stopped, self._overruns, self._steps = False, 0, 0
+        self._stopped, self._overruns, self._steps, self._notice = False, 0, 0, ""
         self._recorder: EpisodeRecorder | None = None
         self._arbiter: Arbiter
         self._actor: CorrectedActor
@@ -147,8 +147,8 @@ class Session:
                 if self.clock() > due:
                     self._overruns += 1
                     due = self.clock()
-            if self.protocol.state in IN_FLIGHT:
-                self._keep()
+            self._keep()
+            self.protocol.abandon()
         finally:
             self.store.close()
 
@@ -170,7 +170,7 @@ class Session:
     def _apply(self, event: str) -> str:
         if event not in COMMANDS:
             raise ValueError(f"{event!r} is no command: choose {', '.join(COMMANDS)}")
-        in_flight = self.protocol.state in IN_FLIGHT
+        in_flight, self._notice = self.protocol.state in IN_FLIGHT, ""
         if in_flight and event in LABELS:
             self._keep()  # before its label, which must not be of an episode that a crash has taken
         try:
@@ -222,6 +222,7 @@ class Session:
             self.protocol.apply("finish")
         elif decision.source == "pause":
             self.protocol.apply("pause")
+            self._notice = "paused: the operator's input went away, was wrong, or came too late"
 
     def _keep(self) -> None:
         """The episode under way into the store; one that was cut off counts as truncated."""
@@ -271,6 +272,7 @@ class Session:
             "success": bool(self._info["is_success"]),
             "gated": bool(self._info.get("gated", False)),
             "driven": self.operator.driven,
+            "notice": self._notice,
             "steps": self._steps,
             "overruns": self._overruns,
         }

@@ -18,7 +18,7 @@ from robo_reward.evaluation.video import VIEW_HEIGHT, write_episode_video
 from robo_reward.progress.annotate import QueryTrack, track_id, track_many
 from robo_reward.progress.columns import columns_of
 from robo_reward.progress.completion import SUCCESS
-from robo_reward.progress.models.live_encoder import shows_nothing
+from robo_reward.progress.models.folded_encoder import shows_nothing
 from robo_reward.progress.training import RewardModel
 from robo_reward.types import Episode
 

@@ -73,16 +73,14 @@ def annotate_dataset(
             f"{', '.join(model.settings.views)}: rename the dataset's, or train a model on it"
         )
     clips = iterate_clips(info.root, query_every=tracker.every, views=views, size=model.settings.image_size)
-    tracks, unanswered = [], 0
+    tracks = []
     for clip in progress(clips, info.episodes, "annotate", quiet):
         (track,) = track_many([clip], model, tracker, references, instruction)
-        missing = [p.answered for p in track.progress].count(False)
-        if missing == len(track.progress):
+        if not any(p.answered for p in track.progress):
             raise ValueError(
                 f"dataset {dataset}, {clip.episode_id}: its pictures are of a single colour in all views, there is "
                 "nothing to annotate: remove the episode"
             )
-        unanswered += missing
         tracks.append(track)
     if not tracks:
         raise ValueError(f"dataset {dataset} has no episodes: record some first")
@@ -98,8 +96,8 @@ def annotate_dataset(
     summary = {
         "annotated_episodes": len(found),
         "annotated_rows": len(gain),
+        "unanswered_queries": sum(not p.answered for track in tracks for p in track.progress),
         **{f"{name}_episodes": verdicts.count(name) for name in VERDICTS},
-        "unanswered_queries": unanswered,
         "final_progress": float(np.mean([each.progress[-1] for each in found])),
         "chunk_gain_mean": float(gain.mean(dtype=np.float64)),
         "chunk_gain_std": float(gain.std(dtype=np.float64)),

@@ -158,10 +158,10 @@ def _confusions(bench: StageResult) -> list[report.Section]:
 def _reads(rows: Sequence[Mapping[str, Any]]) -> list[report.Section]:
     """What each trained model looks at, when there are several."""
     trained = [[row["method"], row["reads"]] for row in rows if row.get("reads")]
+    if len(trained) < 2:
+        return []
     note = "Demonstrations are of the training episodes, never the clip's own. All are causal: no later frame is read."
-    return (
-        [report.table("What each reward model reads", ["method", "reads"], trained, note=note)] if trained[1:] else []
-    )
+    return [report.table("What each reward model reads", ["method", "reads"], trained, note=note)]
 
 
 def onpolicy_words(summary: Mapping[str, Any]) -> str:

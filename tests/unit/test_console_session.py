@@ -143,6 +143,7 @@ def test_a_person_takes_over_gives_back_and_is_missed_when_lost(tmp_path):
             at(session, state)
         session.operator.put(None)
         at(session, "paused")
+        assert "the operator's input went away" in session.view.state["notice"]
         assert not world.actions[-1].any()  # the step of the pause holds still
         do(session, "failure")
     episode = stored(tmp_path)["session-00000"]

@@ -7,7 +7,7 @@ const SPEED = 0.6, SLOW = 0.2, DRIVING_MS = 33, IDLE_MS = 100;
 
 let socket = null, state = {state: "not connected", possible: [], labels: []}, axes = 4, staleMs = 200;
 let heard = 0, held = false, gripper = 0, number = 0, lastSent = 0;
-const pressed = new Set(), sent = new Map(), latencies = [];
+const pressed = new Set(), presses = new Map(), latencies = [];
 
 function connect() {
   socket = new WebSocket(`ws://${location.host}/socket`);
@@ -33,10 +33,10 @@ function hear(word) {
   if (word.type === "refused") byId("message").textContent = word.reason;
   if (word.type !== "state") return;
   state = word;
-  for (const [n, at] of sent) {
+  for (const [n, at] of presses) { // how long from a key to the news that the arm was sent what it says
     if (n > word.driven) break;
-    if (n === word.driven && word.state === "taken_over") latencies.push(heard - at);
-    sent.delete(n);
+    if (word.state === "taken_over") latencies.push(heard - at);
+    presses.delete(n);
   }
   if (latencies.length > 5000) latencies.splice(0, 1000);
   show();
@@ -66,15 +66,14 @@ function release() {
   drive();
 }
 
-function drive() {
+function drive(pressed_now = false) {
   if (state.you !== "operator" || state.clock === undefined) return;
   const action = new Array(axes).fill(0), speed = pressed.has("shift") ? SLOW : SPEED;
   for (const key of pressed) if (MOVES[key]) action[MOVES[key][0]] += speed * MOVES[key][1];
   if (axes > 4) action[axes - 1] = gripper;
   number += 1;
   lastSent = performance.now();
-  sent.set(number, lastSent);
-  if (sent.size > 500) sent.delete(sent.keys().next().value);
+  if (pressed_now) presses.set(number, lastSent);
   say({type: "drive", action, held, clock: state.clock, n: number});
 }
 
@@ -91,11 +90,11 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") { say({type: "event", event: "e_stop"}); return; }
   if (event.key === " ") {
     event.preventDefault();
-    if (!event.repeat) { held = true; drive(); }
+    if (!event.repeat) { held = true; drive(true); }
     return;
   }
   if (MOVES[key] || key === "shift") {
-    if (!pressed.has(key)) { pressed.add(key); if (held) drive(); }
+    if (!pressed.has(key)) { pressed.add(key); if (held) drive(true); }
     return;
   }
   if (key === "g") { gripper = gripper > 0 ? -1 : 1; return; }
@@ -126,6 +125,7 @@ function show() {
   byId("state").textContent = state.state.replace("_", " ");
   byId("instruction").textContent = state.instruction ? `episode ${state.episode}: ${state.instruction}` : "";
   byId("who").textContent = state.you === "operator" ? "you have control" : state.you === "watcher" ? "you are watching" : "";
+  byId("notice").textContent = state.notice || "";
   byId("control").textContent = state.you === "operator" ? "Give control back" : "Take control";
   byId("control").disabled = state.you !== "operator" && !state.free;
   for (const button of document.querySelectorAll("button[data-event]")) {

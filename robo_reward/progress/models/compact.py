@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from robo_reward.progress.hop import hop_from_potentials
 from robo_reward.progress.models.feature_cache import FeatureCache
-from robo_reward.progress.models.live_encoder import LiveEncoder, shows_nothing
+from robo_reward.progress.models.folded_encoder import FoldedEncoder, shows_nothing
 from robo_reward.progress.tracker import confidence_from_std
 from robo_reward.types import Frames, HopEstimate, HopQuery
 
@@ -36,7 +36,7 @@ ALONE = 16
 """Distinct frames of a query above which batches win over a cache, whose frames are embedded one by one."""
 
 ENCODERS = 16
-"""Instructions whose `LiveEncoder` is kept."""
+"""Instructions whose `FoldedEncoder` is kept."""
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,7 @@ class CompactModel:
     def __init__(self, net: CompactNet, cache: FeatureCache | None = None) -> None:
         self.net, self.cache = net.eval(), cache
         self.settings = net.settings
-        self._encoders: dict[str, LiveEncoder] = {}
+        self._encoders: dict[str, FoldedEncoder] = {}
         self.model_id = f"compact-{_weights_digest(net)}"
 
     @torch.inference_mode()
@@ -264,8 +264,7 @@ class CompactModel:
                 self._remembered(frames, n, instructions[t], query.keys_N)
                 for n, t in zip(frame_F.tolist(), text_F.tolist(), strict=True)
             ]
-        z = torch.cat(parts)
-        hop, spread = self._answers(z, rows)
+        hop, spread = self._answers(torch.cat(parts), rows)
         valid = np.isfinite(hop) & np.isfinite(spread)
         hop = np.where(valid, np.clip(hop, -1, 1), 0).astype(np.float32)
         return HopEstimate(hop, np.where(valid, confidence_from_std(spread), 0).astype(np.float32), valid)
@@ -312,7 +311,7 @@ class CompactModel:
         if instruction not in self._encoders:
             if len(self._encoders) == ENCODERS:
                 del self._encoders[next(iter(self._encoders))]
-            self._encoders[instruction] = LiveEncoder(self.net, torch.from_numpy(word_ids(instruction)))
+            self._encoders[instruction] = FoldedEncoder(self.net, torch.from_numpy(word_ids(instruction)))
         encoder = self._encoders[instruction]
         name = tuple(f[n].tobytes() for f in frames.values()) if keys_N is None else keys_N[n]
         return self.cache.get((instruction, tuple(frames), name), lambda: encoder({v: f[n] for v, f in frames.items()}))

@@ -29,7 +29,7 @@ def shows_nothing(frames: UInt8[np.ndarray, "N H W 3"]) -> np.ndarray:
     return (flat.max(1) - flat.min(1)) <= NO_PICTURE
 
 
-class LiveEncoder:
+class FoldedEncoder:
     """The embedding of single frames under one instruction. The network's weights must not change afterwards."""
 
     def __init__(self, net: CompactNet, words_L: Int64[Tensor, "L"]) -> None:

@@ -352,13 +352,7 @@ def calibrate_completion(
     found = calibrate(done, failed, tracker.completion.sustain, target)
     return replace(tracker, completion=found.rule), {
         "completion_calibrated": True,
-        "completion_threshold": found.rule.threshold,
-        "completion_recall": found.recall,
-        "completion_successes": found.successes,
-        "completion_failures": found.failures,
-        "completion_false_successes": found.false_successes,
-        "completion_false_rate_bound": found.false_success_bound,
-        "completion_bound_met": found.bound_met,
+        **found.summary(),
     }
 
 

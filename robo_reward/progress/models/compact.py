@@ -20,9 +20,10 @@ from jaxtyping import Float, Float32, Int64, UInt8
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from robo_reward.progress.blank import shows_nothing
 from robo_reward.progress.hop import hop_from_potentials
 from robo_reward.progress.models.feature_cache import FeatureCache
-from robo_reward.progress.models.folded_encoder import FoldedEncoder, shows_nothing
+from robo_reward.progress.models.folded_encoder import FoldedEncoder
 from robo_reward.progress.tracker import confidence_from_std
 from robo_reward.types import Frames, HopEstimate, HopQuery
 

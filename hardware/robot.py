@@ -63,6 +63,8 @@ class BridgeStatus:
     executed: Float[np.ndarray, "A"]
     setpoint: Float[np.ndarray, "N"]
     time_s: float
+    since_s: float
+    """When it was said, and when the mode last changed: local monotonic clock."""
 
 
 class Robot(Protocol):
@@ -199,6 +201,7 @@ class Ros2Robot:
             executed=record["executed"][: int(record["size"])].copy(),
             setpoint=record["setpoint"][:axes].copy(),
             time_s=float(record["time_s"]),
+            since_s=float(record["since_s"]),
         )
 
     def close(self) -> None:

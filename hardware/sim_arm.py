@@ -159,7 +159,9 @@ class SimArm:
             self._taken = received.number
             message = received.message
             target = to_axes(message.position, message.orientation, self._config.tool_down)
-            if not np.isfinite(target).all():
+            if self.reflex:
+                pass  # a stopped driver takes nothing
+            elif not np.isfinite(target).all():
                 self._reflect("a target that is not finite")
             elif np.any(np.abs(target - measured) > REFLEX):
                 self._reflect("a target too far away")

@@ -37,13 +37,18 @@ COMMANDS: dict[str, Command] = {
     "collect": Command("record demonstrations and weak, validation and test rollouts as a LeRobotDataset"),
     "label": Command("turn keyframes and outcomes into the potential of every frame"),
     "train-reward": Command("train the process reward model on balanced hop pairs"),
-    "bench-reward": Command("measure the reward model against controls and the oracle, or score video.CAMERA=FILE"),
+    "bench-reward": Command(
+        "measure the reward model against controls and the oracle, score video.CAMERA=FILE, or check it on store="
+    ),
     "annotate": Command(
         "write the reward model's potential of every episode, of store=, or of dataset= into a copy to="
     ),
     "train-base": Command("train the base policy, then frozen"),
     "train": Command("everything above as far as it is missing, then the shaped residual learner, then the report"),
     "evaluate": Command("base against trained policy on paired initial states, with videos"),
+    "console": Command(
+        "a live session in the browser: watch, take over, judge episodes", "robo_reward.console.command:console"
+    ),
     "export": Command("write a transition store's episodes as a LeRobotDataset: store=FOLDER to=FOLDER"),
     "runs": Command("list the run folders", "robo_reward.runtime.runs:runs", leaves_folder=False),
     "doctor": Command(

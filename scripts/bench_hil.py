@@ -39,7 +39,8 @@ def row(arm: str, seed: int, run: Path, overrides: list[str]) -> dict[str, Any]:
     """The finished run's row of the table."""
     summary = json.loads((run / "summary.json").read_text())
     curve = {entry["rollout"]: entry["success"] for entry in read_metrics(run) if "success" in entry}
-    reached = [rollout for rollout, success in curve.items() if success >= 0.8 * summary["final_success"]]
+    final = summary["final_success"]
+    reached = [rollout for rollout, success in curve.items() if success >= 0.8 * final > 0]
     return {
         "arm": arm,
         "seed": seed,

@@ -101,6 +101,15 @@ class Protocol:
             return False
         return self.state in _MOVES.get(event, {})
 
+    def abandon(self) -> None:
+        """The world goes away: an episode under way is marked aborted, and nobody is armed any more."""
+        if self.state in IN_FLIGHT:
+            self._abort()
+            self.state = "resetting"
+        elif self.state == "armed":
+            self.state = "idle"
+        self._save()
+
     def _abort(self) -> None:
         """The episode under way is over; its scene is in disorder."""
         self.labels.append(ABORTED)
@@ -121,9 +130,4 @@ class Protocol:
             known = False
         if not known:
             raise ValueError(f"{path} is no session protocol of this program: move it away to begin a new session")
-        if self.state in IN_FLIGHT:
-            self._abort()
-            self.state = "resetting"
-        elif self.state == "armed":
-            self.state = "idle"
-        self._save()
+        self.abandon()

@@ -51,6 +51,20 @@ TASKS = {
         "scripted_lift:ScriptedLift",
         events=(EventSignal(14, "gripper", threshold=0.06, slack=0.005),),  # finger gap [m]; the cube is 40 mm wide
     ),
+    "robo_reward/NutAssemblySquare-v0": Task(
+        ("near the nut", "grasped", "over the peg", "on the peg"),
+        "panda",
+        "scripted_nut:ScriptedNut",
+        events=(EventSignal(14, "gripper", threshold=0.05, slack=0.005),),  # finger gap [m]; the handle is 32 mm wide
+    ),
+    "robo_reward/PickPlaceCan-v0": Task(
+        ("near the can", "grasped", "over the bin", "in the bin"),
+        "panda",
+        "scripted_can:ScriptedCan",
+        # all but the yaw of a round can
+        columns=(*range(29), *range(31, 34)),
+        events=(EventSignal(14, "gripper", threshold=0.065, slack=0.005),),  # finger gap [m]; the can is 50 mm wide
+    ),
 }
 
 

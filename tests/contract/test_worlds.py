@@ -11,7 +11,12 @@ import pytest
 import robo_reward.envs  # noqa: F401 - registers the environments
 from robo_reward.testing.environment import CHECKS, check_bad_actions, check_determinism, check_ownership, check_world
 
-WORLDS = {"robo_reward/PegInsert-v0": "mujoco", "robo_reward/Lift-v0": "robosuite"}
+WORLDS = {
+    "robo_reward/PegInsert-v0": "mujoco",
+    "robo_reward/Lift-v0": "robosuite",
+    "robo_reward/NutAssemblySquare-v0": "robosuite",
+    "robo_reward/PickPlaceCan-v0": "robosuite",
+}
 
 
 def make(world, **arguments):

@@ -43,3 +43,36 @@ def confusion(said: Outcomes, true: Outcomes) -> Int64[np.ndarray, "3 3"]:
 def hits(said: Outcomes, true: Outcomes) -> Float[np.ndarray, "E"]:
     """1 for each episode whose outcome was named rightly, else 0."""
     return (said == true).astype(float)
+
+
+def success_counts(said: Outcomes, true: Outcomes) -> Float[np.ndarray, "E 2"]:
+    """Of each episode: its share in 2 TP and in 2 TP + FP + FN of success, so that their ratio of sums is the F1."""
+    yes, done = (x == len(VERDICTS) - 1 for x in (said, true))
+    hit = 2.0 * (yes & done)
+    return np.stack([hit, hit + (yes ^ done)], axis=1)
+
+
+def completion_steps(
+    tracks: Sequence[Sequence[Progress]], steps: Values, rule: CompletionRule, every: int
+) -> Float[np.ndarray, "E"]:
+    """The step [frames] at which each episode is first called done; NaN if never.
+
+    The last observation is taken to stay, as in the calibration: a rule that only then has seen enough queries answers
+    that much later. every: frames between such queries.
+    """
+    found = []
+    for track, at in zip(tracks, steps, strict=True):
+        scores = [completion_score(p) for p in track]
+        padded = [*scores, *[scores[-1]] * (rule.sustain - 1)]
+        when = [*at, *(at[-1] + every * (i + 1) for i in range(rule.sustain - 1))]
+        fired = [i for i in range(len(padded)) if rule.completed(padded[: i + 1])]
+        found.append(float(when[fired[0]]) if fired else np.nan)
+    return np.array(found)
+
+
+def done_steps(truth: Values, steps: Values) -> Float[np.ndarray, "E"]:
+    """The step [frames] at which each success was first done in truth: progress 1, else its last observation."""
+    return np.array([
+        float(at[np.argmax(p >= 1 - 1e-6)] if (p >= 1 - 1e-6).any() else at[-1])
+        for p, at in zip(truth, steps, strict=True)
+    ])  # fmt: skip

@@ -90,12 +90,6 @@ def drift_per_100_frames(values: Values, steps: Values) -> Float[np.ndarray, "E"
     return np.array([abs(v[-1] - v[0]) / max(s[-1] - s[0], 1) * 100 for v, s in zip(values, steps, strict=True)])
 
 
-def retrieval_accuracy(right: Values, wrong: Values) -> Float[np.ndarray, "E"]:
-    """Per episode: 1 if its end scores higher under its own instruction than under another one, 0.5 when tied."""
-    pairs = [(r[-1], w[-1]) for r, w in zip(right, wrong, strict=True)]
-    return np.array([0.5 if r == w else float(r > w) for r, w in pairs])
-
-
 def regressions_noticed(values: Values, truth: Values, drop: float = 0.05) -> Float[np.ndarray, "E 2"]:
     """Of each episode: query intervals in which value and true progress fell, and in which the latter did.
 

@@ -1,0 +1,134 @@
+"""A whole session on PegInsert in a real browser: take over, correct, label, undo, pause, e-stop, lose the server."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import contextmanager
+
+import pytest
+
+pytest.importorskip("aiohttp")
+pytest.importorskip("mujoco")
+pytest.importorskip("PIL")
+
+from robo_reward.config import EnvConfig
+from robo_reward.console.command import BaseActor
+from robo_reward.console.server import Console, Server
+from robo_reward.console.session import Session
+from robo_reward.data.store import TransitionStore
+from robo_reward.policies.simple import ZeroPolicy
+from robo_reward.runtime.tasks import make_env
+from robo_reward.testing.browser import Browser, find_chromium
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(find_chromium() is None, reason="no chromium")]
+HORIZON = 3000
+
+
+@contextmanager
+def live(folder, port=0):
+    """(session, port): a console as the command makes it, of a policy that rests; the world in the loop's thread."""
+    made, ready = [], threading.Event()
+
+    def loop():
+        env = make_env(EnvConfig(horizon=HORIZON))
+        made.append(Session(env, lambda: BaseActor(ZeroPolicy(4)), folder, fps=20, first_seed=0, stale_s=2.0))
+        ready.set()
+        made[0].run()
+        env.close()
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    assert ready.wait(60)
+    server = Server(Console(made[0], "a-token", ("dx", "dy", "dz", "dyaw")), port)
+    try:
+        yield made[0], server.port
+    finally:
+        server.close()
+        made[0].stop()
+        thread.join()
+
+
+def test_a_session_with_a_person_at_the_keyboard(tmp_path):
+    async def first(port):
+        async with Browser() as page:
+            await page.open(f"http://127.0.0.1:{port}/#a-token")
+            await page.until("state.you === 'operator' && document.querySelectorAll('img').length === 3")
+            await page.key("Enter")
+            await page.until("state.state === 'armed'")
+            await page.key("Enter")
+            await page.until("state.state === 'running' && state.oracle.length > 3")
+
+            await page.key(" ", down=True)
+            await page.key("f", down=True)
+            await page.until("state.state === 'taken_over' && state.sources.endsWith('hhhhh')")
+            await page.key("f", down=False)
+            await page.key(" ", down=False)
+            await page.until("state.state === 'running' && state.sources.endsWith('pp')")
+            assert (await page.value("window.console_latency()"))["count"] > 0
+
+            await page.key(" ", down=True)
+            await page.until("state.state === 'taken_over'")
+            await page.value("window.dispatchEvent(new Event('blur'))")  # another window: the dead-man lets go
+            await page.until("state.state === 'running'")
+            await page.key(" ", down=False)
+
+            await page.key("p")
+            await page.until("state.state === 'paused'")
+            steps = await page.value("state.steps")
+            await asyncio.sleep(0.3)
+            assert await page.value("state.steps") == steps
+            await page.key("p")
+            await page.until("state.state === 'running'")
+
+            await page.key("1")
+            await page.until("state.labels.length === 1 && state.state === 'armed'")
+            await page.key("u")
+            await page.until("state.state === 'judging' && state.labels.length === 0")
+            await page.key("3")
+            await page.until("String(state.labels) === 'partial' && state.state === 'armed'")
+            assert await page.value("document.getElementById('labels').textContent") == "partial"
+
+            await page.key("Enter")
+            await page.until("state.state === 'running' && state.oracle.length > 3")
+            await page.key("Escape")
+            await page.until("state.state === 'e_stopped'")
+            await page.key("Enter")
+            assert await page.value("document.querySelector('[data-event=start]').disabled")
+            await page.key("c")
+            await page.until("state.state === 'armed'")
+            await page.key("Enter")
+            await page.until("state.state === 'running' && state.oracle.length > 3")
+            return await page.value("location.href")
+
+    with live(tmp_path) as (session, port):
+        asyncio.run(first(port))
+    assert session.protocol.labels == ["partial", "aborted", "aborted"]
+    with live(tmp_path) as (session, _):
+        assert session.protocol.labels == ["partial", "aborted", "aborted"]
+    episodes = list(TransitionStore(tmp_path / "store").read_all())
+    assert [episode.episode_id for episode in episodes] == ["session-00000", "session-00001", "session-00002"]
+    driven = episodes[0].intervention
+    assert driven.any() and not driven.all()
+    assert episodes[0].human_action[driven][:, 2].min() == pytest.approx(-0.6)
+    assert not any(episode.intervention.any() for episode in episodes[1:])
+
+
+def test_a_page_finds_its_server_again(tmp_path):
+    async def visit(page, port):
+        await page.open(f"http://127.0.0.1:{port}/#a-token")
+        await page.until("state.you === 'operator'")
+
+    async def go():
+        async with Browser() as page:
+            with live(tmp_path) as (_, port):
+                await visit(page, port)
+            await page.until("state.state === 'not connected'")
+            assert await page.value("document.querySelector('[data-event=arm]').disabled")
+            with live(tmp_path, port):
+                await page.until("state.you === 'operator'")
+                await page.open("about:blank")
+                await page.open(f"http://127.0.0.1:{port}/#wrong")
+                await page.until("document.getElementById('message').textContent === 'wrong token'")
+
+    asyncio.run(go())

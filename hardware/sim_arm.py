@@ -233,6 +233,8 @@ class SimArm:
 
     def send_pictures(self, frozen: dict[str, np.ndarray]) -> None:
         """One frame of every camera; `frozen` keeps the last ones."""
+        if not self._views:
+            return
         with self._camera_lock:
             mujoco.mj_copyData(self._seen, self._env.model, self._env.data)
         faults = self.faults

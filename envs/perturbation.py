@@ -130,12 +130,16 @@ class Perturbed(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordCon
         self._nominal = {name: getattr(world.model, name).copy() for name in _FIELDS}
         self._headlight = {name: getattr(world.model.vis.headlight, name).copy() for name in _HEADLIGHT}
         if axis in _MODEL:
-            self._change(np.random.default_rng(0))  # an axis that this world lacks fails now
+            _MODEL[axis](world.model, np.random.default_rng(0), severity)  # an axis that this world lacks fails now
+            self.restore()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """The seed's own initial state, in the perturbed world."""
         self._rng = np.random.default_rng([AXES.index(self.axis), 0 if seed is None else seed])
-        self._change(self._rng)
+        self.restore()
+        if self.axis in _MODEL:
+            world: Any = self.env.unwrapped
+            _MODEL[self.axis](world.model, self._rng, self.severity)
         observation, info = self.env.reset(seed=seed, options=options)
         late = self.severity + 1
         self._observations: deque[Any] = deque([observation] * late, late)
@@ -169,15 +173,13 @@ class Perturbed(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordCon
     def _noisy(self, frame: np.ndarray) -> np.ndarray:
         return np.clip(frame + 10.0 * self.severity * self._rng.normal(size=frame.shape), 0, 255).astype(np.uint8)
 
-    def _change(self, rng: np.random.Generator) -> None:
-        """The nominal model, then this axis's change of it."""
+    def restore(self) -> None:
+        """Give the model back its nominal values, until the next reset."""
         world: Any = self.env.unwrapped
         for name, value in self._nominal.items():
             getattr(world.model, name)[:] = value
         for name, value in self._headlight.items():
             getattr(world.model.vis.headlight, name)[:] = value
-        if self.axis in _MODEL:
-            _MODEL[self.axis](world.model, rng, self.severity)
 
 
 def _free_bodies(model: Any) -> list[int]:

@@ -44,6 +44,9 @@ COMMANDS: dict[str, Command] = {
     "train-base": Command("train the base policy, then frozen"),
     "train": Command("everything above as far as it is missing, then the shaped residual learner, then the report"),
     "evaluate": Command("base against trained policy on paired initial states, with videos"),
+    "console": Command(
+        "a live session in the browser: watch, take over, judge episodes", "robo_reward.console.command:console"
+    ),
     "export": Command("write a transition store's episodes as a LeRobotDataset: store=FOLDER to=FOLDER"),
     "runs": Command("list the run folders", "robo_reward.runtime.runs:runs", leaves_folder=False),
     "doctor": Command(

@@ -53,10 +53,11 @@ class CollectConfig:
     """Successes of the scripted expert."""
     weak: int = number(60, low=0)
     """Rollouts of the weak policy, failures mostly."""
-    validation: int = number(20, low=0)
-    """Rollouts of both that the completion threshold is set on."""
+    validation: int = number(150, low=0)
+    """Rollouts that the completion threshold is set on: one success of the expert, then two failures of the weak
+    policy, and so on."""
     test: int = number(60, low=0)
-    """Rollouts of both that only the benchmark sees."""
+    """Rollouts that only the benchmark sees, of the same kinds in turn."""
     query_every: int = number(4, low=1)
     """[steps] between the frames that the reward model sees"""
 
@@ -123,6 +124,18 @@ class AdaptConfig:
     replay: int = number(16, low=0)
     """Episodes of the model's own training data that are replayed, half of them demonstrations, where they still lie
     beside it; else, and with 0, its reference pictures are."""
+
+
+@dataclass(frozen=True)
+class CompletionConfig:
+    """When the reward model calls a task done."""
+
+    sustain: int = number(2, low=1)
+    """Queries in a row that have to agree."""
+    false_success_bound: float = number(0.05, above=0, high=0.999)
+    """Largest share of failures that may be called done; 59 failures or more are needed to show 0.05."""
+    confidence: float = number(0.95, above=0, high=0.999)
+    """With which that is said of failures like those of the validation split."""
 
 
 @dataclass(frozen=True)
@@ -226,6 +239,44 @@ class AgentConfig:
 
 
 @dataclass(frozen=True)
+class HilConfig:
+    """A person in the loop of `train`, here a simulated one; its times are the task's own."""
+
+    kind: str = choice("none", "none", "simulated")
+    """simulated: the scripted expert takes over where the policy gets stuck, and gives the arm back."""
+    patience_s: float = number(0.5, above=0)
+    """[s] without progress after which the operator takes over"""
+    late_s: float = number(3.0, above=0)
+    """[s] from the episode's start after which it takes over in any case"""
+    force: float = number(50.0, above=0)
+    """[N] contact force at which it takes over"""
+    reaction_s: float = number(0.3, low=0)
+    """[s] from trouble to the first corrected step"""
+    gain: float = number(1.0, above=0, high=1)
+    """Progress after which it gives the arm back; 1: it drives to the end."""
+    noise: float = number(0.05, low=0)
+    """Standard deviation of its tremor, in action units."""
+    skill: float = number(1.0, low=0, high=1)
+    """Share of episodes in which it knows the task; in the others it drives as the weak script does."""
+    attention: float = number(1.0, low=0, high=1)
+    """Share of episodes that it watches."""
+    budget_minutes: float = number(10.0, low=0)
+    """[min] of driving, over the whole run"""
+    blend_steps: int = number(3, low=1)
+    """[steps] of a hand-over between policy and operator; 1 switches at once"""
+
+
+@dataclass(frozen=True)
+class ConsoleConfig:
+    """The live session in the browser."""
+
+    port: int = number(8765, low=0, high=65535)
+    """On 127.0.0.1; 0 takes any free one."""
+    policy: str = choice("base", "base", "trained")
+    """What drives while nobody does: the base policy, or the one that `train` leaves with these settings."""
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """The training run."""
 
@@ -286,7 +337,7 @@ class Config:
     keyframes: str | None = None
     """JSON file of keyframes to use in place of the simulator's stage predicates."""
     store: str | None = None
-    """Transition store, or a training stage's folder that holds one: for annotate, doctor and export."""
+    """Transition store, or a training stage's folder that holds one: for annotate, bench-reward, doctor and export."""
     demo: str | None = None
     """One demonstration for `train-reward`: a folder with a video a camera and annotated_keyframes.json, or
     DATASET:EPISODE, an episode of a LeRobotDataset by its number from 0."""
@@ -295,7 +346,7 @@ class Config:
     new model from the demonstration alone."""
     reward_model: str | None = None
     """Folder of a trained reward model, or of the run that trained it, for `annotate` with store= or to= and
-    `bench-reward` with video.CAMERA=; null: the one that the settings train."""
+    `bench-reward` with store= or video.CAMERA=; null: the one that the settings train."""
     to: str | None = None
     """Folder of the LeRobotDataset that `export` writes, or of the copy that `annotate` adds its columns to; an
     interrupted one is gone on with or made anew."""
@@ -311,11 +362,14 @@ class Config:
     collect: CollectConfig = field(default_factory=CollectConfig)
     label: LabelConfig = field(default_factory=LabelConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
+    completion: CompletionConfig = field(default_factory=CompletionConfig)
     shaping: ShapingConfig = field(default_factory=ShapingConfig)
     base: BaseConfig = field(default_factory=BaseConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
     adapt: AdaptConfig = field(default_factory=AdaptConfig)
     annotate: AnnotateConfig = field(default_factory=AnnotateConfig)
+    hil: HilConfig = field(default_factory=HilConfig)
+    console: ConsoleConfig = field(default_factory=ConsoleConfig)
     suite: SuiteConfig = field(default_factory=SuiteConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
@@ -326,6 +380,8 @@ class Config:
             raise ValueError(f"agent.subset={self.agent.subset} exceeds agent.heads={self.agent.heads}")
         if self.base.demos > self.collect.demos:
             raise ValueError(f"base.demos={self.base.demos} exceeds collect.demos={self.collect.demos}")
+        if self.hil.kind == "simulated" and self.env.count > 1:
+            raise ValueError(f"hil=simulated with env.count={self.env.count}: an operator attends to one arm, set 1")
         if self.adapt_from is not None and self.demo is None:
             raise ValueError(f"adapt_from={self.adapt_from} needs a demonstration: add demo=FOLDER or DATASET:EPISODE")
         if self.demo is not None and self.command != "train-reward":

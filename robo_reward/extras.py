@@ -13,10 +13,12 @@ EXTRA_OF = {
     "mujoco": "sim",
     "av": "sim",
     "robosuite": "robosuite",
+    "cyclonedds": "robot",
     "lerobot": "lerobot",
     "datasets": "lerobot",
     "pyarrow": "lerobot",
     "h5py": "lerobot",
+    "aiohttp": "console",
     "torchvision": "lerobot",
     "torchcodec": "lerobot",
 }

@@ -152,8 +152,8 @@ def block(results: dict[str, Any]) -> str:
         lines = plain_rows(results)
     facts = [
         f"{key.replace('_', ' ')} {results[key]}"
-        for key in ("seeds", "cores", "date", "git_revision")
-        if key in results
+        for key in ("lines_missing", "seeds", "cores", "date", "git_revision")
+        if results.get(key)
     ]
     lines += ["", f"Command: `{results['command']}`" + (f" ({', '.join(facts)})" if facts else "")]
     return "\n".join(["", *lines, "", ""])

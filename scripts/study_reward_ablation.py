@@ -13,9 +13,10 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -75,9 +76,9 @@ def score(config: Config, data: StageResult, reward: StageResult, fusion: str) -
     if fusion != trained.tracker.fusion:
         validation = steps.read_split(data.path, "validation", every, views)
         tracker = replace(trained.tracker, fusion=fusion)
-        trained = replace(
-            trained, tracker=calibrate_completion(trained.model, trained.references, tracker, validation)[0]
-        )
+        target = steps.reward_settings(config, len(task_of(config.env).stages)).completion
+        tracker, _ = calibrate_completion(trained.model, trained.references, tracker, validation, target)
+        trained = replace(trained, tracker=tracker)
     episodes = steps.read_split(data.path, "test", every, views)
     settings = BenchSettings(config.env.horizon, len(task_of(config.env).stages))
     [found] = bench([model_method(trained)], episodes, settings)
@@ -103,8 +104,8 @@ def write_results(lines: list[Line], words: list[str]) -> None:
             }
     result = {
         "table": table,
-        "unfinished": len(ROWS) * len(SEEDS) - len(lines),
-        "seeds": len(SEEDS),
+        "lines_missing": len(ROWS) * len(SEEDS) - len(lines),
+        "seeds": len({line["seed"] for line in lines}),
         "command": " ".join(["python scripts/study_reward_ablation.py", *words]),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "git_revision": git_revision(),
@@ -118,18 +119,28 @@ def over_seeds(values: list[float | None]) -> list[float] | None:
     return [sum(known) / len(known), min(known), max(known)] if len(known) == len(values) else None
 
 
+def measured_apart(row: str, seed: int, overrides: list[str]) -> Line:
+    """`measure` in a process of its own, on one core: the same sums on every machine."""
+    command = [sys.executable, __file__, "--line", row, str(seed), *overrides]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return dict(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment).stdout))
+
+
 def main() -> None:
+    if sys.argv[1:2] == ["--line"]:
+        row, seed, *overrides = sys.argv[2:]
+        print(json.dumps(measure(row, int(seed), overrides)))
+        return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=2, help="rows at a time, each on one core")
     arguments, words = parser.parse_known_args()
     overrides = ["quiet=true", *words]
-    os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that follow: the same sums on every machine
     # First the weights that the fusion rows share.
     tasks = sorted(((row, seed) for row in ROWS for seed in SEEDS), key=lambda task: task[0].startswith("fusion"))
     steps.collect_stage(load_config(overrides))
     lines: list[Line] = []
-    with ProcessPoolExecutor(arguments.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for done in as_completed([pool.submit(measure, row, seed, overrides) for row, seed in tasks]):
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        for done in as_completed([pool.submit(measured_apart, row, seed, overrides) for row, seed in tasks]):
             lines.append(done.result())
             write_results(lines, [word for word in words if not word.startswith("run.")])
             print(f"{len(lines)} of {len(tasks)}: {lines[-1]['row']}, seed {lines[-1]['seed']}", flush=True)

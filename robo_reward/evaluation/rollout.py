@@ -12,7 +12,11 @@ from robo_reward.interfaces import Policy
 from robo_reward.types import Episode
 
 Actor = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray | None]]
-"""What acts in one episode: (agent_pos_P, estimate_E) -> action in [-1, 1], base policy's action and phase or None."""
+"""What acts in one episode: (agent_pos_P, estimate_E) -> action in [-1, 1], base policy's action and phase or None.
+
+It may also have `base_id`, the base policy's name; `watch(info)`, told what the environment says after its reset and
+every step; and `human_action`, what a person asked for in the last action, or None.
+"""
 
 
 def is_query(step: int, every: int, ended: bool) -> bool:
@@ -46,6 +50,9 @@ class EpisodeRecorder:
         self._stages, self._oracle = [info["stage"]], [info["progress_oracle"]]
         self._actions: list[np.ndarray] = []
         self._bases: list[np.ndarray | None] = []
+        self._human: list[np.ndarray | None] = []
+        self._watch = getattr(act, "watch", lambda info: None)
+        self._watch(info)
         self._rewards: list[float] = []
         self._gated: list[bool] = []
         self._frame_steps, self._frames = ([], []) if views is None else ([0], [views])
@@ -60,6 +67,7 @@ class EpisodeRecorder:
         """The actor's action (A,) on the newest observation; to be called once a step."""
         action, base = self._act(self._agent_pos[-1], self._estimate[-1])
         self._bases.append(base)
+        self._human.append(getattr(self._act, "human_action", None))
         return action
 
     def append(
@@ -79,6 +87,7 @@ class EpisodeRecorder:
         self._estimate.append(observation["estimate"])
         self._stages.append(info["stage"])
         self._oracle.append(info["progress_oracle"])
+        self._watch(info)
         self._info, self._terminated, self._truncated = info, bool(terminated), bool(truncated)
         if views is not None:
             self._frame_steps.append(len(self._actions))
@@ -90,6 +99,8 @@ class EpisodeRecorder:
         names = self._frames[0].keys() if self._frames else ()
         base = None if self._bases[0] is None else np.asarray(self._bases, np.float32)
         width = len(self._actions[0])
+        human, attended = self._human[: len(self._actions)], hasattr(self._act, "human_action")
+        asked = np.array([np.zeros(width) if action is None else action for action in human], np.float32)
         return Episode(
             episode_id=f"{self._source}-{self._seed}",
             instruction=self._info["instruction"],
@@ -109,6 +120,8 @@ class EpisodeRecorder:
             base_action=None if base is None else base[:, :width],
             base_phase=None if base is None else base[:, width:],
             base_id=getattr(self._act, "base_id", None),
+            human_action=asked if attended else None,
+            intervention=np.array([action is not None for action in human]) if attended else None,
             gated=np.asarray(self._gated),
         )
 

@@ -50,6 +50,7 @@ class _Kept:
     episode_id: str
     start: int
     slots: int
+    windows: int
 
 
 class EpisodeReplay:
@@ -80,7 +81,7 @@ class EpisodeReplay:
         self._rows = np.zeros((capacity, edges[-1]), np.float32)
         self._phi = np.zeros(capacity, np.float32)
         self._starts = np.zeros(capacity, np.int64)
-        """A ring of the slots at which a window may begin: every observation that an action follows."""
+        """A ring of the slots at which a window may begin."""
         self._oldest = 0
         """Place of the oldest of them."""
         self._kept: deque[_Kept] = deque()
@@ -102,9 +103,15 @@ class EpisodeReplay:
         track: PhiTrack,
         *,
         demonstration: bool,
+        begin_T: np.ndarray | None = None,
     ) -> None:
-        """Add one annotated episode with the policy's inputs (T+1, S) and base rows at every observation."""
+        """Add one annotated episode with the policy's inputs (T+1, S) and base rows at every observation.
+
+        Windows begin at every step, or only where `begin_T` is True; the episode is kept whole all the same, so that a
+        window at the edge of a correction ends at its own next observation.
+        """
         steps = len(episode)
+        begins = np.arange(steps) if begin_T is None else np.flatnonzero(begin_T)
         if episode.base_action is None:
             raise ValueError(f"episode {episode.episode_id} has no base actions; query the base policy on it first")
         if self.model_id not in (None, track.model_id):
@@ -128,12 +135,12 @@ class EpisodeReplay:
         rows[:steps, self._reward], rows[:steps, self._length] = returns[:, None], lengths[:, None]
         rows[:steps, self._ends] = ((np.arange(steps) + lengths == steps) * float(episode.terminated))[:, None]
         rows[:steps, self._shown] = float(demonstration)
-        places = (self._oldest + self.transitions + np.arange(steps)) % self.capacity
-        self._starts[places] = start + np.arange(steps)
+        places = (self._oldest + self.transitions + np.arange(len(begins))) % self.capacity
+        self._starts[places] = start + begins
         if self._tree is not None:
-            self._tree.set(places, np.full(steps, self._largest))
-        self._kept.append(_Kept(episode.episode_id, start, steps + 1))
-        self.transitions += steps
+            self._tree.set(places, np.full(len(begins), self._largest))
+        self._kept.append(_Kept(episode.episode_id, start, steps + 1, len(begins)))
+        self.transitions += len(begins)
 
     def _make_room(self, slots: int) -> int:
         """First of `slots` free places in a row; the oldest episodes leave for them."""
@@ -145,7 +152,7 @@ class EpisodeReplay:
             if not behind and (oldest.start >= start + slots or oldest.start + oldest.slots <= start):
                 break
             self._kept.popleft()
-            gone = oldest.slots - 1
+            gone = oldest.windows
             if self._tree is not None:
                 self._tree.set((self._oldest + np.arange(gone)) % self.capacity, np.zeros(gone))
             self._oldest = (self._oldest + gone) % self.capacity

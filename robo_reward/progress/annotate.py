@@ -9,8 +9,16 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from robo_reward.interfaces import ProcessRewardModel
+from robo_reward.progress.completion import CompletionRule, verdict
 from robo_reward.progress.references import References
-from robo_reward.progress.tracker import HOPS_PER_REFERENCE, ProgressTracker, TrackerSettings, hop_rows, queried_steps
+from robo_reward.progress.tracker import (
+    HOPS_PER_REFERENCE,
+    ProgressTracker,
+    TrackerSettings,
+    completion_score,
+    hop_rows,
+    queried_steps,
+)
 from robo_reward.types import Episode, HopEstimate, HopQuery, PhiTrack, Progress
 
 
@@ -25,6 +33,15 @@ class QueryTrack:
     def phi(self) -> Float32[np.ndarray, "Q"]:
         """Fused potential at the queried observations."""
         return np.array([p.phi for p in self.progress], dtype=np.float32)
+
+    @property
+    def scores(self) -> list[float]:
+        """Completion scores at the queried observations, in [0, 1]."""
+        return [completion_score(p) for p in self.progress]
+
+    def verdict(self, rule: CompletionRule) -> str:
+        """`success`, `partial` or `failure`: what became of the whole episode."""
+        return verdict(self.scores, self.progress[-1].phi, rule)
 
 
 def track_id(model: ProcessRewardModel, settings: TrackerSettings, references: References) -> str:
@@ -102,6 +119,10 @@ def stored_at(episode: Episode, every: int) -> Int64[np.ndarray, "Q"]:
 
     Raises ValueError when one of them has no frame.
     """
+    if not len(episode.frame_steps):
+        raise ValueError(
+            f"episode {episode.episode_id} stores no camera frames: give episodes that were recorded with cameras"
+        )
     wanted = np.array(queried_steps(len(episode), every))
     at = np.searchsorted(episode.frame_steps, wanted)
     missing = (at >= len(episode.frame_steps)) | (

@@ -23,7 +23,7 @@ class ProgressColumns:
     stage: Int64[np.ndarray, "L"]
     """Equal-mass steps that the progress has completed, 0 to N."""
     success: Bool[np.ndarray, "L"]
-    """Whether the completion rule has called the task done; the last one is the verdict on the episode."""
+    """Whether the completion rule has called the task done by then, if only for a while."""
 
 
 def columns_of(track: QueryTrack, stages: int, rule: CompletionRule) -> ProgressColumns:

@@ -1,8 +1,8 @@
 """When to call a task done: sustained, all perspectives agreeing, above a threshold with a bounded false-success rate.
 
 A false success changes the optimum (potential shaping does not protect against it), so the threshold is chosen on
-held-out outcomes and comes with a Clopper-Pearson bound. The bound holds for exchangeable episodes only: it has to be
-checked again on the learner's own rollouts.
+held-out outcomes and comes with a Clopper-Pearson bound. The bound holds for exchangeable episodes only: it is checked
+again on the learner's own rollouts (`runtime/recheck.py`).
 """
 
 from __future__ import annotations
@@ -31,16 +31,60 @@ class CompletionRule:
         """Whether the last `sustain` scores all reach the threshold."""
         return len(scores) >= self.sustain and min(scores[-self.sustain :]) >= self.threshold
 
+    def fired(self, scores: Sequence[float]) -> bool:
+        """Whether it called an episode with these scores done at any time, its last frame taken to stay."""
+        return sustained_maximum(scores, self.sustain) >= self.threshold
+
+
+SUCCESS, PARTIAL, FAILURE = "success", "partial", "failure"
+VERDICTS = (FAILURE, PARTIAL, SUCCESS)
+"""From the worst to the best."""
+HALF = 0.5
+"""Progress at an episode's end from which a failure is a partial success: half of the task's equal-mass stages."""
+
+
+@dataclass(frozen=True)
+class CompletionTarget:
+    """What the threshold has to keep to: at most `false_success_bound` false successes, said with `confidence`."""
+
+    false_success_bound: float = 0.05
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        for name in ("false_success_bound", "confidence"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"completion.{name}={getattr(self, name)} outside (0, 1)")
+
+
+def verdict(scores: Sequence[float], progress: float, rule: CompletionRule) -> str:
+    """What became of a whole episode: `SUCCESS`, `PARTIAL` or `FAILURE`.
+
+    Success when the rule holds at the end. The last observation is taken to stay, as in the calibration, so that is
+    when the last score reaches the threshold; a task that was done and came undone is none. Otherwise partial when the
+    potential ended at `HALF` or above.
+
+    scores: completion scores of the episode's queries; progress: its last potential, both in [0, 1].
+    """
+    if scores[-1] >= rule.threshold:
+        return SUCCESS
+    return outcome(False, progress)
+
+
+def outcome(success: bool, progress: float) -> str:
+    """The three-way outcome of an episode whose success is known and whose progress ended there, in [0, 1]."""
+    return SUCCESS if success else PARTIAL if progress >= HALF else FAILURE
+
 
 @dataclass(frozen=True)
 class CompletionCalibration:
     """The chosen rule and what it did on the held-out episodes."""
 
     rule: CompletionRule
-    false_success_rate: float
+    false_successes: int
     false_success_bound: float
-    """One-sided upper bound at `confidence`."""
+    """One-sided upper bound at the target's confidence on the rate of false successes."""
     recall: float
+    """Share of the successes that the rule calls done."""
     failures: int
     successes: int
     bound_met: bool
@@ -73,31 +117,33 @@ def calibrate(
     success_scores: Sequence[Sequence[float]],
     failure_scores: Sequence[Sequence[float]],
     sustain: int = 2,
-    false_rate: float = 0.05,
-    confidence: float = 0.95,
+    target: CompletionTarget | None = None,
 ) -> CompletionCalibration:
     """Threshold from the completion scores of held-out successes and failures (one sequence per episode).
 
-    The lowest threshold whose bound on false successes is at most `false_rate`; when there are too few failures for
-    that, the lowest that none of them passes (`bound_met` is then False and the bound says what is known).
+    The lowest threshold whose bound on false successes keeps to the target; when there are too few failures for that,
+    the lowest that none of them passes (`bound_met` is then False and the bound says what is known).
     """
+    target = target or CompletionTarget()
     failed = np.sort([sustained_maximum(s, sustain) for s in failure_scores])[::-1]
     done = np.array([sustained_maximum(s, sustain) for s in success_scores])
-    allowed = 0
-    while allowed < len(failed) and clopper_pearson_upper(allowed + 1, len(failed), confidence) <= false_rate:
+    trials, allowed = len(failed), 0
+    while (
+        allowed < trials and clopper_pearson_upper(allowed + 1, trials, target.confidence) <= target.false_success_bound
+    ):
         allowed += 1
-    worst = failed[allowed] if allowed < len(failed) else 0.0
+    worst = failed[allowed] if allowed < trials else 0.0
     # Midway to the next success above it: neither outcome's sample sits on the threshold.
     above = done[done > worst]
     threshold = float(np.clip((worst + above.min()) / 2 if len(above) else (worst + 1) / 2, 0.5, 1.0))
-    errors = int((failed >= threshold).sum())
-    bound = clopper_pearson_upper(errors, len(failed), confidence)
+    # Of the errors that were allowed, not of those that happened: the threshold was chosen on these episodes.
+    bound = clopper_pearson_upper(allowed, trials, target.confidence)
     return CompletionCalibration(
         CompletionRule(threshold, sustain),
-        errors / len(failed) if len(failed) else float("nan"),
+        int((failed >= threshold).sum()),
         bound,
         float((done >= threshold).mean()) if len(done) else float("nan"),
-        len(failed),
+        trials,
         len(done),
-        bound <= false_rate,
+        bound <= target.false_success_bound,
     )

@@ -60,17 +60,22 @@ def incremental_value(phi: float, p: Perspectives) -> float | None:
     return min(max(phi + p.hop, 0.0), 1.0) if p.differences else float(apply_hop(phi, p.hop))
 
 
-def initial_state(p: Perspectives) -> FusionState | None:
-    """Phi_0 from forward and backward (an episode may start mid-task); None when neither answered."""
-    if p.goal_like_start:
-        return FusionState(0.0, p.forward_std**2)
+def initial_state(p: Perspectives, rule: str = "kalman") -> FusionState | None:
+    """Phi_0 from forward and backward (an episode may start mid-task); None when neither answered.
+
+    It is the value at which the rule stays while nothing moves: a scene that is still from the start has no drift.
+    """
+    alone = {"forward": forward_value(p), "backward": backward_value(p)}.get(rule)
+    if alone is not None or p.goal_like_start:
+        return FusionState(alone or 0.0, p.forward_std**2)
     pairs = [
         (v, s**2) for v, s in ((forward_value(p), p.forward_std), (backward_value(p), p.backward_std)) if v is not None
     ]
     if not pairs:
         return None
-    weight = sum(1 / max(s, _LEAST_VARIANCE) for _, s in pairs)
-    phi = sum(v / max(s, _LEAST_VARIANCE) for v, s in pairs) / weight
+    even = rule in ("average", "consistency")
+    weights = [1.0 if even else 1 / (s + _MODEL_ERROR**2) for _, s in pairs]
+    phi = sum(w * v for w, (v, _) in zip(weights, pairs, strict=True)) / sum(weights)
     # Both look at the same frame, so agreeing does not halve the variance.
     return FusionState(phi, min(s for _, s in pairs))
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from robo_reward.progress.annotate import held, stored_at
 from robo_reward.progress.clips import ClipSampler, first_demonstrations
-from robo_reward.progress.labels import PotentialLabels, label_episode
+from robo_reward.progress.labels import PotentialLabels
 from robo_reward.progress.models.classifier import Classifier
 from robo_reward.progress.models.compact import CompactSettings
 from robo_reward.progress.models.distance import FeatureDistance, PixelDistance
@@ -32,6 +32,7 @@ from robo_reward.progress.training import (
     FramePool,
     TrainSettings,
     check_episodes,
+    label_episodes,
     load_reward,
     optimise,
     split_episodes,
@@ -151,8 +152,9 @@ def train_rival(
     if kind not in RIVALS:
         raise ValueError(unknown("reward model", kind, RIVALS))
     train = list(episodes) if validation is not None else split_episodes(episodes, settings)[0]
+    train = [e for e in train if e.success or settings.failures]
     check_episodes(train, settings)
-    labels = [label_episode(e, settings.model.stages, (keyframes or {}).get(e.episode_id)) for e in train]
+    labels = label_episodes(train, settings, keyframes or {})
     first = first_demonstrations(train)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)

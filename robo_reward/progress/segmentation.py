@@ -25,8 +25,8 @@ PIXEL_NOISE = 0.02
 class EventSignal:
     """A column of `agent_pos` that tells of events.
 
-    `contact`: it departs from its value at the start by `threshold` or more, in either direction; the end of a contact
-    is no event. `gripper`: it crosses `threshold` downwards (closing) or upwards (opening).
+    `contact`: it departs from its value at the start by `threshold` or more, in either direction (the contact begins),
+    and comes back (it ends). `gripper`: it crosses `threshold` downwards (closing) or upwards (opening).
     """
 
     column: int
@@ -89,17 +89,18 @@ def uvd_keyframes(
 def event_keyframes(
     agent_pos: Float32[np.ndarray, "N P"], signals: Sequence[EventSignal], *, hold: int = 2, apart: int = 5
 ) -> tuple[int, ...]:
-    """First frames of contacts, closings and openings.
+    """First frames in and after contacts, of closings and of openings.
 
     hold: an event lasts at least so many frames, and so does the pause after it [frames]; apart: of events nearer than
-    this, of whatever signal, only the first counts [frames].
+    this, of whatever signal, only the first counts [frames]. The end of a contact counts with its beginning, however
+    short it was: a peg that finds its hole soon has found it too.
     Raises ValueError for a column that is not there, values that are not finite, or hold or apart below 1.
     """
     rows = _checked(agent_pos)
     _at_least_one("hold", hold)
     _at_least_one("apart", apart)
-    onsets: set[int] = set()
-    for signal in signals if len(rows) > 2 else ():
+    changes: list[tuple[int, int, bool]] = []  # frame, signal, whether a contact ends there
+    for number, signal in enumerate(signals if len(rows) > 2 else ()):
         if not 0 <= signal.column < rows.shape[1]:
             raise ValueError(f"event column {signal.column} outside agent_pos: expected 0 to {rows.shape[1] - 1}")
         values = rows[:, signal.column]
@@ -109,12 +110,18 @@ def event_keyframes(
         else:
             on = _switched(values, signal.threshold + signal.slack, signal.threshold - signal.slack)
         held = _held(on, hold)
-        changes = np.flatnonzero(np.diff(held.astype(np.int8))) + 1
-        onsets.update(int(t) for t in changes if signal.kind == "gripper" or held[t])
+        at = np.flatnonzero(np.diff(held.astype(np.int8))) + 1
+        changes += [(int(t), number, signal.kind == "contact" and not held[t]) for t in at if t < len(rows) - 1]
     found: list[int] = []
-    for onset in sorted(onsets):
-        if 0 < onset < len(rows) - 1 and (not found or onset - found[-1] >= apart):
-            found.append(onset)
+    begun: set[int] = set()
+    for frame, number, ends in sorted(changes):
+        counts = number in begun if ends else not found or frame - found[-1] >= apart
+        if counts and not ends:
+            begun.add(number)
+        else:
+            begun.discard(number)
+        if counts and frame not in found[-1:]:
+            found.append(frame)
     return tuple(found)
 
 

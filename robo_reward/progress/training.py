@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robo_reward.progress.annotate import annotate_many, track_id, track_many
-from robo_reward.progress.completion import CompletionRule, calibrate
+from robo_reward.progress.completion import CompletionRule, CompletionTarget, calibrate
 from robo_reward.progress.labels import PotentialLabels, label_episode, labels_from_outcome
 from robo_reward.progress.models.compact import (
     CompactModel,
@@ -27,9 +27,10 @@ from robo_reward.progress.models.compact import (
     unique_combinations,
     word_ids,
 )
+from robo_reward.progress.models.feature_cache import FeatureCache
 from robo_reward.progress.pairs import PairBatch, PairSampler, PairSettings
 from robo_reward.progress.references import References
-from robo_reward.progress.tracker import TrackerSettings, completion_score
+from robo_reward.progress.tracker import TrackerSettings
 from robo_reward.terminal import progress
 from robo_reward.types import Episode, PhiTrack
 
@@ -63,6 +64,7 @@ class TrainSettings:
     pairs: PairSettings = field(default_factory=PairSettings)
     model: CompactSettings = field(default_factory=CompactSettings)
     tracker: TrackerSettings = field(default_factory=TrackerSettings)
+    completion: CompletionTarget = field(default_factory=CompletionTarget)
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.references_per_task < 1:
@@ -123,17 +125,16 @@ def reward_folder(path: str | Path) -> Path:
     return trained if trained.is_dir() or not beside.is_dir() else beside
 
 
-def load_reward(folder: Path) -> RewardModel:
+def load_reward(folder: Path, cache: FeatureCache | None = None) -> RewardModel:
     """Read a trained reward model from its folder, or from that of the run that trained it.
 
+    cache: for one live tracker, which asks about the same frames again.
     Raises FileNotFoundError or ValueError for missing or damaged files.
     """
     folder = reward_folder(folder)
     if (folder / "rival.json").is_file():
-        raise ValueError(
-            f"{folder}: this reward model scores whole episodes and answers no hops; use reward=compact here"
-        )
-    model, references = CompactModel.load(folder), References.load(folder / "references.npz")
+        raise ValueError(f"{folder}: a reward model that scores whole episodes only; use one of reward=compact here")
+    model, references = CompactModel.load(folder, cache), References.load(folder / "references.npz")
     path = folder / "tracker.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no tracker settings; train the reward model again")
@@ -166,7 +167,7 @@ def train_reward(
     net, statistics = fit(train, labels, settings, quiet)
     model = CompactModel(net)
     tracker = replace(settings.tracker, differences=settings.model.target == "difference")
-    tracker, completion = calibrate_completion(model, references, tracker, held_out)
+    tracker, completion = calibrate_completion(model, references, tracker, held_out, settings.completion)
     RewardModel(model, references, tracker).save(Path(out_dir))
     save_labels(Path(out_dir), train, labels)
     summary: dict[str, Any] = {
@@ -335,23 +336,28 @@ class FramePool:
 
 
 def calibrate_completion(
-    model: CompactModel, references: References, tracker: TrackerSettings, held_out: Sequence[Episode]
+    model: CompactModel,
+    references: References,
+    tracker: TrackerSettings,
+    held_out: Sequence[Episode],
+    target: CompletionTarget,
 ) -> tuple[TrackerSettings, dict[str, Any]]:
     """Tracker settings with the completion threshold chosen on held-out outcomes, and what it does there."""
     usable = [e for e in held_out if e.instruction in references]
     if not any(e.success for e in usable) or all(e.success for e in usable):
         return tracker, {"completion_calibrated": False, "completion_threshold": tracker.completion.threshold}
-    scores = [[completion_score(p) for p in t.progress] for t in track_many(usable, model, tracker, references)]
-    done = [s for s, e in zip(scores, usable, strict=True) if e.success]
-    failed = [s for s, e in zip(scores, usable, strict=True) if not e.success]
-    found = calibrate(done, failed, tracker.completion.sustain)
+    tracks = track_many(usable, model, tracker, references)
+    done = [t.scores for t, e in zip(tracks, usable, strict=True) if e.success]
+    failed = [t.scores for t, e in zip(tracks, usable, strict=True) if not e.success]
+    found = calibrate(done, failed, tracker.completion.sustain, target)
     return replace(tracker, completion=found.rule), {
         "completion_calibrated": True,
         "completion_threshold": found.rule.threshold,
         "completion_recall": found.recall,
-        "completion_false_rate": found.false_success_rate,
-        "completion_false_rate_bound": found.false_success_bound,
+        "completion_successes": found.successes,
         "completion_failures": found.failures,
+        "completion_false_successes": found.false_successes,
+        "completion_false_rate_bound": found.false_success_bound,
         "completion_bound_met": found.bound_met,
     }
 

@@ -47,9 +47,12 @@ def annotate_dataset(
     """
     from robo_reward.progress.annotate import track_id, track_many
     from robo_reward.progress.columns import columns_of
+    from robo_reward.progress.completion import VERDICTS
     from robo_reward.progress.reward_aligned import chunk_gain, reward_aligned_weights
     from robo_reward.progress.training import load_reward
 
+    if instruction is not None and not instruction.strip():
+        raise ValueError("instruction is empty: leave it out for the dataset's own, or set one that the model knows")
     trained, info = load_reward(Path(reward)), read_info(dataset)
     model, tracker, references = trained.model, trained.tracker, trained.references
     made_from = {
@@ -70,13 +73,21 @@ def annotate_dataset(
             f"{', '.join(model.settings.views)}: rename the dataset's, or train a model on it"
         )
     clips = iterate_clips(info.root, query_every=tracker.every, views=views, size=model.settings.image_size)
-    found = [
-        columns_of(track_many([clip], model, tracker, references, instruction)[0], model.settings.stages,
-                   tracker.completion)
-        for clip in progress(clips, info.episodes, "annotate", quiet)
-    ]  # fmt: skip
-    if not found:
+    tracks, unanswered = [], 0
+    for clip in progress(clips, info.episodes, "annotate", quiet):
+        (track,) = track_many([clip], model, tracker, references, instruction)
+        missing = [p.answered for p in track.progress].count(False)
+        if missing == len(track.progress):
+            raise ValueError(
+                f"dataset {dataset}, {clip.episode_id}: its pictures are of a single colour in all views, there is "
+                "nothing to annotate: remove the episode"
+            )
+        unanswered += missing
+        tracks.append(track)
+    if not tracks:
         raise ValueError(f"dataset {dataset} has no episodes: record some first")
+    found = [columns_of(track, model.settings.stages, tracker.completion) for track in tracks]
+    verdicts = [track.verdict(tracker.completion) for track in tracks]
     gains = [chunk_gain(each.progress, chunk) for each in found]
     weights = reward_aligned_weights(gains)
     columns = [
@@ -87,7 +98,8 @@ def annotate_dataset(
     summary = {
         "annotated_episodes": len(found),
         "annotated_rows": len(gain),
-        "completed_episodes": sum(int(each.success[-1]) for each in found),
+        **{f"{name}_episodes": verdicts.count(name) for name in VERDICTS},
+        "unanswered_queries": unanswered,
         "final_progress": float(np.mean([each.progress[-1] for each in found])),
         "chunk_gain_mean": float(gain.mean(dtype=np.float64)),
         "chunk_gain_std": float(gain.std(dtype=np.float64)),

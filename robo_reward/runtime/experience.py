@@ -108,7 +108,13 @@ class Experience:
             self._known |= fresh
         for episode in episodes:
             inputs = policy_input(episode.agent_pos, episode.estimate, self.agent.columns)
-            replay.append(episode, inputs, self._known[episode.episode_id], demonstration=demonstration)
+            track = self._known[episode.episode_id]
+            replay.append(episode, inputs, track, demonstration=demonstration)
+            if not demonstration and episode.intervention is not None and episode.intervention.any():
+                # A correction teaches the critics as a demonstration does; it is imitated only where it led to success.
+                self.demonstrations.append(
+                    episode, inputs, track, demonstration=episode.success, begin_T=episode.intervention
+                )
 
     def close(self) -> None:
         """Let store and tracks go."""

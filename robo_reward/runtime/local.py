@@ -23,6 +23,7 @@ from robo_reward.learning.residual_td3 import ResidualTD3
 from robo_reward.learning.weights import save_weights
 from robo_reward.policies.inputs import policy_input
 from robo_reward.runtime.checkpoint import Checkpoint
+from robo_reward.runtime.corrections import corrected, session_summary
 from robo_reward.runtime.experience import Annotate, Experience
 from robo_reward.runtime.tasks import first_seed, task_of
 from robo_reward.shaping import SCHEMES
@@ -48,6 +49,7 @@ class ResidualRollout:
     ) -> None:
         self.base, self.agent, self.noise, self.rng, self.deployed = base, agent, noise, rng, deployed
         self.state, self.base_id = base.initial_state(1), base.policy_id
+        self.first_state = self.state
         self.drift: np.ndarray | None = None
 
     def __call__(self, agent_pos: np.ndarray, estimate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -63,6 +65,10 @@ class ResidualRollout:
             action = np.clip(action + self.drift, -1.0, 1.0).astype(np.float32)
         return action, base
 
+    def flush(self) -> None:
+        """Drop what the base had planned: somebody else has moved the arm meanwhile."""
+        self.state = self.first_state
+
 
 @dataclass
 class Progress:
@@ -72,6 +78,8 @@ class Progress:
     env_steps: int = 0
     updates: int = 0
     learn_s: float = 0.0
+    operator_steps: int = 0
+    """Steps that an operator has driven."""
     sequence: int = 0
     """Of the actor's next record in the store."""
     model_id: str | None = None
@@ -117,8 +125,14 @@ def train_residual(
                     first_seed(config.seed, "online") + rollout,
                     "policy",
                     # Noise of its own for every rollout, so that it does not matter beside whom it runs.
-                    ResidualRollout(
-                        base, agent, settings.exploration_noise, np.random.default_rng([config.seed, rollout])
+                    corrected(
+                        config,
+                        ResidualRollout(
+                            base, agent, settings.exploration_noise, np.random.default_rng([config.seed, rollout])
+                        ),
+                        rollout,
+                        agent.action_size,
+                        counters.operator_steps,
                     ),
                 )
                 for rollout in rollouts
@@ -131,6 +145,9 @@ def train_residual(
                 counters.learn_s += time.monotonic() - started
                 counters.rollouts, counters.updates = rollout + 1, counters.updates + updates
                 counters.env_steps += len(episode)
+                if episode.intervention is not None:
+                    counters.operator_steps += int(episode.intervention.sum())
+                    numbers["intervention_rate"] = float(episode.intervention.mean())
                 numbers |= {"train_success": float(episode.success), "episode_steps": len(episode)}
                 if counters.rollouts % train.evaluate_every == 0 or counters.rollouts == train.rollouts:
                     wins = _evaluate(env, base, agent, train)
@@ -138,6 +155,7 @@ def train_residual(
                     numbers["success"] = float(np.mean(wins))
                 log(counters.env_steps, rollout=rollout + 1, **numbers)
             checkpoint.save()
+        session = session_summary(config, experience.store) if config.hil.kind != "none" else {}
     save_weights(folder / "agent", agent.state_dict(), {"rollouts": counters.rollouts})
     return {
         "rollouts": counters.rollouts,
@@ -145,6 +163,7 @@ def train_residual(
         "updates": counters.updates,
         "updates_per_s": counters.updates / max(counters.learn_s, 1e-9),
         "curve": counters.curve,
+        **session,
     }
 
 

@@ -11,6 +11,7 @@ from robo_reward.config import Config
 from robo_reward.runtime import steps
 from robo_reward.runtime.run_folder import RunFolder
 from robo_reward.runtime.stages import StageResult
+from robo_reward.runtime.tables import print_labels, print_pairs
 from robo_reward.terminal import progress, say
 
 
@@ -26,6 +27,7 @@ def label(config: Config) -> dict[str, Any]:
     with RunFolder(config.run.dir, config, "label", config.quiet) as run:
         data = steps.dataset_stage(config)
         stage = steps.label_stage(config, data)
+        print_labels(stage.summary, config.quiet)
         return _finish(run, [data, stage], {"labels": str(stage.path / "labels.json")})
 
 
@@ -33,36 +35,45 @@ def train_reward(config: Config) -> dict[str, Any]:
     """Train the process reward model, or learn from one demonstration with demo=."""
     with RunFolder(config.run.dir, config, "train-reward", config.quiet) as run:
         if config.demo is not None:
-            stage = steps.demo_stage(config)
+            from robo_reward.runtime.demonstration import demo_stage
+
+            stage = demo_stage(config)
             say("completion is not calibrated: one demonstration holds no failures", config.quiet)
             return _finish(run, [stage], {"reward_model": str(stage.path)})
         data = steps.dataset_stage(config)
         stage = steps.reward_stage(config, data)
+        print_pairs(stage.summary, config.quiet)
         return _finish(run, [data, stage], {"reward_model": str(stage.path)})
 
 
 def bench_reward(config: Config) -> dict[str, Any]:
-    """Measure the reward model against controls and the oracle, or score the videos of `video.CAMERA=`."""
+    """Measure the reward model against controls and the oracle, score the videos of `video.CAMERA=`, or check its
+    completion rule on the rollouts of `store=`."""
     if config.video:
         return _score_videos(config)
+    if config.store is not None:
+        return _recheck_store(config)
     if config.suite.tasks:
         return _bench_suite(config)
     from robo_reward.evaluation import report
-    from robo_reward.runtime import results
+    from robo_reward.runtime import reward_results
+    from robo_reward.runtime.clips import clips_stage
 
     with RunFolder(config.run.dir, config, "bench-reward", config.quiet) as run:
         data = steps.dataset_stage(config)
         reward = steps.reward_stage(config, data)
         rivals = [steps.reward_stage(steps.with_reward(config, kind), data) for kind in config.reward.rivals]
         bench = steps.bench_stage(config, data, reward, rivals)
-        results.print_reward_table(bench, config.quiet)
-        report.write_report(run.path / "report.html", results.reward_sections(bench), title="Reward model")
-        return _finish(run, [data, *rivals, reward, bench], {"table": str(bench.path / "bench.csv")})
+        clips = clips_stage(config, data, reward, bench)
+        reward_results.print_reward_table(bench, config.quiet)
+        sections = [*reward_results.reward_sections(bench), reward_results.clips_section(clips, run.path)]
+        report.write_report(run.path / "report.html", sections, title="Reward model")
+        return _finish(run, [data, *rivals, reward, bench, clips], {"table": str(bench.path / "bench.csv")})
 
 
 def _bench_suite(config: Config) -> dict[str, Any]:
     from robo_reward.evaluation import report
-    from robo_reward.runtime import results
+    from robo_reward.runtime import reward_results
     from robo_reward.runtime.suite import run_suite, suite_summary
 
     with RunFolder(config.run.dir, config, "bench-reward", config.quiet) as run:
@@ -70,8 +81,8 @@ def _bench_suite(config: Config) -> dict[str, Any]:
         sections = []
         for task in measured:
             say(f"\n{task.name}", config.quiet)
-            results.print_reward_table(task.bench, config.quiet)
-            parts = results.reward_sections(task.bench)
+            reward_results.print_reward_table(task.bench, config.quiet)
+            parts = reward_results.reward_sections(task.bench)
             sections += [replace(part, title=f"{task.name}: {part.title}") for part in parts]
         report.write_report(run.path / "report.html", sections, title="Reward model, task by task")
         stages = {stage.path: stage for task in measured for stage in (task.data, task.reward, task.bench)}
@@ -86,9 +97,22 @@ def _score_videos(config: Config) -> dict[str, Any]:
     with RunFolder(config.run.dir, config, "bench-reward", config.quiet) as run:
         used, reward = _reward_model(config)
         summary = score_videos(config.video, load_reward(Path(reward)), config.instruction, run.path)
-        verdict = "done" if summary["success"] else "not done"
-        say(f"progress {summary['final_progress']:.2f}, {verdict}: {summary['film']}", config.quiet)
+        say(f"progress {summary['final_progress']:.2f}, {summary['verdict']}: {summary['film']}", config.quiet)
         return _finish(run, used, summary)
+
+
+def _recheck_store(config: Config) -> dict[str, Any]:
+    from robo_reward.evaluation import report
+    from robo_reward.runtime import reward_results
+    from robo_reward.runtime.recheck import recheck_completion, write_rows
+
+    with RunFolder(config.run.dir, config, "bench-reward", config.quiet) as run:
+        used, reward = _reward_model(config)
+        summary, rows = recheck_completion(config.store or "", reward, config.quiet)
+        table = write_rows(rows, run.path)
+        report.write_report(run.path / "report.html", [reward_results.onpolicy_section(summary)], title="Completion")
+        say(reward_results.onpolicy_words(summary), config.quiet)
+        return _finish(run, used, {**summary, "table": str(table)})
 
 
 def annotate(config: Config) -> dict[str, Any]:
@@ -159,6 +183,7 @@ def evaluate(config: Config) -> dict[str, Any]:
 
 def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
     from robo_reward.runtime import results
+    from robo_reward.runtime.clips import clips_stage
     from robo_reward.runtime.robustness import robustness_stage
 
     with RunFolder(config.run.dir, config, command, config.quiet) as run:
@@ -166,11 +191,13 @@ def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
         needs_reward = config.reward.kind != "oracle" and config.shaping.kind != "none"
         reward = steps.reward_stage(config, data) if needs_reward else None
         bench = steps.bench_stage(config, data, reward) if reward and steps.can_bench(data) else None
+        clips = clips_stage(config, data, reward, bench) if reward and bench else None
         base = steps.base_stage(config, data)
         trained = steps.residual_stage(config, data, reward, base, run.log)
+        recheck = steps.recheck_stage(config, reward, trained) if reward and config.reward.kind == "compact" else None
         evaluation = steps.evaluate_stage(config, data, reward, base, trained)
         perturbed = robustness_stage(config, data, reward, base, trained)
-        line = results.Line(data, reward, bench, base, trained, evaluation, perturbed)
+        line = results.Line(data, reward, bench, base, trained, recheck, evaluation, perturbed, clips)
         summary = results.training_summary(config, line) | dict(perturbed.summary if perturbed else {})
         path = results.write_training_report(config, run, line, summary)
         results.print_table(summary, config.quiet)

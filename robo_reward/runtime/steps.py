@@ -8,21 +8,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from functools import cache
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from robo_reward.config import Config
-from robo_reward.data.lerobot import DatasetWriter, iterate_dataset, read_dataset
+from robo_reward.data.lerobot import DatasetWriter, read_dataset
 from robo_reward.evaluation.rollout import PolicyActor
 from robo_reward.evaluation.vector import Environments, Job, run_jobs
 from robo_reward.interfaces import Policy
 from robo_reward.progress.models.oracle import oracle_track
 from robo_reward.runtime.labelling import find_keyframes, known_stages, label_key, write_labels
 from robo_reward.runtime.run_folder import write_atomic
-from robo_reward.runtime.stages import MARKER, StageResult, file_digest, run_stage
+from robo_reward.runtime.stages import StageResult, file_digest, run_stage
 from robo_reward.runtime.tasks import SPLITS, first_seed, make_env, make_envs, scripted, task_of
 from robo_reward.terminal import progress
 from robo_reward.types import Episode, PhiTrack
@@ -30,10 +29,11 @@ from robo_reward.types import Episode, PhiTrack
 if TYPE_CHECKING:
     from robo_reward.learning.residual_td3 import ResidualTD3
     from robo_reward.policies.cloning import CloningSettings
-    from robo_reward.progress.labels import PotentialLabels
     from robo_reward.runtime.experience import Annotate
 
 Log = Callable[..., None]
+ATTEMPTS = 100
+"""Initial states that a recorded episode may take until its outcome is the one that its split wants."""
 
 
 def collect_stage(config: Config) -> StageResult:
@@ -58,35 +58,39 @@ def _collect(config: Config, folder: Path, counts: dict[str, int]) -> dict[str, 
                 for episode in progress(rollouts, len(missing), f"collect {split}", config.quiet):
                     writer.append(episode)
     for split, count in counts.items():
-        outcomes = [episode.success for episode in read_split(folder, split, views=())] if count else []
+        episodes = read_split(folder, split, views=()) if count else []
         summary |= {
-            f"{split}_episodes": len(outcomes),
-            f"{split}_success": float(np.mean(outcomes)) if outcomes else 0.0,
+            f"{split}_episodes": len(episodes),
+            f"{split}_success": float(np.mean([e.success for e in episodes])) if episodes else 0.0,
+            f"{split}_redrawn": sum((e.seed - first_seed(config.seed, split)) % ATTEMPTS for e in episodes),
         }
     return summary
 
 
 def _split_episodes(config: Config, env: Environments, split: str, numbers: range) -> Iterator[Episode]:
-    """Demonstrations are the expert's successes; other splits keep what happens, expert and weak in turn."""
-    first, attempts = first_seed(config.seed, split), 100
+    """Demonstrations are the expert's successes, the weak split keeps what happens, and of validation and test every
+    third episode is a success of the expert, the others failures of the weak policy. What does not fit is drawn anew.
+    """
+    first = first_seed(config.seed, split)
 
     def job(seed: int) -> Job:
-        other = "expert" if (seed - first) // attempts % 2 else "weak"
-        kind = {"demos": "expert", "weak": "weak"}.get(split, other)
+        expert = split == "demos" or (split != "weak" and (seed - first) // ATTEMPTS % 3 == 0)
+        kind = "expert" if expert else "weak"
         return Job(seed, kind, PolicyActor(scripted(config.env, kind, seed)))
 
     def again(episode: Episode) -> Job | None:
-        if split != "demos" or episode.success:
+        if split == "weak" or episode.success == (episode.source == "expert"):
             return None
-        attempt = (episode.seed - first) % attempts
-        if attempt + 1 == attempts:
+        attempt = (episode.seed - first) % ATTEMPTS
+        if attempt + 1 == ATTEMPTS:
+            kind, what = ("expert", "success") if episode.source == "expert" else ("weak policy", "failure")
             raise ValueError(
-                f"the scripted expert of {config.env.id} failed {attempts} times in a row from seed "
-                f"{episode.seed - attempt}"
+                f"collect.{split}: the scripted {kind} of {config.env.id} gave no {what} in {ATTEMPTS} rollouts from "
+                f"seed {episode.seed - attempt}; set collect.{split}=0, or another env.horizon"
             )
         return job(episode.seed + 1)
 
-    return run_jobs(env, (job(first + number * attempts) for number in numbers), query_every=1, again=again)
+    return run_jobs(env, (job(first + number * ATTEMPTS) for number in numbers), query_every=1, again=again)
 
 
 def read_split(folder: Path, split: str, query_every: int = 1, views: tuple[str, ...] | None = None) -> list[Episode]:
@@ -127,8 +131,8 @@ def label_stage(config: Config, data: StageResult) -> StageResult:
 def reward_stage(config: Config, data: StageResult) -> StageResult:
     """The reward model, from demonstrations and weak rollouts; compact's completion calibrated on validation."""
     settings = {name: value for name, value in asdict(config.reward).items() if name != "rivals"}
-    key = {"reward": settings, "every": config.collect.query_every, **label_key(config),
-           "env": _world(config)}  # fmt: skip
+    key = {"reward": settings, "completion": config.completion, "every": config.collect.query_every,
+           **label_key(config), "env": _world(config)}  # fmt: skip
     compact = reward_stage(with_reward(config, "compact"), data) if config.reward.kind in _FROZEN else None
     inputs = [data, *([compact] if compact else [])]
     return _stage(config, "train-reward", key, inputs, lambda folder: _train_reward(config, data, folder, compact))
@@ -143,7 +147,9 @@ def with_reward(config: Config, kind: str) -> Config:
     return replace(config, reward=replace(config.reward, kind=kind))
 
 
-def _train_reward(config: Config, data: StageResult, folder: Path, compact: StageResult | None) -> dict[str, Any]:
+def _train_reward(
+    config: Config, data: StageResult, folder: Path, compact: StageResult | None = None
+) -> dict[str, Any]:
     from robo_reward.progress.rivals import RIVALS, train_rival
     from robo_reward.progress.training import train_reward
 
@@ -163,67 +169,6 @@ def reward_episodes(config: Config, data: StageResult) -> list[Episode]:
     return [known_stages(config, episode) for episode in episodes]
 
 
-def demo_stage(config: Config) -> StageResult:
-    """The reward model of `demo=`: that of `adapt_from=` adapted to it, or a new one from it alone."""
-    from robo_reward.data.demonstration import demonstration_files
-    from robo_reward.progress.training import load_reward, reward_folder
-
-    demo, base = config.demo or "", None
-    key = {"every": config.collect.query_every, "reward": config.reward, "size": config.env.image_size}
-    if config.adapt_from is not None:
-        base = reward_folder(config.adapt_from)
-        trained = load_reward(base)
-        tracked = [asdict(trained.tracker), trained.references.digest()]
-        key = {"adapt": config.adapt, "base": [trained.model.model_id, *tracked], "seed": config.reward.seed}
-    files = [[path.name, file_digest(path)] for path in demonstration_files(demo) if path.is_file()]
-    key |= {"demo": Path(demo).name, "files": files, "instruction": config.instruction}
-    return _stage(config, "train-reward", key, [], lambda folder: _learn_demo(config, base, folder))
-
-
-def _learn_demo(config: Config, base: Path | None, folder: Path) -> dict[str, Any]:
-    from robo_reward.data.demonstration import read_demonstration
-    from robo_reward.progress.adaptation import adapt_reward
-    from robo_reward.progress.training import load_reward, train_reward
-
-    demo, every = config.demo or "", config.collect.query_every
-    if base is None:
-        episode, keyframes = read_demonstration(demo, config.env.image_size, config.instruction, every=every)
-        stages = 1 if keyframes is None else len(keyframes) - 1
-        settings = reward_settings(config, stages)
-        settings = replace(settings, model=replace(settings.model, views=tuple(sorted(episode.frames))))
-        table = {} if keyframes is None else {episode.episode_id: keyframes}
-        return train_reward([episode], settings, folder, config.quiet, [], table)
-    reward, a = load_reward(base), config.adapt
-    size, every = reward.model.settings.image_size, reward.tracker.every
-    episode, keyframes = read_demonstration(demo, size, config.instruction, every=every)
-    settings = replace(reward_settings(config, 1), steps=a.steps, learning_rate=a.learning_rate)
-    replay = _replay(base, every, reward.model.settings.views, a.replay)
-    return adapt_reward(reward, episode, settings, folder, keyframes=keyframes, replay=replay, quiet=config.quiet)
-
-
-def _replay(model: Path, every: int, views: tuple[str, ...], count: int) -> list[tuple[Episode, PotentialLabels]]:
-    """Episodes that a reward model's stage was trained on, first ones of each split, where its dataset is still there.
-
-    Their labels are those that it was taught.
-    """
-    from robo_reward.progress.training import load_labels
-
-    labels = load_labels(model)
-    try:
-        inputs = json.loads((model / MARKER).read_text(encoding="utf-8"))["inputs"]
-    except (OSError, ValueError, KeyError):
-        return []
-    data = [model.parent / f"{name}-{digest[:12]}" for name, digest in inputs]
-    splits = [d / split for d in data for split in ("demos", "weak") if (d / split).exists()]
-    found = []
-    for number, split in enumerate(splits):
-        wanted = (count + 1 - number) // 2 if len(splits) > 1 else count
-        for episode in islice(iterate_dataset(split, query_every=every, views=views), wanted):
-            if episode.episode_id in labels:
-                found.append((episode, labels[episode.episode_id]))
-    return found
-
-
 def bench_stage(
     config: Config, data: StageResult, reward: StageResult, rivals: Sequence[StageResult] = ()
 ) -> StageResult:
@@ -235,7 +180,7 @@ def bench_stage(
 def _bench(
     config: Config, data: StageResult, reward: StageResult, rivals: Sequence[StageResult], folder: Path
 ) -> dict[str, Any]:
-    from robo_reward.progress.bench.suite import BenchSettings
+    from robo_reward.progress.bench.row import BenchSettings
     from robo_reward.progress.bench.suite import bench_reward as run_suite
     from robo_reward.progress.scorer import load_scorer
 
@@ -244,7 +189,8 @@ def _bench(
         raise ValueError("no test episodes to measure the reward model on: set collect.test above 0, without dataset=")
     settings = BenchSettings(config.env.horizon, len(task_of(config.env).stages), seed=config.reward.seed)
     scorers = [load_scorer(stage.path) for stage in (reward, *rivals)]
-    summary = run_suite(scorers[0], episodes, settings, folder, scorers[1:])
+    validation = read_split(data.path, "validation", config.collect.query_every, config.reward.views)
+    summary = run_suite(scorers[0], episodes, settings, folder, scorers[1:], validation)
     track = make_annotate(config, reward)
     names = [f"{index}-{'success' if e.success else 'failure'}" for index, e in enumerate(episodes)]
     tracks = {name: found.phi for name, found in zip(names, track(episodes), strict=True)}
@@ -276,12 +222,14 @@ def _annotate(config: Config, data: StageResult, reward: StageResult, folder: Pa
 
 def reward_settings(config: Config, stages: int) -> Any:
     """The reward section as the training settings of `progress`."""
+    from robo_reward.progress.completion import CompletionRule, CompletionTarget
     from robo_reward.progress.models.compact import CompactSettings
     from robo_reward.progress.pairs import PairSettings
     from robo_reward.progress.tracker import TrackerSettings
     from robo_reward.progress.training import TrainSettings
 
-    r, views = config.reward, config.reward.views or config.env.cameras
+    r, done = config.reward, config.completion
+    views = r.views or config.env.cameras
     return TrainSettings(
         seed=r.seed,
         steps=r.steps,
@@ -290,7 +238,10 @@ def reward_settings(config: Config, stages: int) -> Any:
         failures=r.failures,
         pairs=PairSettings(swap_reference=r.swap_references),
         model=CompactSettings(views=views, image_size=config.env.image_size, stages=stages, target=r.target),
-        tracker=TrackerSettings(every=config.collect.query_every, fusion=r.fusion),
+        tracker=TrackerSettings(
+            every=config.collect.query_every, fusion=r.fusion, completion=CompletionRule(sustain=done.sustain)
+        ),
+        completion=CompletionTarget(done.false_success_bound, done.confidence),
     )
 
 
@@ -344,7 +295,8 @@ def residual_stage(
 ) -> StageResult:
     """The residual learner; resumed from its last checkpoint when it was interrupted."""
     key = {"agent": config.agent, "shaping": config.shaping, "train": config.train, "seed": config.seed,
-           "reward": config.reward.kind, "every": config.collect.query_every, "env": config.env}  # fmt: skip
+           "reward": config.reward.kind, "every": config.collect.query_every, "env": config.env,
+           "hil": config.hil}  # fmt: skip
     inputs = [data, base, *([reward] if reward else [])]
     return _stage(config, "train", key, inputs, lambda folder: _train(config, data, reward, base, folder, log),
                   resumable=True)  # fmt: skip
@@ -363,6 +315,20 @@ def _train(
     annotate, policy = make_annotate(config, reward), load_base(config, base)
     with closing(make_envs(config.env)) as env:
         return train_residual(config, env, policy, demos, annotate, load_annotate, folder, log)
+
+
+def recheck_stage(config: Config, reward: StageResult, trained: StageResult) -> StageResult:
+    """The completion rule on the learner's own rollouts."""
+    return _stage(config, "recheck", {}, [reward, trained],
+                  lambda folder: _recheck(config, reward, trained, folder))  # fmt: skip
+
+
+def _recheck(config: Config, reward: StageResult, trained: StageResult, folder: Path) -> dict[str, Any]:
+    from robo_reward.runtime.recheck import recheck_completion, write_rows
+
+    summary, rows = recheck_completion(trained.path, reward.path, config.quiet)
+    write_rows(rows, folder)
+    return summary
 
 
 def evaluate_stage(
@@ -457,8 +423,10 @@ _ROOMS = {
     "calibrate": ("progress",),
     "bench-reward": ("progress", "shaping"),
     "annotate": ("progress",),
+    "clips": ("progress", "shaping", "evaluation"),
+    "recheck": ("progress", "data"),
     "train-base": ("policies",),
-    "train": ("envs", "learning", "shaping", "safety", "runtime"),
+    "train": ("envs", "learning", "shaping", "safety", "hil", "runtime"),
     "evaluate": ("envs", "learning", "safety", "evaluation", "runtime"),
     "perturb": ("envs", "learning", "safety", "evaluation", "runtime"),
 }

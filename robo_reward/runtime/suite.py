@@ -123,7 +123,7 @@ def _train(tasks: Sequence[tuple[Config, StageResult]], folder: Path) -> dict[st
 
 
 def _calibrate_stage(config: Config, data: StageResult, joint: StageResult) -> StageResult:
-    key = {"every": config.collect.query_every, "views": config.reward.views}
+    key = {"every": config.collect.query_every, "views": config.reward.views, "completion": config.completion}
     return steps._stage(config, "calibrate", key, [data, joint], lambda folder: _calibrate(config, data, joint, folder))
 
 
@@ -132,6 +132,7 @@ def _calibrate(config: Config, data: StageResult, joint: StageResult, folder: Pa
 
     reward = load_reward(joint.path)
     episodes = steps.read_split(data.path, "validation", config.collect.query_every, config.reward.views)
-    tracker, summary = calibrate_completion(reward.model, reward.references, reward.tracker, episodes)
+    target = steps.reward_settings(config, len(task_of(config.env).stages)).completion
+    tracker, summary = calibrate_completion(reward.model, reward.references, reward.tracker, episodes, target)
     replace(reward, tracker=tracker).save(folder)
     return {**joint.summary, **summary}

@@ -146,7 +146,9 @@ def test_with_the_learned_reward_the_summary_also_measures_it(tmp_path, capsys):
     summary = train(config)
     assert summary.keys() >= PROMISED | REWARD
     assert all(summary[key] is None or np.isfinite(summary[key]) for key in PROMISED | REWARD)
-    assert summary["reward_model_rollouts"] == 5  # the weak and the validation rollouts are counted
+    # The weak and the validation rollouts are counted, and those that were drawn in vain.
+    assert summary["reward_model_rollouts"] == 5 + summary["validation_redrawn"]
+    assert summary["completion_onpolicy_failures"] + summary["completion_onpolicy_successes"] == 4
     (folder,) = [path for path in tmp_path.iterdir() if path.name != "stages"]
     assert "Reward model on held-out episodes" in (folder / "report.html").read_text()
     try_the_store_out(tmp_path, capsys)

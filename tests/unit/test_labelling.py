@@ -114,7 +114,7 @@ def test_training_sees_the_same_keyframes_and_no_stages(data, tmp_path, monkeypa
     monkeypatch.setattr(steps, "read_split", lambda _folder, split, *_: [e for s, e in EPISODES if s == split])
     for words in ((), ("label.source=events",), ("label.source=variance", "label.segments=3")):
         labelling.write_labels(config(*words), data, tmp_path)
-        steps._train_reward(config(*words), StageResult("collect", data, "", {}, 0.0, False), tmp_path)
+        steps._train_reward(config(*words), StageResult("collect", data, "", {}, 0.0, False), tmp_path, None)
         for name, row in json.loads((tmp_path / "labels.json").read_text()).items():
             assert seen["labels"][name].phi == pytest.approx(row["phi"], abs=1e-4)
             assert seen["labels"][name].high == pytest.approx(row["high"], abs=1e-4)

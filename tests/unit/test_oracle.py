@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from robo_reward.data.store import TransitionStore
-from robo_reward.progress.bench.suite import BenchSettings, Method, bench
+from robo_reward.progress.bench.method import Method
+from robo_reward.progress.bench.row import BenchSettings
+from robo_reward.progress.bench.suite import bench
 from robo_reward.progress.models.oracle import oracle_track
 from robo_reward.runtime.labelling import label_key
 from robo_reward.types import UNKNOWN_STAGE, Episode

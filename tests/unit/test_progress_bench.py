@@ -9,18 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from robo_reward.progress.bench import metrics, resampling
+from robo_reward.progress.bench import judgement, metrics, resampling
 from robo_reward.progress.bench.discrimination import HIGHER_IS_BETTER, better_on, discriminates, marks
-from robo_reward.progress.bench.suite import (
-    BenchSettings,
-    Method,
-    bench,
-    bench_reward,
-    control_methods,
-    reliability,
-    summary,
-    write_table,
-)
+from robo_reward.progress.bench.method import Method, Tracked, control_methods
+from robo_reward.progress.bench.row import BenchSettings
+from robo_reward.progress.bench.suite import bench, bench_reward, cases_of, reliability, summary, write_table
+from robo_reward.progress.completion import CompletionRule
 from robo_reward.progress.models.compact import CompactModel, CompactNet, CompactSettings
 from robo_reward.progress.references import References
 from robo_reward.progress.tracker import TrackerSettings
@@ -47,8 +41,8 @@ def episode(success: bool, length: int, seed: int) -> Episode:
 def rows():
     episodes = [episode(True, 50 + i, i) for i in range(6)] + [episode(False, 120, 50 + i) for i in range(6)]
     settings = BenchSettings(draws=50)
-    perfect = Method("perfect", lambda es: [e.oracle[e.frame_steps] for e in es], None)
-    return {r["method"]: r for r in bench([perfect, *control_methods(perfect, episodes, settings)], episodes, settings)}
+    perfect = Method("perfect", lambda es: [e.oracle[e.frame_steps] for e in es])
+    return {r["method"]: r for r in bench([perfect, *control_methods(perfect, episodes, 120, 4)], episodes, settings)}
 
 
 def test_ties_share_a_rank_and_constants_are_undefined_not_zero():
@@ -178,7 +172,24 @@ def test_three_outcomes_are_told_apart():
     values = [np.array([0.0, x]) for x in (0.9, 0.8, 0.6, 0.9, 0.3)]
     truth = [np.array([0.0, x]) for x in (1.0, 1.0, 0.5, 0.6, 0.2)]
     success = np.array([True, True, False, False, False])
-    assert metrics.three_way_hits(values, truth, success, stages=4).tolist() == [1, 0, 1, 0, 1]
+    true, said = judgement.true_outcomes(truth, success), judgement.outcomes_by_value(values, stages=4)
+    assert judgement.hits(said, true).tolist() == [1, 0, 1, 0, 1]
+    assert judgement.confusion(said, true).tolist() == [[1, 0, 0], [0, 1, 1], [0, 1, 1]]
+
+
+def test_a_trackers_verdict_is_its_rules_and_not_its_values(rewarded):
+    """The value alone would call every episode done; the rule never does, for one perspective always disagrees."""
+
+    def progress(episodes):
+        return [[Progress(0.95, False, 0.9, 0.95, 0.95, 0.1)] * len(e.frame_steps) for e in episodes]
+
+    high = Method("high", lambda es: [np.full(len(e.frame_steps), 0.95) for e in es])
+    tracked = Tracked(progress, CompletionRule(0.8), 4, lambda es, seed: {})
+    rows = bench([replace(high, tracked=tracked), high], rewarded, BenchSettings(draws=5))
+    assert [row["three_way_accuracy"] for row in rows] == [0.5, 0.5]
+    true = judgement.true_outcomes([np.zeros(2)] * 2, np.array([True, False]))
+    said = judgement.outcomes_by_rule(progress(rewarded[:2]), CompletionRule(0.8))
+    assert judgement.hits(said, true).tolist() == [0, 0] and said.tolist() == [1, 1]
 
 
 def test_drift_is_per_100_frames_of_the_camera(rows):
@@ -219,15 +230,14 @@ def test_reliability_by_confidence(rewarded):
             for e in episodes
         ]  # fmt: skip
 
-    method = Method("knows", lambda es: [np.zeros(len(e.frame_steps)) for e in es], progress=progress)
-    table, found = reliability(method, rewarded, BenchSettings(draws=50))
+    settings = BenchSettings(draws=50)
+    cases = cases_of(rewarded, settings)
+    table, found = reliability(progress(cases.episodes), cases, settings)
     assert [row["confidence"] for row in table] == [0.2, 0.9]
     assert [row["error"] for row in table] == pytest.approx([0.3, 0.0])
     assert all(row["error_low"] <= row["error"] <= row["error_high"] for row in table)
     assert sum(row["queries"] for row in table) == sum(len(e.frame_steps) for e in rewarded)
     assert found["confidence_error_correlation"] < -0.95
-    with pytest.raises(ValueError, match="no tracker"):
-        reliability(Method("counter", method.score), rewarded, BenchSettings())
 
 
 def test_a_whole_model_is_measured_and_its_confidence_too(rewarded, tmp_path):

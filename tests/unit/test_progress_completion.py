@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from robo_reward.progress.completion import CompletionRule, calibrate, clopper_pearson_upper, sustained_maximum
+from robo_reward.progress.completion import (
+    CompletionRule,
+    CompletionTarget,
+    calibrate,
+    clopper_pearson_upper,
+    outcome,
+    sustained_maximum,
+    verdict,
+)
 
 
 def test_the_published_bounds():
@@ -31,7 +39,7 @@ def test_calibration_states_its_bound_and_whether_it_is_met():
     done = [np.append(rng.uniform(0, 0.9, 10), [0.97, 0.98]) for _ in range(40)]
     failed = [rng.uniform(0, 0.8, 20) for _ in range(70)]
     found = calibrate(done, failed)
-    assert found.recall == 1.0 and found.false_success_rate == 0.0
+    assert found.recall == 1.0 and found.false_successes == 0
     assert found.bound_met and found.false_success_bound < 0.05 and 0.8 < found.rule.threshold < 0.97
     few = calibrate(done, failed[:10])
     assert not few.bound_met and few.false_success_bound == pytest.approx(0.2589, abs=1e-3)
@@ -41,3 +49,41 @@ def test_hopeless_scores_are_not_passed_off_as_calibrated():
     scores = [[0.5, 0.6]] * 80
     found = calibrate(scores, scores)
     assert found.recall == 0.0 or not found.bound_met
+
+
+def test_a_hundred_failures_buy_one_error_and_its_bound_is_told():
+    failed = [[0.1, 0.95, 0.95]] + [[0.1, 0.3, 0.3]] * 99
+    found = calibrate([[0.2, 0.9, 0.9]] * 50, failed)
+    assert found.false_successes == 1 and found.recall == 1.0 and found.rule.threshold == pytest.approx(0.6)
+    assert found.bound_met and found.false_success_bound == pytest.approx(clopper_pearson_upper(1, 100))
+    assert (found.failures, found.successes) == (100, 50)
+
+
+def test_the_bound_is_that_of_the_errors_it_allowed_itself():
+    """The threshold lies above every failure here, but it was chosen on them: one error was allowed."""
+    found = calibrate([[0.2, 0.9, 0.9]], [[0.1, 0.2, 0.2]] * 100)
+    assert found.false_successes == 0 and found.false_success_bound == pytest.approx(clopper_pearson_upper(1, 100))
+
+
+def test_the_target_decides_how_many_errors_are_allowed():
+    failed, done = [[0.5 + i / 250] * 2 for i in range(100)], [[0.86] * 2, [0.95] * 2]
+    strict, lax = (calibrate(done, failed, 2, CompletionTarget(bound, 0.95)) for bound in (0.03, 0.2))
+    assert strict.false_successes == 0 and strict.bound_met
+    assert lax.false_successes > 3 and lax.bound_met and lax.rule.threshold < strict.rule.threshold
+    with pytest.raises(ValueError, match=r"completion\.confidence=1"):
+        CompletionTarget(0.05, 1)
+
+
+def test_three_verdicts():
+    rule = CompletionRule(0.8, sustain=2)
+    assert verdict([0.1, 0.9, 0.9], 0.9, rule) == "success"
+    assert verdict([0.1, 0.2, 0.9], 0.9, rule) == "success", "the world stops at its last frame"
+    assert verdict([0.9, 0.9, 0.7], 0.7, rule) == "partial", "done, and undone again"
+    assert verdict([0.1, 0.1, 0.1], 0.5, rule) == "partial"
+    assert verdict([0.9, 0.9, 0.1], 0.4, rule) == "failure"
+    assert (outcome(True, 0.2), outcome(False, 0.6), outcome(False, 0.4)) == ("success", "partial", "failure")
+
+
+def test_a_rule_has_fired_when_it_held_once():
+    rule = CompletionRule(0.8, sustain=2)
+    assert rule.fired([0.9, 0.9, 0.1]) and rule.fired([0.1, 0.9]) and not rule.fired([0.9, 0.1, 0.1])

@@ -111,10 +111,16 @@ def signal(*levels: tuple[float, int], noise: float = 0.0) -> np.ndarray:
 TOUCH, GRIPPER = EventSignal(0, "contact", 4.0, slack=2.0), EventSignal(0, "gripper", 0.05, slack=0.01)
 
 
-def test_a_contact_is_found_at_its_onset_whatever_its_sign_and_the_sensor_offset():
+def test_a_contact_begins_and_ends_whatever_its_sign_and_the_sensor_offset():
     for sign in (1, -1):
-        assert event_keyframes(sign * signal((0.0, 20), (8.0, 9), (0.0, 8), noise=0.2), [TOUCH]) == (20,)
+        assert event_keyframes(sign * signal((0.0, 20), (8.0, 9), (0.0, 8), noise=0.2), [TOUCH]) == (20, 29)
     assert event_keyframes(signal((12.0, 20), (20.0, 9), noise=0.2), [TOUCH]) == (20,)
+
+
+def test_a_short_contact_ends_too_but_what_follows_at_once_is_no_new_one():
+    bounces = signal((0.0, 20), (8.0, 3), (0.0, 3), (8.0, 3), (0.0, 20), (8.0, 9))
+    assert event_keyframes(bounces, [TOUCH]) == (20, 23, 49)
+    assert event_keyframes(bounces, [TOUCH], apart=1) == (20, 23, 26, 29, 49)
 
 
 def test_closing_and_opening_are_both_events():
@@ -124,9 +130,9 @@ def test_closing_and_opening_are_both_events():
 def test_events_are_debounced():
     chatter = signal((0.0, 20), (8.0, 1), (0.0, 10), (8.0, 6), (0.0, 1), (8.0, 6))
     assert event_keyframes(chatter, [TOUCH]) == (31,)
-    assert event_keyframes(chatter, [TOUCH], hold=1) == (20, 31, 38)
+    assert event_keyframes(chatter, [TOUCH], hold=1) == (20, 21, 31, 37)
     wavering = signal((0.0, 10), (4.5, 3), (3.0, 3), (4.5, 3), (0.0, 9))  # within the hysteresis
-    assert event_keyframes(wavering, [TOUCH], apart=1) == (10,)
+    assert event_keyframes(wavering, [TOUCH], apart=1) == (10, 19)
 
 
 def test_events_of_several_columns_that_come_together_are_one():

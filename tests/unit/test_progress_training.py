@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from robo_reward.progress.annotate import annotate, track_many
+from robo_reward.progress.fusion import FUSIONS
+from robo_reward.progress.hop import apply_hop
+from robo_reward.progress.labels import labels_from_outcome
 from robo_reward.progress.models.compact import CompactModel, CompactNet, CompactSettings, word_ids
 from robo_reward.progress.pairs import PairSettings
 from robo_reward.progress.tracker import ProgressTracker, TrackerSettings
-from robo_reward.progress.training import RewardModel, TrainSettings, load_reward, train_reward
+from robo_reward.progress.training import RewardModel, TrainSettings, label_episodes, load_reward, train_reward
 from robo_reward.types import Episode, HopQuery
 
 SIZE = 32
@@ -75,6 +79,17 @@ def test_it_learns_the_progress_of_unseen_clips(trained):
     done = [t.phi[-1] for t, e in zip(tracks, unseen, strict=True) if e.success]
     failed = [t.phi[-1] for t, e in zip(tracks, unseen, strict=True) if not e.success]
     assert min(done) > max(failed)
+
+
+@pytest.mark.parametrize("rule", sorted(FUSIONS))
+def test_a_still_clip_does_not_drift(trained, rule):
+    *_, reward = trained
+    for clip in clips(6, 1000):
+        for at in (0, len(clip.frame_steps) // 2):
+            still = replace(clip, frames={v: np.repeat(f[at : at + 1], len(f), 0) for v, f in clip.frames.items()})
+            tracker = replace(reward.tracker, fusion=rule)
+            phi = annotate(still, reward.model, tracker, reward.references).phi
+            assert np.ptp(phi) / len(clip) * 100 <= 0.01
 
 
 def test_it_reads_the_instruction(trained):
@@ -178,7 +193,9 @@ def test_a_query_is_checked_and_a_frame_is_embedded_once(trained, monkeypatch):
     seen: list[int] = []
     embed = CompactNet.embed
     monkeypatch.setattr(
-        CompactNet, "embed", lambda net, images, words: seen.append(len(words)) or embed(net, images, words)
+        CompactNet,
+        "embed",
+        lambda net, images, words, *rest: seen.append(len(words)) or embed(net, images, words, *rest),
     )
     assert len(model.hop(query).hop_B) == 3 and seen == [2]
     with pytest.raises(ValueError, match="the reward model knows"):
@@ -197,3 +214,74 @@ def test_settings_round_trip(trained, tmp_path):
     RewardModel(reward.model, reward.references, TrackerSettings(fusion="average")).save(tmp_path)
     assert load_reward(tmp_path).tracker == TrackerSettings(fusion="average")
     assert load_reward(tmp_path).references.digest() == reward.references.digest()
+
+
+def with_target(target: str) -> TrainSettings:
+    return replace(SETTINGS, steps=3, model=replace(SETTINGS.model, target=target))
+
+
+@pytest.fixture(scope="module")
+def absolute(tmp_path_factory):
+    return trained_on("absolute", tmp_path_factory.mktemp("absolute"))
+
+
+@pytest.fixture(scope="module")
+def difference(tmp_path_factory):
+    return trained_on("difference", tmp_path_factory.mktemp("difference"))
+
+
+def trained_on(target: str, folder: Path) -> RewardModel:
+    torch.set_num_threads(1)
+    train_reward(clips(32, 0), replace(with_target(target), steps=200), folder, quiet=True, validation=clips(12, 500))
+    return load_reward(folder)
+
+
+@pytest.mark.parametrize("target", ["absolute", "difference"])
+def test_the_other_targets_learn_the_progress_too(target, request):
+    reward = request.getfixturevalue(target)
+    assert reward.model.settings.target == target and reward.tracker.differences == (target == "difference")
+    unseen = clips(12, 1000)
+    tracks = track_many(unseen, reward.model, reward.tracker, reward.references)
+    assert np.mean([np.abs(t.phi - e.oracle[t.steps]).mean() for t, e in zip(tracks, unseen, strict=True)]) < 0.15
+
+
+def test_an_absolute_model_answers_the_hops_of_its_own_potentials(absolute):
+    clip = next(c for c in clips(12, 1000) if c.success)
+    last = len(clip.frame_steps) - 1
+    inner = np.arange(1, last)
+    n = len(inner)
+    before, after = np.concatenate([np.zeros(n, int), np.full(n, last), inner]), np.tile(inner, 3)
+    after[2 * n :] = np.roll(inner, 3)
+    references = np.zeros(3 * n, int), np.full(3 * n, last)
+    query = HopQuery(clip.frames, before, after, *references, (clip.instruction,) * (3 * n))
+    forward, backward, hop = np.split(absolute.model.hop(query).hop_B, 3)
+    assert forward.std() > 0.2
+    assert 1 + backward == pytest.approx(forward, abs=1e-5), "both references are known, so both say the same"
+    assert apply_hop(forward, hop) == pytest.approx(np.roll(forward, 3), abs=1e-5)
+
+
+def test_failures_can_be_left_out(tmp_path):
+    torch.set_num_threads(1)
+    episodes, held_out = clips(8, 0), clips(4, 500)
+    settings = replace(with_target("hop"), failures=False)
+    summary = train_reward(episodes, settings, tmp_path, quiet=True, validation=held_out)
+    assert summary["train_episodes"] == sum(e.success for e in episodes) == 4
+    assert summary["pairs_failed_episode"] == 0 and summary["completion_failures"] == 2
+
+
+def test_labels_linear_in_time_are_a_control():
+    episodes = clips(4, 0)
+    linear = label_episodes(episodes, replace(SETTINGS, labels="frames"), {})
+    for episode, label in zip(episodes, linear, strict=True):
+        expected = labels_from_outcome(len(episode) + 1, episode.success)
+        assert np.array_equal(label.phi, expected.phi) and np.array_equal(label.high, expected.high)
+    stages = label_episodes(episodes, SETTINGS, {})
+    failed = next(i for i, e in enumerate(episodes) if not e.success)
+    assert stages[failed].phi[-1] > linear[failed].phi[-1] == 0
+
+
+def test_unknown_words_are_refused():
+    with pytest.raises(ValueError, match="expected one of hop, absolute, difference"):
+        CompactSettings(target="delta")
+    with pytest.raises(ValueError, match="expected steps or frames"):
+        TrainSettings(labels="time")

@@ -46,6 +46,17 @@ def run(project):
     return call
 
 
+def test_a_table_of_rows_shows_means_and_spreads(repository, run):
+    table = {"default": {"voc": [0.91, 0.9, 0.92], "tie_rate": 0.5}, "one view": {"voc": [0.8, 0.8, 0.8]}}
+    results = {"table": table, "lines_missing": 2, "seeds": 3, "command": "python scripts/study.py"}
+    (repository / "docs" / "results" / "study.json").write_text(json.dumps(results))
+    (repository / "docs" / "page.md").write_text("<!-- results:study -->\n<!-- /results -->\n")
+    assert run(repository).returncode == 0
+    page = (repository / "docs" / "page.md").read_text()
+    assert row(page, "default") == ["0.910 (0.900–0.920)", "0.500"] and row(page, "one view") == ["0.800", "–"]
+    assert "| VOC | tie rate |" in page and "lines missing 2, seeds 3" in page
+
+
 def row(readme, name):
     """The cells after the first of the table row that starts with `name`."""
     (line,) = [line for line in readme.splitlines() if line.startswith(f"| {name} |")]

@@ -71,6 +71,17 @@ def test_an_episode_larger_than_the_ring_is_refused():
         fill(24, [30])
 
 
+def test_windows_begin_where_they_may_and_end_at_their_own_next_observation():
+    replay = EpisodeReplay(40, 2, 1, N_STEP, GAMMA, phase_size=2)
+    corrections = [np.isin(np.arange(9), at) for at in ([2, 3, 8], [0], [], [4, 5])] * 3
+    for number, begin in enumerate(corrections):
+        episode = make_episode(2 * number, 9)
+        replay.append(episode, episode.agent_pos, track(episode), demonstration=True, begin_T=begin)
+    kept = range(len(corrections) - replay.episodes, len(corrections))
+    wanted = {(2 * number, int(step)) for number in kept for step in np.flatnonzero(corrections[number])}
+    assert held(replay) == wanted and replay.transitions == len(wanted)
+
+
 def test_uniform_sampling_is_uniform_after_many_laps():
     replay = fill(60, [7, 5, 9, 3] * 20)
     batch = replay.sample(60_000, np.random.default_rng(0))

@@ -245,7 +245,7 @@ def test_lift_with_views_does_not_depend_on_the_number_of_environments():
 
 
 def test_collecting_does_not_depend_on_the_number_of_environments():
-    """Demonstrations, where a failed attempt is followed by another, and a split of both kinds in turn."""
+    """Demonstrations, where a failed attempt is followed by another, and a split of one success to two failures."""
     pytest.importorskip("mujoco")
     steps = pytest.importorskip("robo_reward.runtime.steps")
     from robo_reward.runtime.tasks import make_envs
@@ -262,7 +262,7 @@ def test_collecting_does_not_depend_on_the_number_of_environments():
     one, several = collect(1), collect(2)
     assert_same(several, one)
     assert any(episode.seed % 100 for episode in one[:3]), "no demonstration was attempted twice: choose others"
-    assert [episode.source for episode in one[3:]] == ["weak", "expert", "weak"]
+    assert [(e.source, e.success) for e in one[3:]] == [("expert", True), ("weak", False), ("weak", False)]
 
 
 # ---- settings ----

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 
 Values = Sequence[Float[np.ndarray, "Q"]]
 
@@ -90,12 +90,6 @@ def drift_per_100_frames(values: Values, steps: Values) -> Float[np.ndarray, "E"
     return np.array([abs(v[-1] - v[0]) / max(s[-1] - s[0], 1) * 100 for v, s in zip(values, steps, strict=True)])
 
 
-def retrieval_accuracy(right: Values, wrong: Values) -> Float[np.ndarray, "E"]:
-    """Per episode: 1 if its end scores higher under its own instruction than under another one, 0.5 when tied."""
-    pairs = [(r[-1], w[-1]) for r, w in zip(right, wrong, strict=True)]
-    return np.array([0.5 if r == w else float(r > w) for r, w in pairs])
-
-
 def regressions_noticed(values: Values, truth: Values, drop: float = 0.05) -> Float[np.ndarray, "E 2"]:
     """Of each episode: query intervals in which value and true progress fell, and in which the latter did.
 
@@ -106,22 +100,6 @@ def regressions_noticed(values: Values, truth: Values, drop: float = 0.05) -> Fl
         fell = np.diff(p) < -drop
         found.append([(fell & (np.diff(v) < 0)).sum(), fell.sum()])
     return np.array(found)
-
-
-def three_way_hits(
-    values: Values, truth: Values, success: Bool[np.ndarray, "E"], stages: int
-) -> Float[np.ndarray, "E"]:
-    """Per episode: 1 if its last value names the right one of success, partial and failure, else 0.
-
-    A value says success within half a stage of 1, partial from 0.5 up, else failure. A failed episode counts as partial
-    when its true progress ended at 0.5 or above.
-    """
-    half = 0.5
-    hits = []
-    for v, p, done in zip(values, truth, success, strict=True):
-        said = 2 if v[-1] >= 1 - half / stages else int(v[-1] >= half)
-        hits.append(float(said == (2 if done else int(p[-1] >= half))))
-    return np.array(hits)
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

@@ -39,14 +39,14 @@ def mean(counts: Counts, values_E: Float[np.ndarray, "E"]) -> Float[np.ndarray, 
 
 def ratio(counts: Counts, above_E: np.ndarray, below_E: np.ndarray) -> Float[np.ndarray, "D"]:
     """Sum of `above` over sum of `below`; NaN where the latter is 0."""
-    return _divide(counts @ np.asarray(above_E, float), counts @ np.asarray(below_E, float))
+    return divide(counts @ np.asarray(above_E, float), counts @ np.asarray(below_E, float))
 
 
 def win_rate(success: Counts, failure: Counts, wins_SF: Float[np.ndarray, "S F"]) -> Float[np.ndarray, "D"]:
     """Mean over the defined pairs of a success and a failure, each drawn as often as its counts say."""
     defined = np.isfinite(wins_SF)
     pairs = [((success @ table) * failure).sum(1) for table in (np.where(defined, wins_SF, 0.0), defined.astype(float))]
-    return _divide(pairs[0], pairs[1])
+    return divide(pairs[0], pairs[1])
 
 
 def rank_correlation(
@@ -60,7 +60,7 @@ def rank_correlation(
     left, right = (_centred_ranks(weight_DN, x) for x in (a_N, b_N))
     variance = (weight_DN * left**2).sum(1) * (weight_DN * right**2).sum(1)
     usable = (total >= 3) & (variance > 1e-9)  # ranks are halves of integers: less than that is rounding
-    return _divide((weight_DN * left * right).sum(1), np.sqrt(np.where(usable, variance, 0.0)))
+    return divide((weight_DN * left * right).sum(1), np.sqrt(np.where(usable, variance, 0.0)))
 
 
 def pearson_distance(
@@ -74,7 +74,7 @@ def pearson_distance(
     n = np.maximum(n, 1)
     vx, vy = np.maximum(sxx - sx**2 / n, 0), np.maximum(syy - sy**2 / n, 0)
     flat_x, flat_y = (v < 1e-12 * n for v in (vx, vy))
-    rho = _divide(sxy - sx * sy / n, np.sqrt(np.where(flat_x | flat_y, 0.0, vx * vy)))
+    rho = divide(sxy - sx * sy / n, np.sqrt(np.where(flat_x | flat_y, 0.0, vx * vy)))
     return np.where(flat_x & flat_y, 0.0, np.sqrt(np.clip((1 - rho) / 2, 0, 1)))
 
 
@@ -84,9 +84,11 @@ def _centred_ranks(weight_DN: np.ndarray, values_N: np.ndarray) -> Float[np.ndar
     order = np.argsort(group_N, kind="stable")
     size_DG = np.add.reduceat(weight_DN[:, order], np.cumsum(first) - first, axis=1)
     rank_DG = np.cumsum(size_DG, axis=1) - (size_DG + 1) / 2
-    centre = _divide((size_DG * rank_DG).sum(1), size_DG.sum(1))
+    centre = divide((size_DG * rank_DG).sum(1), size_DG.sum(1))
     return (rank_DG - centre[:, None])[:, group_N]
 
 
-def _divide(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    return np.divide(above, below, out=np.full(len(above), np.nan), where=below > 0)
+def divide(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """`above / below`, NaN where `below` is not above 0."""
+    below = np.broadcast_to(below, above.shape)
+    return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)

@@ -35,7 +35,7 @@ class Progressor(LearnedRival):
 
     def __init__(self, settings: CompactSettings, tasks: tuple[str, ...]) -> None:
         super().__init__(settings, tasks)
-        self.head = head(3 * settings.features, settings.hidden, 2)
+        self.head = head(5 * settings.features, settings.hidden, 2)
         self.register_buffer("goal_Tf", torch.zeros(len(tasks), settings.features))
         self.register_buffer("ends_T2", torch.tensor([[0.0, 1.0]]).repeat(len(tasks), 1))
 
@@ -68,7 +68,8 @@ class Progressor(LearnedRival):
         return mean - ENTROPY_WEIGHT * (0.5 * math.log(2 * math.pi * math.e) + torch.log(std))
 
     def _gaussian(self, start: Tensor, now: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
-        mean, width = self.head(torch.cat(torch.broadcast_tensors(start, now, goal), dim=-1)).unbind(-1)
+        parts = torch.broadcast_tensors(start, now, goal, now - start, goal - now)
+        mean, width = self.head(torch.cat(parts, dim=-1)).unbind(-1)
         return mean.sigmoid(), LABEL_STD * (WIDEST_STD / LABEL_STD) ** width.sigmoid()
 
 

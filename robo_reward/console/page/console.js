@@ -1,0 +1,181 @@
+"use strict";
+// What the server says is data: it is shown with textContent, never as markup.
+
+const byId = (id) => document.getElementById(id);
+const MOVES = {w: [0, 1], s: [0, -1], a: [1, 1], d: [1, -1], r: [2, 1], f: [2, -1], q: [3, 1], e: [3, -1]};
+const SPEED = 0.6, SLOW = 0.2, DRIVING_MS = 33, IDLE_MS = 100;
+
+let socket = null, state = {state: "not connected", possible: [], labels: []}, axes = 4, staleMs = 200;
+let heard = 0, held = false, gripper = 0, number = 0, lastSent = 0;
+const pressed = new Set(), sent = new Map(), latencies = [];
+
+function connect() {
+  socket = new WebSocket(`ws://${location.host}/socket`);
+  socket.binaryType = "arraybuffer";
+  socket.onopen = () => say({token: location.hash.slice(1)});
+  socket.onmessage = (event) => typeof event.data === "string" ? hear(JSON.parse(event.data)) : look(event.data);
+  socket.onclose = (event) => {
+    release();
+    state = {...state, state: "not connected", possible: [], you: "nobody"};
+    byId("message").textContent = event.reason || "the connection is lost: trying again";
+    show();
+    if (event.code !== 4001) setTimeout(connect, 500);
+  };
+}
+
+function say(word) {
+  if (socket && socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(word));
+}
+
+function hear(word) {
+  heard = performance.now();
+  if (word.type === "hello") { axes = word.axes.length; staleMs = 1000 * word.stale_s; byId("message").textContent = ""; }
+  if (word.type === "refused") byId("message").textContent = word.reason;
+  if (word.type !== "state") return;
+  state = word;
+  for (const [n, at] of sent) {
+    if (n > word.driven) break;
+    if (n === word.driven && word.state === "taken_over") latencies.push(heard - at);
+    sent.delete(n);
+  }
+  if (latencies.length > 5000) latencies.splice(0, 1000);
+  show();
+}
+
+function look(data) {
+  const bytes = new Uint8Array(data), end = bytes.indexOf(0), name = new TextDecoder().decode(bytes.subarray(0, end));
+  let image = document.querySelector(`img[alt="${CSS.escape(name)}"]`);
+  if (!image) {
+    const figure = document.createElement("figure"), caption = document.createElement("figcaption");
+    image = document.createElement("img");
+    image.alt = caption.textContent = name;
+    figure.append(image, caption);
+    byId("cameras").append(figure);
+  }
+  const old = image.src;
+  image.src = URL.createObjectURL(new Blob([bytes.subarray(end + 1)], {type: "image/jpeg"}));
+  if (old) URL.revokeObjectURL(old);
+}
+
+// ---- driving ----
+
+function release() {
+  pressed.clear();
+  if (!held) return;
+  held = false;
+  drive();
+}
+
+function drive() {
+  if (state.you !== "operator" || state.clock === undefined) return;
+  const action = new Array(axes).fill(0), speed = pressed.has("shift") ? SLOW : SPEED;
+  for (const key of pressed) if (MOVES[key]) action[MOVES[key][0]] += speed * MOVES[key][1];
+  if (axes > 4) action[axes - 1] = gripper;
+  number += 1;
+  lastSent = performance.now();
+  sent.set(number, lastSent);
+  if (sent.size > 500) sent.delete(sent.keys().next().value);
+  say({type: "drive", action, held, clock: state.clock, n: number});
+}
+
+setInterval(() => {
+  const now = performance.now();
+  if (held && now - heard > staleMs) release(); // the picture is old: what it shows is no ground to act on
+  if (now - lastSent >= (held ? DRIVING_MS : IDLE_MS)) drive();
+  showLink(now);
+}, 16);
+
+document.addEventListener("keydown", (event) => {
+  const key = event.key.toLowerCase();
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "Escape") { say({type: "event", event: "e_stop"}); return; }
+  if (event.key === " ") {
+    event.preventDefault();
+    if (!event.repeat) { held = true; drive(); }
+    return;
+  }
+  if (MOVES[key] || key === "shift") {
+    if (!pressed.has(key)) { pressed.add(key); if (held) drive(); }
+    return;
+  }
+  if (key === "g") { gripper = gripper > 0 ? -1 : 1; return; }
+  if (event.repeat || (key === "enter" && document.activeElement.tagName === "BUTTON")) return;
+  for (const button of document.querySelectorAll("button[data-event]")) {
+    if (button.dataset.key && button.dataset.key.toLowerCase() === key && !button.disabled) { button.click(); return; }
+  }
+});
+document.addEventListener("keyup", (event) => {
+  const key = event.key.toLowerCase();
+  if (key === " ") { event.preventDefault(); if (held) { held = false; drive(); } }
+  if (pressed.delete(key) && held) drive();
+});
+window.addEventListener("blur", release);
+window.addEventListener("pagehide", release);
+document.addEventListener("visibilitychange", () => { if (document.hidden) release(); });
+
+for (const button of document.querySelectorAll("button[data-event]")) {
+  button.addEventListener("click", () => say({type: "event", event: button.dataset.event}));
+}
+byId("e_stop").addEventListener("click", () => say({type: "event", event: "e_stop"}));
+byId("control").addEventListener("click", () => say({type: state.you === "operator" ? "give_back" : "control"}));
+
+// ---- showing ----
+
+function show() {
+  document.body.dataset.state = state.state;
+  byId("state").textContent = state.state.replace("_", " ");
+  byId("instruction").textContent = state.instruction ? `episode ${state.episode}: ${state.instruction}` : "";
+  byId("who").textContent = state.you === "operator" ? "you have control" : state.you === "watcher" ? "you are watching" : "";
+  byId("control").textContent = state.you === "operator" ? "Give control back" : "Take control";
+  byId("control").disabled = state.you !== "operator" && !state.free;
+  for (const button of document.querySelectorAll("button[data-event]")) {
+    button.disabled = state.you !== "operator" || !state.possible.includes(button.dataset.event);
+  }
+  const list = byId("labels");
+  if (list.dataset.shown !== String(state.labels)) {
+    list.dataset.shown = String(state.labels);
+    list.replaceChildren(...state.labels.map((label) => {
+      const item = document.createElement("li");
+      item.textContent = label.replace("_", " ");
+      return item;
+    }));
+    list.scrollTop = list.scrollHeight;
+  }
+  draw();
+}
+
+function quantile(values, share) {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
+}
+
+function showLink(now) {
+  const age = Math.round(now - heard), late = age > staleMs;
+  byId("drive").textContent = held ? "driving" : "released";
+  byId("link").textContent = socket && socket.readyState === WebSocket.OPEN
+    ? `${late ? "link too slow: " : ""}state ${age} ms old` : "no link";
+}
+
+function draw() {
+  const canvas = byId("curve"), pen = canvas.getContext("2d"), style = getComputedStyle(document.body);
+  const steps = Math.max(120, (state.oracle || []).length), x = (i) => 10 + i * (canvas.width - 20) / steps;
+  const y = (value) => canvas.height - 20 - value * (canvas.height - 40);
+  pen.clearRect(0, 0, canvas.width, canvas.height);
+  pen.fillStyle = style.getPropertyValue("--orange");
+  [...(state.sources || "")].forEach((source, i) => { if (source === "h") pen.fillRect(x(i), y(0) + 6, x(1) - x(0), 8); });
+  const line = (values, colour, width, dash) => {
+    pen.strokeStyle = style.getPropertyValue(colour);
+    pen.lineWidth = width;
+    pen.setLineDash(dash);
+    pen.beginPath();
+    values.forEach((value, i) => pen.lineTo(x(i), y(value)));
+    pen.stroke();
+  };
+  const model = state.model || [];
+  for (const part of [1, 2, 3]) line(model.map((row) => row[part]), "--grey", 1, []);
+  line(model.map((row) => row[0]), "--blue", 3, []);
+  line(state.oracle || [], "--green", 2, [6, 4]);
+}
+
+window.console_latency = () => ({count: latencies.length, p50: quantile(latencies, .5), p99: quantile(latencies, .99)});
+connect();

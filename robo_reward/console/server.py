@@ -1,0 +1,232 @@
+"""The web side of a live session: one page, one socket. Loopback only, a token for whoever may look or command.
+
+The first to connect has control, the others watch, and everybody may e-stop. What a browser sends is small, checked and
+counted; what it does not understand is refused, and a browser that floods is shown the door.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import io
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import numpy as np
+from aiohttp import WSMsgType, web
+
+from robo_reward.console.session import COMMANDS, Session
+from robo_reward.hil.arbitration import HumanInput
+
+FILES = {"/": ("index.html", "text/html"), "/console.js": ("console.js", "text/javascript"),
+         "/console.css": ("console.css", "text/css")}  # fmt: skip
+POLL_S, FRAMES_HZ = 0.01, 15.0
+MESSAGE_BYTES, MESSAGES_PER_S = 1024, 100
+"""What one browser may send; more ends its connection."""
+HELLO_S, ANSWER_S = 5.0, 5.0
+
+
+@dataclass(eq=False)
+class Client:
+    """One connected browser."""
+
+    socket: web.WebSocketResponse
+    allowance: float = MESSAGES_PER_S
+    counted_s: float = 0.0
+
+    def floods(self) -> bool:
+        """Count one message; whether there were too many of late."""
+        now = time.monotonic()
+        self.allowance = min(MESSAGES_PER_S, self.allowance + (now - self.counted_s) * MESSAGES_PER_S) - 1
+        self.counted_s = now
+        return self.allowance < 0
+
+
+class Console:
+    """Serves one session to browsers; `token` is what they must say first."""
+
+    def __init__(self, session: Session, token: str, axes: tuple[str, ...]) -> None:
+        self.session, self.token, self.axes = session, token, axes
+        self.operator: Client | None = None
+
+    def application(self) -> web.Application:
+        """The aiohttp application."""
+        app = web.Application(middlewares=[_guard])
+        for path in FILES:
+            app.router.add_get(path, _file)
+        app.router.add_get("/socket", self._socket)
+        return app
+
+    async def _socket(self, request: web.Request) -> web.StreamResponse:
+        if request.headers.get("Origin") != f"http://{request.host}":
+            raise web.HTTPForbidden(text="this socket answers its own page only")
+        socket = web.WebSocketResponse(max_msg_size=MESSAGE_BYTES, heartbeat=5.0, compress=False)
+        await socket.prepare(request)
+        if not await self._knows_token(socket):
+            await socket.close(code=4001, message=b"wrong token")
+            return socket
+        client = Client(socket)
+        if self.operator is None:
+            self.operator = client
+        sender = asyncio.create_task(self._send(client))
+        try:
+            await self._receive(client)
+        finally:
+            sender.cancel()
+            self._let_go(client)
+        return socket
+
+    async def _knows_token(self, socket: web.WebSocketResponse) -> bool:
+        try:
+            hello = await socket.receive_json(timeout=HELLO_S)
+            return hmac.compare_digest(str(hello["token"]).encode(), self.token.encode())
+        except (TypeError, ValueError, KeyError, asyncio.TimeoutError):
+            return False
+
+    def _let_go(self, client: Client) -> None:
+        """Without its operator the arm pauses if it was being driven, see `Arbiter`."""
+        if self.operator is client:
+            self.operator = None
+            self.session.operator.put(None)
+
+    # ---- from the browser ----
+
+    async def _receive(self, client: Client) -> None:
+        async for message in client.socket:
+            if client.floods():
+                await client.socket.close(code=4008, message=b"too many messages")
+                return
+            try:
+                if message.type != WSMsgType.TEXT:
+                    raise ValueError("messages are JSON texts")
+                await self._obey(client, json.loads(message.data))
+            except (
+                ValueError,
+                TypeError,
+                KeyError,
+                OSError,
+                ArithmeticError,
+                RecursionError,
+                asyncio.TimeoutError,
+            ) as error:
+                reason = " ".join(str(error).split()) or type(error).__name__
+                await client.socket.send_json({"type": "refused", "reason": reason[:300]})
+
+    async def _obey(self, client: Client, word: Any) -> None:
+        kind = word.get("type") if isinstance(word, dict) else None
+        if kind == "event" and word.get("event") == "e_stop":  # anybody's
+            await self._post("e_stop")
+        elif kind == "control":
+            if self.operator is None:
+                self.operator = client
+            elif self.operator is not client:
+                raise ValueError("somebody else has control: ask them to give it back")
+        elif kind not in ("drive", "event", "give_back"):
+            raise ValueError("a message has a type: drive, event, control or give_back")
+        elif self.operator is not client:
+            raise ValueError("you are watching: take control first")
+        elif kind == "give_back":
+            self._let_go(client)
+        elif kind == "drive":
+            self._drive(word)
+        elif word.get("event") in COMMANDS:
+            await self._post(word["event"])
+        else:
+            raise ValueError(f"no such event: choose {', '.join(COMMANDS)}")
+
+    def _drive(self, word: dict[str, Any]) -> None:
+        """`clock` is that of the newest state the operator had seen: an input is as old as what it answers to."""
+        action, held, seen, number = word["action"], word["held"], word["clock"], word["n"]
+        numbers = [seen, *action] if isinstance(action, list) else []
+        if len(numbers) != len(self.axes) + 1 or not all(type(value) in (int, float) for value in numbers):
+            raise ValueError(f"drive needs action (a list of {len(self.axes)} numbers) and clock (a number)")
+        if type(held) is not bool or type(number) is not int:
+            raise ValueError("drive needs held (true or false) and n (a whole number)")
+        self.session.operator.put(HumanInput(np.array(action, np.float32), held, float(seen)), number)
+
+    async def _post(self, event: str) -> None:
+        await asyncio.wait_for(asyncio.wrap_future(self.session.post(event)), ANSWER_S)
+
+    # ---- to the browser ----
+
+    async def _send(self, client: Client) -> None:
+        """The newest state and frames; a slow browser gets fewer of them, never older ones."""
+        await client.socket.send_json({"type": "hello", "axes": self.axes, "stale_s": self.session.stale_s})
+        shown, sent, frames_due = None, 0, 0.0
+        while True:
+            view, now = self.session.view, time.monotonic()
+            if view is not shown:
+                shown, you = view, "operator" if self.operator is client else "watcher"
+                free = self.operator is None
+                await client.socket.send_json({"type": "state", "you": you, "free": free, **view.state})
+            if view.number != sent and now >= frames_due:
+                sent, frames_due = view.number, now + 1 / FRAMES_HZ
+                for name, frame in view.frames.items():
+                    picture = await asyncio.to_thread(_jpeg, frame)
+                    await client.socket.send_bytes(name.encode() + b"\0" + picture)
+            await asyncio.sleep(POLL_S)
+
+
+def _jpeg(frame: np.ndarray) -> bytes:
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(frame).save(file, "JPEG", quality=85)
+    return file.getvalue()
+
+
+@web.middleware
+async def _guard(request: web.Request, handler: Callable[[web.Request], Any]) -> web.StreamResponse:
+    """Only by a loopback name, so that no foreign name can be bound to this address; nothing foreign in the page."""
+    if request.host.rsplit(":", 1)[0] not in ("127.0.0.1", "localhost"):
+        raise web.HTTPForbidden(text="open the page as http://127.0.0.1")
+    answer: web.StreamResponse = await handler(request)
+    if not answer.prepared:
+        answer.headers["Content-Security-Policy"] = (
+            f"default-src 'none'; script-src 'self'; style-src 'self'; img-src blob:; connect-src ws://{request.host}; "
+            "frame-ancestors 'none'; base-uri 'none'"
+        )
+        answer.headers["X-Content-Type-Options"] = "nosniff"
+        answer.headers["Referrer-Policy"] = "no-referrer"
+        answer.headers["Cache-Control"] = "no-store"
+    return answer
+
+
+async def _file(request: web.Request) -> web.Response:
+    name, kind = FILES[request.path]
+    text = (resources.files("robo_reward.console") / "page" / name).read_text("utf-8")
+    return web.Response(text=text, content_type=kind)
+
+
+class Server:
+    """The console in a thread of its own, so that the control loop keeps its own. `port` 0 takes any free one.
+
+    Raises:
+        OSError: the port is taken.
+    """
+
+    def __init__(self, console: Console, port: int) -> None:
+        self._console, self._loop = console, asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="console", daemon=True)
+        self._thread.start()
+        self._runner, self.port = self._ask(self._start(port))
+
+    def _ask(self, work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+
+    async def _start(self, port: int) -> tuple[web.AppRunner, int]:
+        runner = web.AppRunner(self._console.application(), access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        return runner, int(runner.addresses[0][1])
+
+    def close(self) -> None:
+        """End every connection."""
+        self._ask(self._runner.cleanup())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()

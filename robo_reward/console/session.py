@@ -1,0 +1,277 @@
+"""The control loop of a live session: one arm, one policy, one operator at the mailbox, episodes under the protocol.
+
+The loop owns the environment and is its only writer. Other threads talk to it through three things: `operator` (the
+newest input of the device), `post` (events of the protocol) and `view` (what there is to see).
+"""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from robo_reward.data.store import TransitionStore
+from robo_reward.evaluation.rollout import EpisodeRecorder, is_query
+from robo_reward.hil.arbitration import Arbiter, HumanInput
+from robo_reward.hil.corrected import CorrectedActor
+from robo_reward.hil.corrected import Policy as PlanningActor
+from robo_reward.hil.protocol import IN_FLIGHT, LABELS, Protocol
+from robo_reward.types import Progress
+
+COMMANDS = ("arm", "disarm", "start", "pause", "resume", *LABELS, "undo", "e_stop", "clear")
+"""Events that come from outside; the loop itself tells of the others."""
+MARKS = {"policy": "p", "human": "h", "pause": "-"}
+"""Who led to an observation, a letter a step."""
+ACTOR = "session"
+"""Under which the store keeps the episodes."""
+
+Watch = Callable[[Mapping[str, np.ndarray]], Progress]
+"""A reward model that follows one episode: the views of the next observation -> progress."""
+
+
+class Mailbox:
+    """The operator's newest input; empty while nobody has control. How old it may be is the `Arbiter`'s to judge."""
+
+    def __init__(self) -> None:
+        self._newest: tuple[HumanInput | None, int] = None, 0
+        self.driven = 0
+        """The sender's number of the input that was read last."""
+
+    def put(self, human: HumanInput | None, number: int = 0) -> None:
+        """Replace the input; from any thread."""
+        self._newest = human, number
+
+    def watch(self, info: Mapping[str, Any]) -> None:
+        """A person looks at the cameras."""
+
+    def read(self, agent_pos: np.ndarray, estimate: np.ndarray) -> HumanInput | None:
+        """The newest input, however old."""
+        human, self.driven = self._newest
+        return human
+
+
+@dataclass
+class View:
+    """What there is to see; replaced as a whole, so that any thread may read it."""
+
+    state: Mapping[str, Any] = field(default_factory=dict)
+    """JSON values."""
+    frames: Mapping[str, np.ndarray] = field(default_factory=dict)
+    number: int = 0
+    """Counts frames."""
+
+
+class Session:
+    """A session's folder: store/ with every episode, protocol.json with its state and labels.
+
+    Arguments:
+        env: the world, used by the thread that calls `run` alone.
+        actor: makes the policy's actor of one episode.
+        folder: gone on with when it holds a session.
+        fps: control steps a second.
+        first_seed: of the first scene's initial state; the next scene has the next one.
+        watch: makes the reward model's eye on one episode, given its instruction; None without one.
+        query_every: [steps] between the frames that the store keeps.
+        stale_s: age [s] from which an operator's input counts as lost.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        env: gymnasium.Env[Any, Any],
+        actor: Callable[[], PlanningActor],
+        folder: Path,
+        *,
+        fps: int,
+        first_seed: int,
+        watch: Callable[[str], Watch] | None = None,
+        query_every: int = 4,
+        stale_s: float = 0.2,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.env, self.actor, self.fps, self.first_seed = env, actor, fps, first_seed
+        self._make_watch, self.query_every, self.stale_s, self.clock = watch, query_every, stale_s, clock
+        self.action_size = int(np.prod(env.action_space.shape or ()))
+        folder.mkdir(parents=True, exist_ok=True)
+        self.store = TransitionStore(folder / "store", writable=True)
+        self.protocol = Protocol(folder / "protocol.json")
+        self.operator, self.view = Mailbox(), View()
+        self._events: queue.PriorityQueue[tuple[bool, int, str, Future[str]]] = queue.PriorityQueue()
+        self._posted = itertools.count()
+        self._stopped, self._overruns, self._steps = False, 0, 0
+        self._recorder: EpisodeRecorder | None = None
+        self._arbiter: Arbiter
+        self._actor: CorrectedActor
+        self._watch: Watch | None = None
+        self._clear_curves()
+
+    # ---- for other threads ----
+
+    def post(self, event: str) -> Future[str]:
+        """Ask for an event of the protocol; the future gives the new state, or the ValueError that refuses it.
+
+        An e-stop overtakes every other event.
+        """
+        reply: Future[str] = Future()
+        self._events.put((event != "e_stop", next(self._posted), event, reply))
+        return reply
+
+    def stop(self) -> None:
+        """Let `run` return after the present step."""
+        self._stopped = True
+
+    # ---- the loop ----
+
+    def run(self) -> None:
+        """Serve events and step the world at `fps` until `stop`; an episode under way is kept, marked aborted."""
+        self._show_scene()
+        due = self.clock()
+        try:
+            while not self._stopped:
+                self._serve(due)
+                if self.protocol.state in ("running", "taken_over"):
+                    self._step()
+                elif self.protocol.state == "resetting":
+                    self._show_scene()
+                    self.protocol.apply("reset_done")
+                self._publish()
+                due += 1 / self.fps
+                if self.clock() > due:
+                    self._overruns += 1
+                    due = self.clock()
+            if self.protocol.state in IN_FLIGHT:
+                self._keep()
+        finally:
+            self.store.close()
+
+    def _serve(self, until: float) -> None:
+        """Answer events until it is time for the next step, one of them in any case."""
+        while True:
+            try:
+                _, _, event, reply = self._events.get(timeout=max(until - self.clock(), 0.0))
+            except queue.Empty:
+                return
+            try:
+                reply.set_result(self._apply(event))
+            except (ValueError, OSError) as error:
+                reply.set_exception(error)
+            self._publish()
+            if self.clock() >= until:
+                return
+
+    def _apply(self, event: str) -> str:
+        if event not in COMMANDS:
+            raise ValueError(f"{event!r} is no command: choose {', '.join(COMMANDS)}")
+        in_flight = self.protocol.state in IN_FLIGHT
+        if in_flight and event in LABELS:
+            self._keep()  # before its label, which must not be of an episode that a crash has taken
+        try:
+            return self.protocol.apply(event)
+        finally:
+            if event == "start" and self.protocol.state == "running":
+                self._begin()
+            elif event == "resume" and self.protocol.state == "running":
+                self._arbiter.resume()
+            elif in_flight and event == "e_stop":
+                self._keep()
+
+    def _show_scene(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """Put the world into the initial state of the present scene."""
+        observation, info = self.env.reset(seed=self.first_seed + self.protocol.scene)
+        self._info = info
+        self._look()
+        return observation, info
+
+    def _begin(self) -> None:
+        observation, info = self._show_scene()
+        self._number = len(self.protocol.labels)
+        self._clear_curves()
+        self._arbiter = Arbiter(self.action_size, stale_s=self.stale_s, clock=self.clock)
+        self._actor = CorrectedActor(self.actor(), self.operator, self._arbiter)
+        self._watch = None if self._make_watch is None else self._make_watch(info["instruction"])
+        seed = self.first_seed + self.protocol.scene
+        self._recorder = EpisodeRecorder(self._actor, seed, "policy", observation, info, self.view.frames)
+        self._note("")
+
+    def _step(self) -> None:
+        assert self._recorder is not None
+        action = self._recorder.action()
+        decision = self._actor.decision
+        assert decision is not None
+        observation, reward, terminated, truncated, self._info = self.env.step(action)
+        self._steps += 1
+        frames = self._look()
+        ended = terminated or truncated
+        views = frames if is_query(len(self._sources) + 1, self.query_every, ended) else None
+        self._recorder.append(observation, reward, terminated, truncated, self._info, views)
+        self._note(MARKS[decision.source])
+        if decision.source == "human" and self.protocol.state == "running":
+            self.protocol.apply("take_over")
+        elif decision.source != "human" and self.protocol.state == "taken_over":
+            self.protocol.apply("release")
+        if ended:
+            self._keep()
+            self.protocol.apply("finish")
+        elif decision.source == "pause":
+            self.protocol.apply("pause")
+
+    def _keep(self) -> None:
+        """The episode under way into the store; one that was cut off counts as truncated."""
+        recorder, self._recorder = self._recorder, None
+        if recorder is None or not self._sources:
+            return
+        episode = recorder.episode()
+        name = f"{ACTOR}-{self._number:05d}"
+        episode = replace(episode, episode_id=name, truncated=not episode.terminated)
+        known = self.store.index.actors.get(ACTOR)
+        self.store.append_episode(ACTOR, known.acknowledged + 1 if known else 0, episode)
+
+    # ---- what there is to see ----
+
+    def _clear_curves(self) -> None:
+        self._sources = ""
+        self._oracle: list[float] = []
+        self._model: list[list[float]] = []
+
+    def _look(self) -> Mapping[str, np.ndarray]:
+        frames = self.env.get_wrapper_attr("render_views")()
+        self.view = View(self.view.state, frames, self.view.number + 1)
+        return frames
+
+    def _note(self, source: str) -> None:
+        """Add this observation, and who led to it, to the curves."""
+        self._sources += source
+        self._oracle.append(round(float(self._info["progress_oracle"]), 4))
+        if self._watch is not None:
+            seen = self._watch(self.view.frames)
+            values = (seen.phi, seen.incremental, seen.forward, seen.backward, seen.confidence)
+            self._model.append([round(float(value), 4) for value in values])
+
+    def _publish(self) -> None:
+        protocol = self.protocol
+        state = {
+            "clock": self.clock(),
+            "state": protocol.state,
+            "possible": [event for event in protocol.possible() if event in COMMANDS],
+            "episode": len(protocol.labels),
+            "scene": protocol.scene,
+            "labels": list(protocol.labels),
+            "instruction": self._info["instruction"],
+            "sources": self._sources,
+            "oracle": list(self._oracle),
+            "model": list(self._model),
+            "success": bool(self._info["is_success"]),
+            "gated": bool(self._info.get("gated", False)),
+            "driven": self.operator.driven,
+            "steps": self._steps,
+            "overruns": self._overruns,
+        }
+        self.view = View(state, self.view.frames, self.view.number)

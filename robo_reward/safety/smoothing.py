@@ -1,0 +1,37 @@
+"""Targets at the policy's rate into setpoints at the robot's rate, bounded in velocity, acceleration and jerk.
+
+A ramp of bounded speed, then two moving averages. The ramp bounds velocity by V; an average over n periods of T cannot
+change a velocity within +-V faster than 2V / nT, and the same once more for the acceleration. Averages of points in a
+box lie in the box: unlike a filter that is tuned, this one cannot overshoot.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+from robo_reward.safety.limits import Limits
+
+
+class Smoother:
+    """State of the filter; `reset` before use."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._stride = limits.arrays["velocity"] / limits.rate_hz
+        first, second = limits.windows
+        size = len(limits.step)
+        self.goal = np.zeros(size)
+        self._ramp, self._first, self._second = np.zeros(size), np.zeros((first, size)), np.zeros((second, size))
+
+    def reset(self, position: Float[np.ndarray, "N"]) -> None:
+        """Rest at `position`, with no memory of earlier motion."""
+        self.goal = position.copy()
+        self._ramp = position.copy()
+        self._first[:] = self._second[:] = position
+
+    def advance(self) -> Float[np.ndarray, "N"]:
+        """The next setpoint, one period on."""
+        self._ramp = self._ramp + np.clip(self.goal - self._ramp, -self._stride, self._stride)
+        self._first = np.concatenate([self._first[1:], self._ramp[None]])
+        self._second = np.concatenate([self._second[1:], self._first.mean(0)[None]])
+        return self._second.mean(0)

@@ -1,0 +1,200 @@
+"""The control loop of a live session: events, taking over, losing the operator, and what is left after a restart."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+
+import gymnasium
+import numpy as np
+import pytest
+
+from robo_reward.console.session import Session
+from robo_reward.data.store import TransitionStore
+from robo_reward.hil.arbitration import HumanInput
+from robo_reward.types import Progress
+
+
+class World(gymnasium.Env):
+    """Counts its steps; succeeds after `length` of them."""
+
+    def __init__(self, length=30):
+        self.action_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+        self.length, self.seeds, self.actions = length, [], []
+
+    def reset(self, *, seed=None, options=None):
+        self.seeds.append(seed)
+        self.actions, self.now = [], 0
+        return self.observe(), self.info()
+
+    def step(self, action):
+        self.actions.append(np.asarray(action))
+        self.now += 1
+        done = self.now >= self.length
+        return self.observe(), float(done), done, False, {**self.info(), "executed_action": self.actions[-1]}
+
+    def observe(self):
+        return {"agent_pos": np.full(1, self.now, np.float32), "estimate": np.zeros(1, np.float32)}
+
+    def info(self):
+        return {"instruction": "<b>count</b>", "stage": 0, "progress_oracle": self.now / self.length,
+                "is_success": self.now >= self.length}  # fmt: skip
+
+    def render_views(self):
+        return {"front": np.full((8, 8, 3), self.now % 250, np.uint8)}
+
+
+class Still:
+    base_id = "still"
+
+    def __call__(self, agent_pos, estimate):
+        return np.zeros(2, np.float32), np.zeros(2, np.float32)
+
+    def flush(self):
+        pass
+
+
+def until(condition, seconds=20.0):
+    """Wait for another thread; generous, because it only bounds a failure."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.002)
+
+
+@contextmanager
+def live(folder, world=None, **settings):
+    """A session whose loop runs in a thread."""
+    session = Session(world or World(), Still, folder, fps=100, first_seed=7, stale_s=5.0, **settings)
+    thread = threading.Thread(target=session.run)
+    thread.start()
+    try:
+        yield session
+    finally:
+        session.stop()
+        thread.join()
+
+
+def do(session, *events):
+    for event in events:
+        state = session.post(event).result(20)
+    return state
+
+
+def at(session, state):
+    until(lambda: session.view.state.get("state") == state)
+
+
+def stored(folder):
+    return {episode.episode_id: episode for episode in TransitionStore(folder / "store").read_all()}
+
+
+def test_an_episode_is_run_kept_and_judged(tmp_path):
+    world = World()
+    with live(tmp_path, world) as session:
+        do(session, "arm", "start")
+        at(session, "judging")
+        assert session.view.state["oracle"] == pytest.approx([step / 30 for step in range(31)], abs=1e-3)
+        do(session, "success")
+        at(session, "armed")
+        assert session.view.state["labels"] == ["success"] and world.seeds[-1] == 8
+    episode = stored(tmp_path)["session-00000"]
+    assert len(episode) == 30 and episode.success and episode.terminated and not episode.intervention.any()
+    assert episode.seed == 7 and episode.frame_steps.tolist() == [*range(0, 29, 4), 30]
+
+
+def test_nothing_moves_while_it_is_paused_or_stopped(tmp_path):
+    world = World(length=10_000)
+    with live(tmp_path, world) as session:
+        for stop, go in (("pause", ["resume"]), ("e_stop", ["clear"])):
+            if session.protocol.state != "running":
+                do(session, "arm", "start")
+            until(lambda: world.now > 5)
+            do(session, stop)
+            before = world.now
+            time.sleep(0.1)
+            assert world.now == before
+            do(session, *go)
+        at(session, "armed")
+        assert session.view.state["labels"] == ["aborted"]
+    assert stored(tmp_path)["session-00000"].truncated
+
+
+def test_an_e_stop_overtakes_what_is_waiting(tmp_path):
+    session = Session(World(), Still, tmp_path, fps=100, first_seed=7)
+    waiting, stop = session.post("arm"), session.post("e_stop")
+    thread = threading.Thread(target=session.run)
+    thread.start()
+    assert stop.result(20) == "e_stopped"
+    with pytest.raises(ValueError, match="'arm' is not possible while e_stopped: choose clear"):
+        waiting.result(20)
+    session.stop()
+    thread.join()
+
+
+def test_a_person_takes_over_gives_back_and_is_missed_when_lost(tmp_path):
+    world = World(length=10_000)
+    with live(tmp_path, world) as session:
+        do(session, "arm", "start")
+        for action, held, state in (([0.6, 0], True, "taken_over"), ([0, 0], False, "running"),
+                                    ([0.6, 0], True, "taken_over")):  # fmt: skip
+            session.operator.put(HumanInput(np.array(action, np.float32), held, session.clock()), 1)
+            at(session, state)
+        session.operator.put(None)
+        at(session, "paused")
+        assert not world.actions[-1].any()  # the step of the pause holds still
+        do(session, "failure")
+    episode = stored(tmp_path)["session-00000"]
+    assert episode.intervention.any() and not episode.intervention.all()
+    np.testing.assert_array_equal(episode.human_action[:, 0] > 0, episode.intervention)
+
+
+def test_the_same_scene_comes_again_after_re_record(tmp_path):
+    world = World()
+    with live(tmp_path, world) as session:
+        do(session, "arm", "start", "re_record")
+        at(session, "armed")
+        assert world.seeds[-1] == 7
+        do(session, "start", "discard")
+        at(session, "armed")
+        assert world.seeds[-1] == 8
+
+
+def test_after_a_restart_everything_is_there_and_the_count_goes_on(tmp_path):
+    with live(tmp_path, World(length=10_000)) as session:
+        do(session, "arm", "start")
+        until(lambda: len(session.view.state["oracle"]) > 3)
+        do(session, "success")
+        at(session, "armed")
+        do(session, "start")
+        until(lambda: len(session.view.state["oracle"]) > 3)
+    with live(tmp_path) as session:
+        at(session, "armed")
+        assert session.view.state["labels"] == ["success", "aborted"]
+        do(session, "start")
+        at(session, "judging")
+    assert sorted(stored(tmp_path)) == ["session-00000", "session-00001", "session-00002"]
+
+
+def test_a_reward_model_sees_every_observation_of_an_episode(tmp_path):
+    seen = []
+
+    def watch(instruction):
+        assert instruction == "<b>count</b>"
+        return lambda views: (
+            seen.append(int(views["front"][0, 0, 0])) or Progress(len(seen) / 100, False, 1.0, 0.0, 0.0, 0.0)
+        )
+
+    with live(tmp_path, watch=watch) as session:
+        do(session, "arm", "start")
+        at(session, "judging")
+        assert seen == list(range(31))
+        assert [row[0] for row in session.view.state["model"]] == [step / 100 for step in range(1, 32)]
+
+
+def test_events_that_only_the_loop_may_tell_are_refused(tmp_path):
+    with live(tmp_path) as session:
+        do(session, "arm", "start")
+        with pytest.raises(ValueError, match="'finish' is no command"):
+            do(session, "finish")

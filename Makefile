@@ -4,6 +4,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   ?= .venv
 LOCK   := requirements/lock-cpu-py311.txt
 BIN    := $(VENV)/bin
+# Real recordings for the tests that look at some; without the folder they are skipped.
+export ROBO_REWARD_TEST_DATA ?= $(abspath $(wildcard ../shared/data))
 STAMP  := $(VENV)/.setup-$(shell cat $(LOCK) pyproject.toml | sha256sum | cut -c1-12)
 
 .PHONY: setup demo test fault fault-nightly bench lint format

@@ -79,9 +79,10 @@ class ProgressReward(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Reco
                 f"{env} has no render_views(), which gives the cameras' pictures as view -> uint8 (H, W, 3): add it"
             ) from None
         if isinstance(reward_model, (str, Path)):
+            from robo_reward.progress.models.feature_cache import FeatureCache
             from robo_reward.progress.training import load_reward
 
-            reward_model = load_reward(Path(reward_model))
+            reward_model = load_reward(Path(reward_model), FeatureCache(64))
         self.reward_model: TrainedReward = reward_model
         self.gamma, self.scale, self.shaping = float(gamma), float(scale), shaping
         self._tracker: ProgressTracker | None = None

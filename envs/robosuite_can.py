@@ -33,7 +33,7 @@ class PickPlaceCanEnv(RobosuiteArmEnv):
             "drop the can into the dark compartment",
         ),
         turns_alike=0,
-        bias=(0.012, 0.012, 0.004, 0.0, 0.010, 0.010, 0.004),
+        bias=(0.010, 0.010, 0.004, 0.0, 0.010, 0.010, 0.004),
         noise=(0.0015, 0.0015, 0.0015, 0.0, 0.0015, 0.0015, 0.0015),
     )
 

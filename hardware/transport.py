@@ -1,7 +1,7 @@
 """Topics between processes: one small interface, whichever middleware carries the bytes.
 
 A transport knows topics only. What arrives is checked, stamped with the local monotonic clock and kept until the next
-message comes; nobody is called back. Services, actions and frames are no part of it.
+message comes. Services, actions and frames are no part of it.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class TopicStats:
 class Inbox(Generic[M]):
     """The newest message of one topic. Filled from the transport's thread, read from any."""
 
-    def __init__(self, topic: str, kind: type[M], clock: Clock) -> None:
-        self.topic, self.kind, self.malformed = topic, kind, 0
+    def __init__(self, topic: str, kind: type[M], clock: Clock, heard: Callable[[M], None] | None) -> None:
+        self.topic, self.kind, self.malformed, self._heard = topic, kind, 0, heard
         self._clock, self._latest, self._arrived = clock, cast("Received[M] | None", None), threading.Condition()
 
     def deliver(self, data: bytes) -> None:
@@ -82,6 +82,8 @@ class Inbox(Generic[M]):
             number = self._latest.number + 1 if self._latest else 1
             self._latest = Received(message, now, number)
             self._arrived.notify_all()
+        if self._heard is not None:
+            self._heard(message)
 
     def latest(self) -> Received[M] | None:
         """The newest message, or None when none came yet."""
@@ -128,14 +130,25 @@ class Transport(ABC):
 
         return publish
 
-    def subscribe(self, topic: str, kind: type[M], qos: Qos = SENSOR) -> Inbox[M]:
-        """Open a topic for reading; the same inbox when it is open already."""
+    def subscribe(
+        self, topic: str, kind: type[M], qos: Qos = SENSOR, heard: Callable[[M], None] | None = None
+    ) -> Inbox[M]:
+        """Open a topic for reading.
+
+        Args:
+            topic: opened once for each node.
+            kind: what it carries.
+            qos: what is requested of publishers.
+            heard: called with every message, for topics of which none may be missed. In the transport's thread: it
+                must return at once.
+        """
         topic = self._checked(topic, kind)
-        if topic not in self._inboxes:
-            inbox = Inbox(topic, kind, self._clock)
-            self._inboxes[topic] = cast("Inbox[Message]", inbox)
-            self._open_reader(topic, kind, qos, inbox.deliver)
-        return cast("Inbox[M]", self._inboxes[topic])
+        if topic in self._inboxes:
+            raise ValueError(f"topic /{topic} is already subscribed to by this node")
+        inbox = Inbox(topic, kind, self._clock, heard)
+        self._inboxes[topic] = cast("Inbox[Message]", inbox)
+        self._open_reader(topic, kind, qos, inbox.deliver)
+        return inbox
 
     def stats(self) -> dict[str, TopicStats]:
         """Counts by topic, in alphabetical order."""

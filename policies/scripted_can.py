@@ -26,9 +26,9 @@ FAULTS = {
 }
 """What goes wrong in a weak episode -> its weight."""
 _GAIN = 35.0  # [1/m] 3 cm away or more is full speed
-_HELD_GAP = 0.043  # [m]; the can is 5 cm wide, empty fingers close further
+_HELD_GAP = 0.030  # [m]; the can is 5 cm wide, empty fingers close further
 _CLOSING_STEPS, _OPENING_STEPS = 8, 4
-_GRIP_HEIGHT = 0.015  # [m] over the can's centre: lower, the palm would touch its top
+_GRIP_HEIGHT = 0.012  # [m] over the can's centre: lower, the palm touches its top; higher, the fingers its neck
 _HIGH = 0.2  # [m] of the grip point over the bins' floor: where an empty hand moves
 _NEAR_SIDE = np.array([-0.015, -0.045])  # [m] from the bin's centre: its far side is at the end of the arm's reach
 _HOLDING = ("close", "lift", "carry", "lower", "back")
@@ -114,10 +114,10 @@ class ScriptedCan(ScriptedArm[CanState]):
 def _draw_style(rng: np.random.Generator, kind: str) -> Style:
     fumbles = kind == "expert" and rng.random() < 0.15
     style = Style(
-        speed=rng.uniform(0.75, 1.0),
+        speed=rng.uniform(0.8, 1.0),
         hover=rng.uniform(0.09, 0.12),
         detour=tuple(rng.normal(scale=0.008, size=2).tolist()),
-        aim=(*rng.normal(scale=0.003, size=2).tolist(), rng.uniform(0.0, 0.01)),
+        aim=(*rng.normal(scale=0.003, size=2).tolist(), rng.uniform(-0.004, 0.004)),
         pause=int(rng.choice([0, 0, 2, 5])),
         early=rng.uniform(0.05, 0.06) if fumbles else 0.0,
         carry=rng.uniform(0.18, 0.22),
@@ -142,19 +142,19 @@ def _spoil(style: Style, rng: np.random.Generator) -> Style:
     if fault == "topple":
         return replace(style, hover=rng.uniform(0.0, 0.025), detour=(rng.normal(scale=0.02), -rng.uniform(0.05, 0.1)))
     if fault == "drop":
-        return replace(style, drop=rng.uniform(0.08, 0.6))
+        return replace(style, drop=rng.uniform(0.12, 0.6))
     if fault == "low":
-        return replace(style, carry=rng.uniform(0.09, 0.14), release=0.07)
+        return replace(style, carry=rng.uniform(0.09, 0.125), release=0.07)
     if fault == "beside":
         # The rims lie 10 cm (x) and 12 cm (y) from the bin's centre, the next compartments behind them.
         x, y = rng.uniform(0.09, 0.2), rng.uniform(0.11, 0.25)
         place = [(-x, style.place[1]), (style.place[0], -y), (-x, -y)][int(rng.integers(3))]
         return replace(style, place=place, release=rng.uniform(0.12, 0.17))
     if fault == "back":
-        return replace(style, back=True)
+        return replace(style, back=True, release=style.carry)  # held high: lower, the rims would wipe it off
     if fault == "stall":
         stall = str(rng.choice(["approach", "descend", "lift", "carry", "lower", "lower"]))
-        return replace(style, stall=stall, stall_after=int(rng.integers(1, 40 if stall == "carry" else 7)))
+        return replace(style, stall=stall, stall_after=int(rng.integers(0, 40 if stall == "carry" else 4)))
     return style
 
 
@@ -205,7 +205,7 @@ def _next_phase(state: CanState, style: Style, grip: np.ndarray, gap: float, rng
         return replace(enter("recover"), attempt=state.attempt + 1, samples=0, correction=correction)
     if phase == "approach" and steps >= style.pause and (away.max() < 0.015 or steps > 50):
         return enter("descend")
-    if phase == "descend" and ((away[:2].max() < 0.006 and away[2] < 0.006) or steps > 25):
+    if phase == "descend" and ((away[:2].max() < 0.006 and away[2] < 0.006) or steps > 20):
         return enter("close")
     if phase == "close" and steps >= _CLOSING_STEPS:
         return enter("lift")

@@ -37,7 +37,9 @@ COMMANDS: dict[str, Command] = {
     "collect": Command("record demonstrations and weak, validation and test rollouts as a LeRobotDataset"),
     "label": Command("turn keyframes and outcomes into the potential of every frame"),
     "train-reward": Command("train the process reward model on balanced hop pairs"),
-    "bench-reward": Command("measure the reward model against controls and the oracle, or score video.CAMERA=FILE"),
+    "bench-reward": Command(
+        "measure the reward model against controls and the oracle, score video.CAMERA=FILE, or check it on store="
+    ),
     "annotate": Command(
         "write the reward model's potential of every episode, of store=, or of dataset= into a copy to="
     ),

@@ -344,12 +344,15 @@ class Config:
     adapt_from: str | None = None
     """Folder of a trained reward model, or of the run that trained it, which `train-reward` adapts to demo=; null: a
     new model from the demonstration alone."""
+    outcomes: str | None = None
+    """JSON file of an operator's outcomes, episode id -> success, partial or failure, that `bench-reward` with store=
+    counts in place of the recorded ones."""
     reward_model: str | None = None
     """Folder of a trained reward model, or of the run that trained it, for `annotate` with store= or to= and
     `bench-reward` with store= or video.CAMERA=; null: the one that the settings train."""
     to: str | None = None
-    """Folder of the LeRobotDataset that `export` writes, or of the copy that `annotate` adds its columns to; an
-    interrupted one is gone on with or made anew."""
+    """Folder of the LeRobotDataset that `export` writes or of the copy that `annotate` adds its columns to (where an
+    interrupted one is gone on with or made anew), or of the model that `bench-reward` with store= recalibrates."""
     instruction: str | None = None
     """What the robot is told, for `bench-reward` with video.CAMERA= and `train-reward` with a demo= of videos, and in
     place of the dataset's own for `annotate` with to= and demo=DATASET:EPISODE."""
@@ -386,6 +389,8 @@ class Config:
             raise ValueError(f"adapt_from={self.adapt_from} needs a demonstration: add demo=FOLDER or DATASET:EPISODE")
         if self.demo is not None and self.command != "train-reward":
             raise ValueError(f"demo= is for train-reward: give {self.command} the model that it leaves, reward_model=")
+        if self.outcomes is not None and self.store is None:
+            raise ValueError(f"outcomes={self.outcomes} are those of a store's episodes: add store=FOLDER")
         if self.label.source == "file" and self.keyframes is None:
             raise ValueError("label.source=file needs the file: add keyframes=FILE")
         if self.label.source not in ("predicates", "file") and self.keyframes is not None:
@@ -393,10 +398,26 @@ class Config:
         for rival in self.reward.rivals:
             if rival not in RIVALS:
                 raise ValueError(unknown("reward.rivals entry", rival, RIVALS))
+        self._check_rival()
         if self.reward.views is not None:
             for view in self.reward.views:
                 if view not in self.env.cameras:
                     raise ValueError(unknown("reward.views entry", view, self.env.cameras))
+
+    def _check_rival(self) -> None:
+        """A rival scores whole episodes: refused before it is trained for what asks about hops."""
+        if self.reward.kind not in RIVALS:
+            return
+        asked: dict[str, Any] = {"demo": self.demo, "suite.tasks": self.suite.tasks}
+        if self.reward_model is None:
+            asked |= {"video": self.video}
+            asked |= {"annotate": {"to": self.to}, "bench-reward": {"store": self.store}}.get(self.command, {})
+        for name, value in asked.items():
+            if value:
+                raise ValueError(
+                    f"{name}= needs a reward model that answers hops, and reward={self.reward.kind} scores whole "
+                    "episodes only: use reward=compact"
+                )
 
 
 def register(command: str) -> None:

@@ -6,7 +6,7 @@ P proprioception, E estimate, H and W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,6 +33,8 @@ class HopQuery:
     reference_start_B: Int64[np.ndarray, "B"]
     reference_goal_B: Int64[np.ndarray, "B"]
     instruction_B: tuple[str, ...]
+    keys_N: tuple[Hashable, ...] | None = None
+    """What tells the pooled frames apart, for a backend that remembers: equal keys, equal pixels. None: the pixels."""
 
     def __len__(self) -> int:
         return len(self.before_B)
@@ -51,7 +53,7 @@ class HopEstimate:
 
 @dataclass(frozen=True)
 class Progress:
-    """A tracker's state after one answered query: every value in [0, 1]."""
+    """A tracker's state after one query: every value in [0, 1]."""
 
     phi: float
     completed: bool
@@ -59,6 +61,8 @@ class Progress:
     incremental: float
     forward: float
     backward: float
+    answered: bool = True
+    """Whether this query had any answer; without one the values are held, and the confidence is 0."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Environment steps per second, one environment in this process against 1, 2 and 4 of them in processes.
 
-    python scripts/bench_env.py [--note "what ran beside it"] [--repeats 5] [--tasks peg_insert lift]
+    python scripts/bench_env.py [--note "what ran beside it"] [--repeats 5] [--tasks lift nut_assembly]
 
 Writes docs/results/env_speed.json, anew after every task. Whole episodes of random actions through `run_episodes`,
 resets included, with the camera views left out, taken every 4th step (as training does) and at every step (as
@@ -40,6 +40,8 @@ VIEWS = {"no_views": 0, "views_every_4": 4, "views_every_step": 1}
 TASKS = {
     "peg_insert": EnvConfig("robo_reward/PegInsert-v0", ("front", "side", "wrist"), horizon=STEPS),
     "lift": EnvConfig("robo_reward/Lift-v0", ("agentview", "wrist"), horizon=STEPS),
+    "nut_assembly": EnvConfig("robo_reward/NutAssemblySquare-v0", ("agentview", "wrist"), horizon=STEPS),
+    "pick_place_can": EnvConfig("robo_reward/PickPlaceCan-v0", ("agentview", "wrist"), horizon=STEPS),
 }
 
 

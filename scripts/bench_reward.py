@@ -4,8 +4,10 @@
 
 Writes docs/results/reward_speed.json. Weights are untrained, which the speed does not notice; sizes are those of the
 default experiment. A live query is what trackers ask at one observation, about three references, their last frames and
-their new ones. `uncached` encodes all of them in one batch, `cached` only the new frame of one tracker; for 32 trackers
-both do the same. They answer in turn. CPU time stands beside wall time, which a busy machine stretches.
+their new ones. `uncached` encodes all of them in one batch, `cached` only the new frame of one tracker, which names the
+others; for 32 trackers both do the same. They answer in turn, so each finds the processor's caches as the other left
+them. `all_known` is a query whose frames are all remembered: what is not encoding. CPU time stands beside wall time,
+which a busy machine stretches.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from robo_reward.progress.annotate import track_many
 from robo_reward.progress.models.compact import CompactModel, CompactNet, CompactSettings
 from robo_reward.progress.models.feature_cache import FeatureCache
 from robo_reward.progress.references import Reference, References
-from robo_reward.progress.tracker import HOPS_PER_REFERENCE, TrackerSettings, hop_rows
+from robo_reward.progress.tracker import HOPS_PER_REFERENCE, ProgressTracker, TrackerSettings, hop_rows
 from robo_reward.runtime.run_folder import git_revision
 from robo_reward.types import Episode, HopQuery
 
@@ -43,6 +45,15 @@ def pictures(count: int, seed: int, views: tuple[str, ...]) -> dict[str, np.ndar
 
 def live_queries(views: tuple[str, ...], trackers: int, count: int) -> Iterator[HopQuery]:
     """The joint question of `trackers` live trackers at `count` observations, every frame a new one."""
+    if trackers == 1:
+        references = References({TASK: Reference(pictures(REFERENCES, 1, views), pictures(REFERENCES, 2, views))})
+        tracker = ProgressTracker(references, TASK, TrackerSettings(every=1))
+        for number in range(count):
+            new = pictures(1, 4 + number, views)
+            query = tracker.query({v: f[0] for v, f in new.items()})
+            assert query is not None
+            yield query
+        return
     start, goal = pictures(REFERENCES, 1, views), pictures(REFERENCES, 2, views)
     last = pictures(trackers, 3, views)
     k, at = REFERENCES, np.arange(trackers) + 2 * REFERENCES
@@ -78,12 +89,15 @@ def bench_queries(views: tuple[str, ...], trackers: int, count: int) -> dict[str
     found[f"{stem}_cached_speedup"] = found[f"{stem}_uncached_cpu_p50_ms"] / found[f"{stem}_cached_cpu_p50_ms"]
     passes: list[int] = []
     last = next(queries)
-    for trunk in net.trunks.values():
-        trunk.register_forward_hook(lambda _module, _inputs, out: passes.append(len(out)))
+    for layer in net.views_out.values():
+        layer.register_forward_hook(lambda _module, _inputs, out: passes.append(len(out)))
     for name, model in models.items():
         passes.clear()
         model.hop(last)
         found[f"{stem}_{name}_images_encoded"] = sum(passes)
+    if trackers == 1:
+        known = [timed(lambda: models["cached"].hop(last))[1] for _ in range(count)]
+        found[f"{stem}_all_known_cpu_p50_ms"] = float(np.median(known) * 1e3)
     return found
 
 
@@ -107,7 +121,7 @@ def bench_episodes(views: tuple[str, ...], repeats: int) -> dict[str, float]:
 
 
 def bench_memory() -> dict[str, float]:
-    """Weights, one cached frame (its pixels are the key), and the most this process has held."""
+    """Weights, one cached frame where its pixels are the key, and the most this process has held."""
     net = CompactNet(CompactSettings(views=VIEWS))
     weights = sum(t.numel() * t.element_size() for t in net.state_dict().values())
     cached = len(VIEWS) * SIZE * SIZE * 3 + net.settings.features * 4

@@ -13,15 +13,19 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from robo_reward.config import Config, load_config
+from robo_reward.progress.bench.method import model_method
+from robo_reward.progress.bench.suite import BenchSettings, bench
+from robo_reward.progress.training import calibrate_completion, load_reward
 from robo_reward.runtime import steps
 from robo_reward.runtime.run_folder import git_revision
 from robo_reward.runtime.stages import StageResult, run_stage
@@ -67,9 +71,6 @@ def measure(row: str, seed: int, overrides: list[str]) -> Line:
 
 def score(config: Config, data: StageResult, reward: StageResult, fusion: str) -> Line:
     """The metrics of the trained model under a fusion rule, on the test episodes."""
-    from robo_reward.progress.bench.suite import BenchSettings, bench, model_method
-    from robo_reward.progress.training import calibrate_completion, load_reward
-
     every, views = config.collect.query_every, config.reward.views
     trained = load_reward(reward.path)
     if fusion != trained.tracker.fusion:
@@ -118,18 +119,28 @@ def over_seeds(values: list[float | None]) -> list[float] | None:
     return [sum(known) / len(known), min(known), max(known)] if len(known) == len(values) else None
 
 
+def measured_apart(row: str, seed: int, overrides: list[str]) -> Line:
+    """`measure` in a process of its own, on one core: the same sums on every machine."""
+    command = [sys.executable, __file__, "--line", row, str(seed), *overrides]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return dict(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment).stdout))
+
+
 def main() -> None:
+    if sys.argv[1:2] == ["--line"]:
+        row, seed, *overrides = sys.argv[2:]
+        print(json.dumps(measure(row, int(seed), overrides)))
+        return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=2, help="rows at a time, each on one core")
     arguments, words = parser.parse_known_args()
     overrides = ["quiet=true", *words]
-    os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that follow: the same sums on every machine
     # First the weights that the fusion rows share.
     tasks = sorted(((row, seed) for row in ROWS for seed in SEEDS), key=lambda task: task[0].startswith("fusion"))
     steps.collect_stage(load_config(overrides))
     lines: list[Line] = []
-    with ProcessPoolExecutor(arguments.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for done in as_completed([pool.submit(measure, row, seed, overrides) for row, seed in tasks]):
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        for done in as_completed([pool.submit(measured_apart, row, seed, overrides) for row, seed in tasks]):
             lines.append(done.result())
             write_results(lines, [word for word in words if not word.startswith("run.")])
             print(f"{len(lines)} of {len(tasks)}: {lines[-1]['row']}, seed {lines[-1]['seed']}", flush=True)

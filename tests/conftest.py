@@ -21,9 +21,9 @@ def project() -> Path:
 
 
 @pytest.fixture(scope="session")
-def shared_data(project: Path) -> Path:
-    """A folder of recordings of real robots beside the repository; tests that need it are skipped without it."""
-    folder = project.parent / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip("no folder of real recordings beside the repository")
+def shared_data() -> Path:
+    """The folder of real recordings that ROBO_REWARD_TEST_DATA names; tests that need it are skipped without it."""
+    folder = Path(os.environ.get("ROBO_REWARD_TEST_DATA", ""))
+    if not os.environ.get("ROBO_REWARD_TEST_DATA") or not (folder / "clear_table").is_dir():
+        pytest.skip("ROBO_REWARD_TEST_DATA names no folder with clear_table/ in it")
     return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import cycle
@@ -157,16 +158,95 @@ def reliability(
     return svg()
 
 
+def confusion(
+    values: Sequence[Sequence[float] | None], names: Sequence[str], *, rows: str, columns: str, counts: bool = False
+) -> str:
+    """A square matrix as shaded cells with their numbers.
+
+    Args:
+        values: one row for each name, in [0, 1], or counts; None for a row without cases.
+        names: of rows and columns.
+        rows, columns: what they stand for.
+        counts: whether the values are counts; a row is then shaded by its shares.
+
+    Returns:
+        SVG text.
+
+    Raises:
+        ValueError: the matrix is not square with a row for each name.
+    """
+    size = len(names)
+    if not size or len(values) != size or any(row is not None and len(row) != size for row in values):
+        raise ValueError(f"a matrix for {size} names needs as many rows of as many numbers")
+    table = np.array([[np.nan] * size if row is None else row for row in values], dtype=float)
+    shade = table / np.maximum(table.sum(axis=1, keepdims=True), 1) if counts else table
+    with _svg((2.6 + 0.95 * size, 1.5 + 0.62 * size)) as (axes, svg):
+        axes.imshow(shade, cmap="Blues", vmin=0, vmax=1.15, aspect="auto")
+        for (i, j), value in np.ndenumerate(table):
+            if np.isfinite(value):
+                text = f"{value:.0f}" if counts else f"{value:.2f}"
+                axes.text(j, i, text, ha="center", va="center", color="white" if shade[i, j] > 0.6 else INK)
+        short = [name if len(name) <= 34 else name[:33] + "\u2026" for name in names]
+        axes.set_xticks(range(size), [textwrap.fill(name, 16) for name in short], fontsize=9)
+        axes.set_yticks(range(size), [textwrap.fill(name, 20) for name in short], fontsize=9)
+        axes.set(xlabel=columns, ylabel=rows)
+        axes.grid(False)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+    return svg()
+
+
+TIME_AXIS = (0.09, 0.985)
+"""Where the time axis of `reward_terms` begins and ends, in shares of the picture's width."""
+
+
+def reward_terms(panels: Mapping[str, Mapping[str, ArrayLike]], *, seconds_per_step: float) -> str:
+    """Curves over the time of one episode, a panel under the other, all on the axis of `TIME_AXIS`.
+
+    Args:
+        panels: title -> (name -> values): of the observations 0..T, or of the T steps between them, drawn as bars.
+        seconds_per_step: time between two observations [s].
+
+    Returns:
+        SVG text.
+    """
+    length = max(len(np.asarray(values)) for curves in panels.values() for values in curves.values())
+    inches = 1.45 * len(panels) + 0.5
+    margins = {"left": TIME_AXIS[0], "right": TIME_AXIS[1], "top": 1 - 0.3 / inches, "bottom": 0.5 / inches}
+    with _svg((9.6, inches), len(panels), {**margins, "hspace": 0.5}) as (grid, svg):
+        for axes, (title, curves) in zip(np.atleast_1d(grid), panels.items(), strict=True):
+            for (name, values), colour in zip(curves.items(), (BLUE, VERMILION, GREEN, GREY), strict=False):
+                y = np.asarray(values, float)
+                time = np.arange(len(y)) * seconds_per_step
+                if len(y) == length:
+                    axes.plot(time, y, color=colour, lw=1.8, label=name)
+                else:
+                    axes.bar(time + seconds_per_step, y, width=seconds_per_step, color=colour, label=name)
+            axes.set_title(title, fontsize=9.5, loc="left", pad=3)
+            axes.set_xlim(0, max(length - 1, 1) * seconds_per_step)
+            if len(curves) > 1:
+                axes.legend(loc="upper left", fontsize=8, ncols=len(curves))
+        axes.set_xlabel("time [s]")
+    return svg()
+
+
 @contextmanager
-def _svg() -> Iterator[tuple[Any, Callable[[], str]]]:
-    """Axes in the house style, and a function that returns the finished plot once the block is left."""
+def _svg(
+    size: tuple[float, float] = (7.2, 3.6), rows: int = 1, margins: Mapping[str, float] | None = None
+) -> Iterator[tuple[Any, Callable[[], str]]]:
+    """Axes in the house style, and a function that returns the finished plot once the block is left.
+
+    rows: so many axes below each other. margins: where they begin and end, in shares of the picture; None: as it fits.
+    """
     try:
         import matplotlib
         from matplotlib.figure import Figure  # without pyplot: no window system and no global list of figures
     except ImportError as error:
         raise ValueError("plots need the package 'matplotlib': pip install 'robo_reward[learn]'") from error
 
-    figure, out = Figure(figsize=(7.2, 3.6), layout="constrained"), io.StringIO()
+    figure, out = Figure(figsize=size, layout=None if margins else "constrained"), io.StringIO()
     with matplotlib.rc_context(STYLE):
-        yield figure.add_subplot(), out.getvalue
+        if margins:
+            figure.subplots_adjust(**margins)
+        yield figure.subplots(rows, sharex=True), out.getvalue
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})

@@ -44,6 +44,8 @@ class VideoItem:
     path: Path
     caption: str
     success: bool | None = None
+    page: Path | None = None
+    """A page with more about it, linked from the caption."""
 
 
 def write_report(
@@ -195,12 +197,13 @@ def videos(title: str, items: Sequence[VideoItem], folder: Path | str, note: str
     for item in items:
         if not Path(item.path).is_file():
             raise FileNotFoundError(f"no video at {item.path}; write it before the report")
-        link = quote(Path(os.path.relpath(item.path, folder)).as_posix())
+        link = _link(item.path, folder)
         word = "" if item.success is None else "success" if item.success else "failure"
+        more = "" if item.page is None else f' \u00b7 <a href="{_link(item.page, folder)}">reward terms</a>'
         badge = f'<span class="badge {word}">{word}</span>' if word else ""
         cells += (
             f'<figure><video controls muted loop playsinline preload="metadata" src="{link}#t=0.001"></video>'
-            f"<figcaption>{badge}{escape(item.caption)}</figcaption></figure>"
+            f"<figcaption>{badge}{escape(item.caption)}{more}</figcaption></figure>"
         )
     return Section(title, f'<div class="videos">{cells}</div>', note)
 
@@ -212,6 +215,10 @@ def settings(title: str, command: str, facts: Mapping[str, object], config_text:
     if config_text:
         html += f"<details><summary>resolved configuration</summary><pre>{escape(config_text)}</pre></details>"
     return Section(title, html)
+
+
+def _link(path: Path, folder: Path | str) -> str:
+    return quote(Path(os.path.relpath(path, folder)).as_posix())
 
 
 def _section(key: str, section: Section) -> str:

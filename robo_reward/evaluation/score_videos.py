@@ -15,10 +15,12 @@ from robo_reward.data.demonstration import Recording, read_recording
 from robo_reward.data.disk import replace_file
 from robo_reward.data.video import read_video
 from robo_reward.evaluation.video import VIEW_HEIGHT, write_episode_video
-from robo_reward.progress.annotate import track_id, track_many
+from robo_reward.progress.annotate import QueryTrack, track_id, track_many
 from robo_reward.progress.columns import columns_of
 from robo_reward.progress.completion import SUCCESS
+from robo_reward.progress.models.folded_encoder import shows_nothing
 from robo_reward.progress.training import RewardModel
+from robo_reward.types import Episode
 
 SCORES, FILM = "scores.csv", "scored.mp4"
 FILM_FRAMES = 400
@@ -50,6 +52,12 @@ def score_videos(
     recording = _read(videos, reward, told)
     clip, fps = recording.episode, recording.fps
     (track,) = track_many([clip], reward.model, reward.tracker, reward.references)
+    answered = np.array([p.answered for p in track.progress])
+    if not answered.any():
+        raise ValueError(
+            f"no frame of {', '.join(f'video.{v}={p}' for v, p in videos.items())} got an answer: the pictures are of "
+            "a single colour; give a recording that shows the task"
+        )
     columns = columns_of(track, reward.model.settings.stages, reward.tracker.completion)
     held = np.searchsorted(track.steps, np.arange(len(clip) + 1), side="right") - 1
     curves = {name: np.array([getattr(p, name) for p in track.progress])[held] for name in PERSPECTIVES}
@@ -58,7 +66,8 @@ def score_videos(
     folder.mkdir(parents=True, exist_ok=True)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["frame", "time_s", "progress", "confidence", *PERSPECTIVES, "success"])
+    table.writerow(["frame", "time_s", "progress", "confidence", *PERSPECTIVES, "success", "answered"])
+    known_from = track.steps[answered.argmax()]  # before the first answer nothing is known, which is not 0
     for frame in range(len(clip) + 1):
         numbers = (
             frame / fps,
@@ -66,7 +75,9 @@ def score_videos(
             columns.confidence[frame],
             *(c[frame] for c in curves.values()),
         )
-        table.writerow([frame, *(f"{number:.4f}" for number in numbers), int(columns.success[frame])])
+        cells = [f"{number:.4f}" if frame >= known_from else "" for number in numbers[1:]]
+        mark = int(answered[held[frame]])
+        table.writerow([frame, f"{numbers[0]:.4f}", *cells, int(columns.success[frame]), mark])
     replace_file(folder / SCORES, text.getvalue().encode())
 
     stride = math.ceil((len(clip) + 1) / FILM_FRAMES)
@@ -83,6 +94,8 @@ def score_videos(
         "verdict": verdict,
         "mean_confidence": float(columns.confidence.mean()),
         "frames": len(clip) + 1,
+        "answered_share": float(answered.mean()),
+        "remarks": "; ".join(_remarks(clip, track)),
         "fps": fps,
         "views": ",".join(videos),
         "instruction": told,
@@ -106,13 +119,28 @@ def _instruction(instruction: str | None, reward: RewardModel) -> str:
 
 def _read(videos: Mapping[str, str], reward: RewardModel, instruction: str) -> Recording:
     """The recording, after the cameras were checked."""
-    known = reward.model.settings.views
+    known = sorted(set(reward.model.settings.views) & set(reward.references[instruction].start))
     if not videos:
         raise ValueError(f"no videos to score: give video.CAMERA=FILE, with cameras from {', '.join(known)}")
     for view in videos:
         if view not in known:
             raise ValueError(f"video.{view}: the reward model has never seen this camera, it knows {', '.join(known)}")
     return read_recording(videos, reward.model.settings.image_size, instruction)
+
+
+def _remarks(clip: Episode, track: QueryTrack) -> list[str]:
+    """What makes a recording's answers doubtful, or missing, camera by camera."""
+    found = []
+    for view, pictures in clip.frames.items():
+        blank = shows_nothing(pictures[track.steps])
+        if blank.any():
+            found.append(f"video.{view} shows a single colour in {blank.sum()} of {len(blank)} queried frames")
+        elif (pictures == pictures[0]).all():
+            found.append(f"video.{view} shows the same picture throughout")
+    unanswered = [p.answered for p in track.progress].count(False)
+    if unanswered:
+        found.append(f"{unanswered} of {len(track.steps)} queries had no answer, and the progress is held there")
+    return found
 
 
 def _shown_size(file_size: tuple[int, int]) -> tuple[int, int]:

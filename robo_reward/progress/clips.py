@@ -32,17 +32,17 @@ class ClipBatch:
     views: tuple[str, ...]
 
 
-def first_demonstrations(episodes: Sequence[Episode]) -> dict[str, int]:
-    """Instruction -> the first success in `episodes`, an expert's or a person's before others, in alphabetical order.
+def demonstrations_of(episodes: Sequence[Episode]) -> dict[str, list[int]]:
+    """Instruction, in alphabetical order -> its successes in `episodes`, those of experts and people first.
 
     Raises ValueError for an instruction without one.
     """
     found = {}
     for instruction in sorted({e.instruction for e in episodes}):
-        ranked = [i for i, e in enumerate(episodes) if e.instruction == instruction and e.success]
-        if not ranked:
+        successes = [i for i, e in enumerate(episodes) if e.instruction == instruction and e.success]
+        if not successes:
             raise ValueError(f"no successful demonstration of [{instruction!r}]: the reward needs one to refer to")
-        found[instruction] = min(ranked, key=lambda i: (episodes[i].source not in ("expert", "human"), i))
+        found[instruction] = sorted(successes, key=lambda i: episodes[i].source not in ("expert", "human"))
     return found
 
 
@@ -67,11 +67,9 @@ class ClipSampler:
         self.whole, self.rewinds = whole, rewinds
         self.rng = np.random.default_rng(seed)
         self.views = tuple(sorted(episodes[0].frames))
-        self.tasks = tuple(first_demonstrations(episodes))
+        demonstrations = demonstrations_of(episodes)
+        self.tasks, self._successes = tuple(demonstrations), list(demonstrations.values())
         self._offset = np.cumsum([0] + [len(e.frame_steps) for e in episodes])
-        self._successes = [
-            [i for i, e in enumerate(episodes) if e.instruction == task and e.success] for task in self.tasks
-        ]
 
     def batch(self) -> ClipBatch:
         """As many clips as it takes to the compact model's number of frames."""

@@ -89,6 +89,18 @@ class CompletionCalibration:
     successes: int
     bound_met: bool
 
+    def summary(self) -> dict[str, float | int | bool]:
+        """Flat `completion_...` numbers."""
+        return {
+            "completion_threshold": self.rule.threshold,
+            "completion_recall": self.recall,
+            "completion_successes": self.successes,
+            "completion_failures": self.failures,
+            "completion_false_successes": self.false_successes,
+            "completion_false_rate_bound": self.false_success_bound,
+            "completion_bound_met": self.bound_met,
+        }
+
 
 def sustained_maximum(scores: Sequence[float], sustain: int) -> float:
     """The highest threshold at which these scores would have been called done; in [0, 1].

@@ -245,9 +245,10 @@ class PairSampler:
         return np.where(still, 0.0, low).astype(np.float32), np.where(still, 0.0, high).astype(np.float32)
 
     def _within_stretch(self, stretch: np.ndarray, frames: np.ndarray) -> np.ndarray:
-        """For each of these frames one of its stretch, itself where everything moves."""
-        mates = [np.flatnonzero(stretch == stretch[f]) for f in frames]
-        return np.array([m[self.rng.integers(len(m))] for m in mates], dtype=np.int64)
+        """For each of these frames another one of its stretch, itself where everything moves."""
+        alike = stretch[frames, None] == stretch
+        alike[np.arange(len(frames)), frames] = alike.sum(1) == 1
+        return np.array([self.rng.choice(np.flatnonzero(row)) for row in alike], dtype=np.int64)
 
     def _balanced(self, guess: np.ndarray, steps: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Ordered pairs, uniform over the occupied cells of hop bin x time-gap bin."""
@@ -260,8 +261,9 @@ class PairSampler:
         gap_edges = np.geomspace(gap.min(), gap.max() + 1, self.settings.gap_bins + 1)[1:-1]
         cell = self._bin(hop) * self.settings.gap_bins + np.digitize(gap, gap_edges)
         pick = self._uniform_over(cell, count)
-        np.add.at(self.hop_histogram, cell[pick] // self.settings.gap_bins, 1)
-        np.add.at(self.gap_histogram, cell[pick] % self.settings.gap_bins, 1)
+        if hop.any():  # under a wrong instruction, say, there is nothing to balance
+            np.add.at(self.hop_histogram, cell[pick] // self.settings.gap_bins, 1)
+            np.add.at(self.gap_histogram, cell[pick] % self.settings.gap_bins, 1)
         return before[pick], after[pick]
 
     def _balanced_states(self, guess: np.ndarray, count: int) -> np.ndarray:

@@ -12,9 +12,12 @@ import numpy as np
 from robo_reward.types import Episode
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reference:
-    """K reference pairs of one task: view -> (K, H, W, 3) uint8 start frames and goal frames."""
+    """K reference pairs of one task: view -> (K, H, W, 3) uint8 start frames and goal frames.
+
+    Two of them are equal only if they are the same object, which therefore names its pictures in a cache.
+    """
 
     start: Mapping[str, np.ndarray]
     goal: Mapping[str, np.ndarray]

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from robo_reward.progress.annotate import held, stored_at
-from robo_reward.progress.clips import ClipSampler, first_demonstrations
-from robo_reward.progress.labels import PotentialLabels, label_episode
+from robo_reward.progress.clips import ClipSampler, demonstrations_of
+from robo_reward.progress.labels import PotentialLabels
 from robo_reward.progress.models.classifier import Classifier
 from robo_reward.progress.models.compact import CompactSettings
 from robo_reward.progress.models.distance import FeatureDistance, PixelDistance
 from robo_reward.progress.models.graded import Graded
 from robo_reward.progress.models.progressor import Progressor
 from robo_reward.progress.models.rewind import Rewind
-from robo_reward.progress.models.rival import LearnedRival, Rival
+from robo_reward.progress.models.rival import Demonstration, LearnedRival, Rival
 from robo_reward.progress.models.sarm import Sarm
 from robo_reward.progress.models.transport import Transport
 from robo_reward.progress.models.vlac import Vlac
@@ -32,6 +32,7 @@ from robo_reward.progress.training import (
     FramePool,
     TrainSettings,
     check_episodes,
+    label_episodes,
     load_reward,
     optimise,
     split_episodes,
@@ -59,7 +60,7 @@ class RivalReward:
         """Its kind."""
         return self.rival.kind
 
-    @property
+    @cached_property
     def track_id(self) -> str:
         """Names weights, what it keeps of demonstrations, and settings: equal ids give equal potentials."""
         sha = hashlib.sha256(json.dumps(self._description(), sort_keys=True).encode())
@@ -151,12 +152,13 @@ def train_rival(
     if kind not in RIVALS:
         raise ValueError(unknown("reward model", kind, RIVALS))
     train = list(episodes) if validation is not None else split_episodes(episodes, settings)[0]
+    train = [e for e in train if e.success or settings.failures]
     check_episodes(train, settings)
-    labels = [label_episode(e, settings.model.stages, (keyframes or {}).get(e.episode_id)) for e in train]
-    first = first_demonstrations(train)
+    labels = label_episodes(train, settings, keyframes or {})
+    successes = demonstrations_of(train)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        rival = RIVALS[kind](settings.model, tuple(first))
+        rival = RIVALS[kind](settings.model, tuple(successes))
     skipped = 0
     if isinstance(rival, LearnedRival):
         rival, skipped = fit(rival, train, labels, settings, quiet)
@@ -166,9 +168,8 @@ def train_rival(
         trained = load_reward(compact).model.net.state_dict()
         rival.encoder.load_state_dict({name: trained[name] for name in rival.encoder.state_dict()})
     rival.eval()
-    for task, number in enumerate(first.values()):
-        frames = {v: train[number].frames[v] for v in settings.model.views}
-        rival.keep(task, frames, labels[number].phi)
+    for task, numbers in enumerate(successes.values()):
+        rival.keep(task, [Demonstration(train[i].frames, labels[i].phi) for i in numbers])
     reward = RivalReward(rival, settings.tracker.every)
     reward.save(Path(out_dir))
     summary = {

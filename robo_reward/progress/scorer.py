@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from robo_reward.progress.rivals import DESCRIPTION, load_rival
-from robo_reward.progress.training import load_reward
+from robo_reward.progress.training import load_reward, reward_folder
 from robo_reward.types import Episode, PhiTrack
 
 
@@ -39,6 +39,6 @@ class EpisodeScorer(Protocol):
 
 
 def load_scorer(folder: str | Path) -> EpisodeScorer:
-    """The reward model that `train-reward` left, of any kind. Raises as `load_reward` and `load_rival`."""
-    folder = Path(folder)
+    """The reward model of any kind in this folder, or of the run in it. Raises as `load_reward` and `load_rival`."""
+    folder = reward_folder(folder)
     return load_rival(folder) if (folder / DESCRIPTION).is_file() else load_reward(folder)

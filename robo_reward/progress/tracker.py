@@ -78,10 +78,14 @@ class ProgressTracker:
         self.settings = settings or TrackerSettings()
         self.instruction = instruction
         self.reference: Reference = references[instruction]
-        self.progress = Progress(0.0, False, 0.0, 0.0, 0.0, 0.0)
+        self.progress = Progress(0.0, False, 0.0, 0.0, 0.0, 0.0, answered=False)
         self._fuse = fusion(self.settings.fusion)
         self._state: FusionState | None = None
         self._previous: Mapping[str, np.ndarray] | None = None
+        self._key = object()  # of the previous frame
+        self._reference_keys = tuple(
+            (self.reference, side, i) for side in ("start", "goal") for i in range(len(self.reference))
+        )
         self._step = 0
         self._scores: list[float] = []
 
@@ -106,7 +110,8 @@ class ProgressTracker:
             raise ValueError(
                 f"cameras {sorted(frames)} share no view with the references' {sorted(self.reference.start)}"
             )
-        previous = self._previous or frames
+        previous, previous_key = self._previous or frames, self._key
+        self._key = previous_key if self._previous is None else object()
         views = [v for v in views if v in previous]
         pool = {
             v: np.concatenate([self.reference.start[v], self.reference.goal[v], previous[v][None], frames[v][None]])
@@ -115,7 +120,8 @@ class ProgressTracker:
         self._previous = dict(frames)
         k = len(self.reference)
         before, after, start, goal = hop_rows(k, np.array([2 * k]), np.array([2 * k + 1]))
-        return HopQuery(pool, before, after, start, goal, (self.instruction,) * len(before))
+        keys = (*self._reference_keys, previous_key, self._key)
+        return HopQuery(pool, before, after, start, goal, (self.instruction,) * len(before), keys)
 
     def apply(self, estimate: HopEstimate) -> Progress:
         """Fuse the answer to the last query; rows without a valid answer are left out."""
@@ -141,7 +147,7 @@ class ProgressTracker:
             )
             self._scores.append(completion_score(self.progress))
         else:
-            self.progress = replace(held, completed=False)
+            self.progress = replace(held, completed=False, confidence=0.0, answered=False)
             self._scores.append(0.0)
         if self.settings.completion.completed(self._scores):
             self.progress = replace(self.progress, completed=True)

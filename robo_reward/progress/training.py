@@ -27,6 +27,7 @@ from robo_reward.progress.models.compact import (
     unique_combinations,
     word_ids,
 )
+from robo_reward.progress.models.feature_cache import FeatureCache
 from robo_reward.progress.pairs import PairBatch, PairSampler, PairSettings
 from robo_reward.progress.references import References
 from robo_reward.progress.tracker import TrackerSettings
@@ -124,15 +125,16 @@ def reward_folder(path: str | Path) -> Path:
     return trained if trained.is_dir() or not beside.is_dir() else beside
 
 
-def load_reward(folder: Path) -> RewardModel:
+def load_reward(folder: Path, cache: FeatureCache | None = None) -> RewardModel:
     """Read a trained reward model from its folder, or from that of the run that trained it.
 
+    cache: for one live tracker, which asks about the same frames again.
     Raises FileNotFoundError or ValueError for missing or damaged files.
     """
     folder = reward_folder(folder)
     if (folder / "rival.json").is_file():
         raise ValueError(f"{folder}: a reward model that scores whole episodes only; use one of reward=compact here")
-    model, references = CompactModel.load(folder), References.load(folder / "references.npz")
+    model, references = CompactModel.load(folder, cache), References.load(folder / "references.npz")
     path = folder / "tracker.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no tracker settings; train the reward model again")
@@ -350,13 +352,7 @@ def calibrate_completion(
     found = calibrate(done, failed, tracker.completion.sustain, target)
     return replace(tracker, completion=found.rule), {
         "completion_calibrated": True,
-        "completion_threshold": found.rule.threshold,
-        "completion_recall": found.recall,
-        "completion_successes": found.successes,
-        "completion_failures": found.failures,
-        "completion_false_successes": found.false_successes,
-        "completion_false_rate_bound": found.false_success_bound,
-        "completion_bound_met": found.bound_met,
+        **found.summary(),
     }
 
 

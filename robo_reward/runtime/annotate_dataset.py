@@ -51,6 +51,8 @@ def annotate_dataset(
     from robo_reward.progress.reward_aligned import chunk_gain, reward_aligned_weights
     from robo_reward.progress.training import load_reward
 
+    if instruction is not None and not instruction.strip():
+        raise ValueError("instruction is empty: leave it out for the dataset's own, or set one that the model knows")
     trained, info = load_reward(Path(reward)), read_info(dataset)
     model, tracker, references = trained.model, trained.tracker, trained.references
     made_from = {
@@ -71,10 +73,15 @@ def annotate_dataset(
             f"{', '.join(model.settings.views)}: rename the dataset's, or train a model on it"
         )
     clips = iterate_clips(info.root, query_every=tracker.every, views=views, size=model.settings.image_size)
-    tracks = [
-        track_many([clip], model, tracker, references, instruction)[0]
-        for clip in progress(clips, info.episodes, "annotate", quiet)
-    ]
+    tracks = []
+    for clip in progress(clips, info.episodes, "annotate", quiet):
+        (track,) = track_many([clip], model, tracker, references, instruction)
+        if not any(p.answered for p in track.progress):
+            raise ValueError(
+                f"dataset {dataset}, {clip.episode_id}: its pictures are of a single colour in all views, there is "
+                "nothing to annotate: remove the episode"
+            )
+        tracks.append(track)
     if not tracks:
         raise ValueError(f"dataset {dataset} has no episodes: record some first")
     found = [columns_of(track, model.settings.stages, tracker.completion) for track in tracks]
@@ -89,6 +96,7 @@ def annotate_dataset(
     summary = {
         "annotated_episodes": len(found),
         "annotated_rows": len(gain),
+        "unanswered_queries": sum(not p.answered for track in tracks for p in track.progress),
         **{f"{name}_episodes": verdicts.count(name) for name in VERDICTS},
         "final_progress": float(np.mean([each.progress[-1] for each in found])),
         "chunk_gain_mean": float(gain.mean(dtype=np.float64)),

@@ -56,21 +56,24 @@ def bench_reward(config: Config) -> dict[str, Any]:
     if config.suite.tasks:
         return _bench_suite(config)
     from robo_reward.evaluation import report
-    from robo_reward.runtime import results
+    from robo_reward.runtime import reward_results
+    from robo_reward.runtime.clips import clips_stage
 
     with RunFolder(config.run.dir, config, "bench-reward", config.quiet) as run:
         data = steps.dataset_stage(config)
         reward = steps.reward_stage(config, data)
         rivals = [steps.reward_stage(steps.with_reward(config, kind), data) for kind in config.reward.rivals]
         bench = steps.bench_stage(config, data, reward, rivals)
-        results.print_reward_table(bench, config.quiet)
-        report.write_report(run.path / "report.html", results.reward_sections(bench), title="Reward model")
-        return _finish(run, [data, *rivals, reward, bench], {"table": str(bench.path / "bench.csv")})
+        clips = clips_stage(config, data, reward, bench)
+        reward_results.print_reward_table(bench, config.quiet)
+        sections = [*reward_results.reward_sections(bench), reward_results.clips_section(clips, run.path)]
+        report.write_report(run.path / "report.html", sections, title="Reward model")
+        return _finish(run, [data, *rivals, reward, bench, clips], {"table": str(bench.path / "bench.csv")})
 
 
 def _bench_suite(config: Config) -> dict[str, Any]:
     from robo_reward.evaluation import report
-    from robo_reward.runtime import results
+    from robo_reward.runtime import reward_results
     from robo_reward.runtime.suite import run_suite, suite_summary
 
     with RunFolder(config.run.dir, config, "bench-reward", config.quiet) as run:
@@ -78,8 +81,8 @@ def _bench_suite(config: Config) -> dict[str, Any]:
         sections = []
         for task in measured:
             say(f"\n{task.name}", config.quiet)
-            results.print_reward_table(task.bench, config.quiet)
-            parts = results.reward_sections(task.bench)
+            reward_results.print_reward_table(task.bench, config.quiet)
+            parts = reward_results.reward_sections(task.bench)
             sections += [replace(part, title=f"{task.name}: {part.title}") for part in parts]
         report.write_report(run.path / "report.html", sections, title="Reward model, task by task")
         stages = {stage.path: stage for task in measured for stage in (task.data, task.reward, task.bench)}
@@ -100,15 +103,19 @@ def _score_videos(config: Config) -> dict[str, Any]:
 
 def _recheck_store(config: Config) -> dict[str, Any]:
     from robo_reward.evaluation import report
-    from robo_reward.runtime import results
+    from robo_reward.runtime import reward_results
+    from robo_reward.runtime.overrule import read_outcomes, recalibrate
     from robo_reward.runtime.recheck import recheck_completion, write_rows
 
     with RunFolder(config.run.dir, config, "bench-reward", config.quiet) as run:
         used, reward = _reward_model(config)
-        summary, rows = recheck_completion(config.store or "", reward, config.quiet)
+        outcomes = read_outcomes(config.outcomes) if config.outcomes else {}
+        summary, rows = recheck_completion(config.store or "", reward, config.quiet, outcomes)
         table = write_rows(rows, run.path)
-        report.write_report(run.path / "report.html", [results.onpolicy_section(summary)], title="Completion")
-        say(results.onpolicy_words(summary), config.quiet)
+        if config.to is not None:
+            summary |= recalibrate(reward, rows, steps.completion_target(config), config.to)
+        report.write_report(run.path / "report.html", [reward_results.onpolicy_section(summary)], title="Completion")
+        say(reward_results.onpolicy_words(summary), config.quiet)
         return _finish(run, used, {**summary, "table": str(table)})
 
 
@@ -180,6 +187,7 @@ def evaluate(config: Config) -> dict[str, Any]:
 
 def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
     from robo_reward.runtime import results
+    from robo_reward.runtime.clips import clips_stage
     from robo_reward.runtime.robustness import robustness_stage
 
     with RunFolder(config.run.dir, config, command, config.quiet) as run:
@@ -187,12 +195,13 @@ def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
         needs_reward = config.reward.kind != "oracle" and config.shaping.kind != "none"
         reward = steps.reward_stage(config, data) if needs_reward else None
         bench = steps.bench_stage(config, data, reward) if reward and steps.can_bench(data) else None
+        clips = clips_stage(config, data, reward, bench) if reward and bench else None
         base = steps.base_stage(config, data)
         trained = steps.residual_stage(config, data, reward, base, run.log)
         recheck = steps.recheck_stage(config, reward, trained) if reward and config.reward.kind == "compact" else None
         evaluation = steps.evaluate_stage(config, data, reward, base, trained)
         perturbed = robustness_stage(config, data, reward, base, trained)
-        line = results.Line(data, reward, bench, base, trained, recheck, evaluation, perturbed)
+        line = results.Line(data, reward, bench, base, trained, recheck, evaluation, perturbed, clips)
         summary = results.training_summary(config, line) | dict(perturbed.summary if perturbed else {})
         path = results.write_training_report(config, run, line, summary)
         results.print_table(summary, config.quiet)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import yaml
 
 from robo_reward.config import Config
 from robo_reward.evaluation import plots, report
-from robo_reward.progress.bench.discrimination import better_on
+from robo_reward.runtime.reward_results import clips_section, onpolicy_section, reward_sections
 from robo_reward.runtime.run_folder import RunFolder, command_line
 from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.tasks import task_of
@@ -33,12 +32,13 @@ class Line:
     recheck: StageResult | None
     evaluation: StageResult
     perturbed: StageResult | None = None
+    clips: StageResult | None = None
 
     @property
     def stages(self) -> list[StageResult]:
         """Those that were run or reused, in order."""
-        found = [self.data, self.reward, self.bench, self.base, self.trained, self.recheck, self.evaluation,
-                 self.perturbed]  # fmt: skip
+        found = [self.data, self.reward, self.bench, self.clips, self.base, self.trained, self.recheck,
+                 self.evaluation, self.perturbed]  # fmt: skip
         return [stage for stage in found if stage is not None]
 
 
@@ -81,15 +81,6 @@ def print_table(summary: dict[str, Any], quiet: bool) -> None:
     say(f"{summary['rollouts']} online rollouts; {first}", quiet)
 
 
-def print_reward_table(bench: StageResult, quiet: bool) -> None:
-    """The reward table on the terminal, without intervals."""
-    names = list(SHOWN)
-    say(f"{'method':<32}" + "".join(f"{name[:17]:>19}" for name in names), quiet)
-    for row in json.loads((bench.path / "bench.json").read_text()):
-        cells = (f"{row[name]:19.3f}" if row.get(name) is not None else f"{'-':>19}" for name in names)
-        say(f"{row['method']:<32}" + "".join(cells), quiet)
-
-
 def write_training_report(config: Config, run: RunFolder, line: Line, summary: dict[str, Any]) -> Path:
     """report.html in the run folder, with links into the stages' folders for the videos."""
     curve = line.trained.summary["curve"]
@@ -115,6 +106,8 @@ def write_training_report(config: Config, run: RunFolder, line: Line, summary: d
     ]  # fmt: skip
     if line.bench:
         sections += [_progress_section(line.bench, task_of(config.env).fps), *reward_sections(line.bench)]
+    if line.clips:
+        sections.append(clips_section(line.clips, run.path))
     if line.recheck:
         sections.append(onpolicy_section(line.recheck.summary))
     if line.perturbed:
@@ -126,112 +119,6 @@ def write_training_report(config: Config, run: RunFolder, line: Line, summary: d
                         yaml.safe_dump(json.loads(json.dumps(asdict(config))), sort_keys=False))
     )  # fmt: skip
     return report.write_report(run.path / "report.html", sections, title=f"{config.name}", subtitle="robo-reward train")
-
-
-SHOWN = {
-    "progress_error": "error, successes",
-    "progress_error_failure": "error, failures",
-    "success_auc_8_before_end": "AUC 8 steps before the end",
-    "success_auc": "AUC, length-matched",
-    "alignment_rank_correlation": "rank correlation, alignment",
-    "three_way_accuracy": "success, partial or failure",
-    "wrong_instruction_accuracy": "wrong instruction recognised",
-    "regression_recall": "regressions noticed",
-    "stall_drift_per_100_frames": "drift per 100 still frames",
-    "epic_progress": "EPIC of progress as reward",
-    "voc": "VOC",
-    "vroc": "VROC",
-}
-"""Columns of the reward table: what discriminates first, what a clock can win last."""
-
-
-def reward_rows(bench: StageResult) -> list[list[object]]:
-    """One row a method: its name and each shown metric with its 95 % interval; last, which metrics discriminate."""
-    rows, measured = [], json.loads((bench.path / "bench.json").read_text())
-    for row in measured:
-        cells = []
-        for key in SHOWN:
-            value, low, high = (row.get(f"{key}{suffix}") for suffix in ("", "_low", "_high"))
-            interval = "" if low is None else f" ({low:.2f} to {high:.2f})"
-            cells.append(None if value is None else f"{value:.3f}{interval}")
-        rows.append([row["method"], *cells])
-    marks = [measured[0].get(f"{key}_discriminates") for key in SHOWN]
-    rows.append(["discriminates", *marks])
-    return rows
-
-
-def reward_sections(bench: StageResult) -> list[report.Section]:
-    """The reward table with its controls, what beats the model on what, and confidence against error."""
-    rows = json.loads((bench.path / "bench.json").read_text())
-    table = report.table(
-        "Reward model on held-out episodes", ["method", *SHOWN.values()], reward_rows(bench), emphasis=0,
-        note="95% intervals over episodes. A metric discriminates when the model beats the best control by more than "
-        "0.2 (an error: by a fifth of the control's); one that does not carries no claim. Dash: nothing to compare.",
-    )  # fmt: skip
-    against = report.table(
-        "The reward model against each method", ["method", "the model is better on", "it is better on"],
-        [[row["method"], _words(better_on(rows[0], row)), _words(better_on(row, rows[0]))] for row in rows[1:]],
-        note="Metrics whose 95% intervals do not overlap; on the others no difference is shown.",
-    )  # fmt: skip
-    return [table, *_reads(rows), against, *_reliability(bench)]
-
-
-def _reads(rows: Sequence[Mapping[str, Any]]) -> list[report.Section]:
-    """What each trained model looks at, when there are several."""
-    trained = [[row["method"], row["reads"]] for row in rows if row.get("reads")]
-    note = "Demonstrations are of the training episodes, never the clip's own. All are causal: no later frame is read."
-    return (
-        [report.table("What each reward model reads", ["method", "reads"], trained, note=note)] if trained[1:] else []
-    )
-
-
-def onpolicy_words(summary: Mapping[str, Any]) -> str:
-    """What the completion rule did on the learner's own rollouts, in a line."""
-    failures, successes = summary["completion_onpolicy_failures"], summary["completion_onpolicy_successes"]
-    found = []
-    if failures:
-        low, high = (summary[f"completion_onpolicy_false_success_rate_{side}"] for side in ("low", "high"))
-        rate = summary["completion_onpolicy_false_success_rate"]
-        found.append(f"{rate:.1%} of {failures} failures called done (95% interval {low:.1%} to {high:.1%})")
-    if successes:
-        found.append(f"{summary['completion_onpolicy_recall']:.1%} of {successes} successes called done")
-    return "; ".join(found) or "no rollouts in the store"
-
-
-def onpolicy_section(summary: Mapping[str, Any]) -> report.Section:
-    """The completion rule on the learner's own rollouts."""
-    return report.table(
-        "Completion on the learner's own rollouts", ["", "rollouts", "called done", "95% interval"],
-        [["failures", summary["completion_onpolicy_failures"], summary["completion_onpolicy_false_success_rate"],
-          _interval(summary, "completion_onpolicy_false_success_rate")],
-         ["successes", summary["completion_onpolicy_successes"], summary["completion_onpolicy_recall"], None]],
-        note="The threshold's bound holds for failures like those it was chosen on; here it is checked on failures of "
-        "the policy in training.",
-    )  # fmt: skip
-
-
-def _interval(row: Mapping[str, Any], key: str) -> str | None:
-    low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
-    return None if low is None or high is None else f"{low:.2f} to {high:.2f}"
-
-
-def _words(metrics: list[str]) -> str | None:
-    return "; ".join(SHOWN.get(metric, metric.replace("_", " ")) for metric in metrics) or None
-
-
-def _reliability(bench: StageResult) -> list[report.Section]:
-    bins = json.loads((bench.path / "reliability.json").read_text())
-    if not bins:
-        return []
-    bounds = [(row["error_low"], row["error_high"]) for row in bins]
-    figure = report.figure(
-        "Confidence against error",
-        plots.reliability([row["confidence"] for row in bins], [row["error"] for row in bins], bounds),
-        "the reward model's mean error against its confidence",
-        f"{sum(row['queries'] for row in bins)} queries in groups of equal size by confidence. Where the line does not "
-        "fall, the confidence says nothing about the error.",
-    )
-    return [figure]
 
 
 def _progress_section(bench: StageResult, fps: int) -> report.Section:

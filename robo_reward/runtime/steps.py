@@ -18,6 +18,7 @@ from robo_reward.data.lerobot import DatasetWriter, read_dataset
 from robo_reward.evaluation.rollout import PolicyActor
 from robo_reward.evaluation.vector import Environments, Job, run_jobs
 from robo_reward.interfaces import Policy
+from robo_reward.progress.completion import CompletionTarget
 from robo_reward.progress.models.oracle import oracle_track
 from robo_reward.runtime.labelling import find_keyframes, known_stages, label_key, write_labels
 from robo_reward.runtime.run_folder import write_atomic
@@ -222,13 +223,13 @@ def _annotate(config: Config, data: StageResult, reward: StageResult, folder: Pa
 
 def reward_settings(config: Config, stages: int) -> Any:
     """The reward section as the training settings of `progress`."""
-    from robo_reward.progress.completion import CompletionRule, CompletionTarget
+    from robo_reward.progress.completion import CompletionRule
     from robo_reward.progress.models.compact import CompactSettings
     from robo_reward.progress.pairs import PairSettings
     from robo_reward.progress.tracker import TrackerSettings
     from robo_reward.progress.training import TrainSettings
 
-    r, done = config.reward, config.completion
+    r = config.reward
     views = r.views or config.env.cameras
     return TrainSettings(
         seed=r.seed,
@@ -239,10 +240,17 @@ def reward_settings(config: Config, stages: int) -> Any:
         pairs=PairSettings(swap_reference=r.swap_references),
         model=CompactSettings(views=views, image_size=config.env.image_size, stages=stages, target=r.target),
         tracker=TrackerSettings(
-            every=config.collect.query_every, fusion=r.fusion, completion=CompletionRule(sustain=done.sustain)
+            every=config.collect.query_every,
+            fusion=r.fusion,
+            completion=CompletionRule(sustain=config.completion.sustain),
         ),
-        completion=CompletionTarget(done.false_success_bound, done.confidence),
+        completion=completion_target(config),
     )
+
+
+def completion_target(config: Config) -> CompletionTarget:
+    """The completion section as what a calibration has to keep to."""
+    return CompletionTarget(config.completion.false_success_bound, config.completion.confidence)
 
 
 def base_stage(config: Config, data: StageResult) -> StageResult:
@@ -423,6 +431,7 @@ _ROOMS = {
     "calibrate": ("progress",),
     "bench-reward": ("progress", "shaping"),
     "annotate": ("progress",),
+    "clips": ("progress", "shaping", "evaluation"),
     "recheck": ("progress", "data"),
     "train-base": ("policies",),
     "train": ("envs", "learning", "shaping", "safety", "hil", "runtime"),

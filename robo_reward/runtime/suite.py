@@ -132,7 +132,8 @@ def _calibrate(config: Config, data: StageResult, joint: StageResult, folder: Pa
 
     reward = load_reward(joint.path)
     episodes = steps.read_split(data.path, "validation", config.collect.query_every, config.reward.views)
-    target = steps.reward_settings(config, len(task_of(config.env).stages)).completion
-    tracker, summary = calibrate_completion(reward.model, reward.references, reward.tracker, episodes, target)
+    tracker, summary = calibrate_completion(
+        reward.model, reward.references, reward.tracker, episodes, steps.completion_target(config)
+    )
     replace(reward, tracker=tracker).save(folder)
     return {**joint.summary, **summary}

@@ -18,8 +18,7 @@ from robo_reward.settings import unknown
 SPLITS = ("demos", "weak", "validation", "test")
 SEED_SPAN = 1_000_000
 """Seeds of one experiment seed: every kind of rollout has its own range inside, so no two share an initial state."""
-_OFFSETS = {"demos": 0, "weak": 100_000, "validation": 200_000, "test": 300_000, "online": 400_000,
-            "session": 500_000}  # fmt: skip
+_OFFSETS = {"demos": 0, "weak": 100_000, "validation": 200_000, "test": 300_000, "online": 400_000}
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,12 @@ TASKS = {
         "panda",
         "scripted_lift:ScriptedLift",
         events=(EventSignal(14, "gripper", threshold=0.06, slack=0.005),),  # finger gap [m]; the cube is 40 mm wide
+    ),
+    "robo_reward/NutAssemblySquare-v0": Task(
+        ("near the nut", "grasped", "over the peg", "on the peg"),
+        "panda",
+        "scripted_nut:ScriptedNut",
+        events=(EventSignal(14, "gripper", threshold=0.05, slack=0.005),),  # finger gap [m]; the handle is 32 mm wide
     ),
     "robo_reward/PickPlaceCan-v0": Task(
         ("near the can", "grasped", "over the bin", "in the bin"),

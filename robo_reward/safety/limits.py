@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -88,21 +89,31 @@ def load_limits(name: str) -> Limits:
     Raises:
         ValueError: no such file, a key that is unknown or missing, or limits that contradict each other.
     """
-    path = Path(name) if name.endswith(".yaml") else FOLDER / f"{name}.yaml"
+    path, settings = read_yaml(name, FOLDER, "safety limits")
+    try:
+        return check_limits(build(Limits, settings))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def read_yaml(name: str, folder: Path, what: str) -> tuple[Path, dict[str, Any]]:
+    """The file `name.yaml` of a folder, or the file `name` when it ends in `.yaml`, and the settings in it.
+
+    Raises:
+        ValueError: there is no such file, or no settings are in it.
+    """
+    path = Path(name) if name.endswith(".yaml") else folder / f"{name}.yaml"
     if not path.is_file():
-        if path.parent == FOLDER:
-            raise ValueError(unknown("safety limits", name, (file.stem for file in FOLDER.glob("*.yaml"))))
-        raise ValueError(f"there is no file {path} of safety limits")
+        if path.parent == folder:
+            raise ValueError(unknown(what, name, (file.stem for file in folder.glob("*.yaml"))))
+        raise ValueError(f"there is no file {path} of {what}")
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(settings, dict):
-        raise ValueError(f"{path}: expected `limit: value` lines")
-    try:
-        return check_limits(build(Limits, settings))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{path}: expected `name: value` lines")
+    return path, settings
 
 
 def check_limits(limits: Limits) -> Limits:

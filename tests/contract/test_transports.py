@@ -97,6 +97,20 @@ def test_only_the_newest_message_is_kept_and_they_are_counted(node):
     assert inbox.wait(20, 0.01) is None
 
 
+def test_who_must_miss_nothing_hears_every_message(node):
+    a, b, heard = node(), node(), []
+    publish = a.advertise("topic", String, Qos(depth=20))
+    b.subscribe("topic", String, Qos(depth=20), heard=lambda message: heard.append(message.data))
+    connected(a, "topic")
+    connected(b, "topic")
+    for index in range(20):
+        publish(String(data=str(index)))
+    deadline = time.monotonic() + 5
+    while len(heard) < 20 and time.monotonic() < deadline:
+        time.sleep(0.002)
+    assert heard == [str(index) for index in range(20)]
+
+
 def test_a_sent_message_is_a_copy(node):
     publish, inbox = pair(node, JointState)
     position = np.array([1.0, 2.0])
@@ -188,6 +202,7 @@ def test_wrong_use_is_refused_in_one_line(node):
         ("carries std_msgs/msg/String, not Bool", lambda: publish(Bool())),
         ("already advertised", lambda: transport.advertise("/topic", String)),
         ("open as std_msgs/msg/String", lambda: transport.subscribe("topic", Bool)),
+        ("already subscribed", lambda: [transport.subscribe("twice", Bool) for _ in range(2)]),
         ("letters, digits", lambda: transport.subscribe("two words", Bool)),
         ("letters, digits", lambda: transport.subscribe("a//b", Bool)),
     ):

@@ -150,7 +150,9 @@ def test_with_the_learned_reward_the_summary_also_measures_it(tmp_path, capsys):
     assert summary["reward_model_rollouts"] == 5 + summary["validation_redrawn"]
     assert summary["completion_onpolicy_failures"] + summary["completion_onpolicy_successes"] == 4
     (folder,) = [path for path in tmp_path.iterdir() if path.name != "stages"]
-    assert "Reward model on held-out episodes" in (folder / "report.html").read_text()
+    page = (folder / "report.html").read_text()
+    assert "Reward model on held-out episodes" in page and "Best and worst episodes" in page
+    assert "learner&#x27;s own rollouts" in page and "reward terms" in page
     try_the_store_out(tmp_path, capsys)
     before = stage_files(tmp_path)
     assert numbers(train(config)) == numbers(summary) and stage_files(tmp_path) == before

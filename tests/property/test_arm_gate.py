@@ -354,7 +354,7 @@ def test_files_that_are_none_are_refused_in_one_line(tmp_path):
     for name, words in (
         ("frnka", "did you mean 'franka'"),
         (str(tmp_path / "bad.yaml"), "not YAML"),
-        (str(tmp_path / "list.yaml"), "expected `limit: value`"),
+        (str(tmp_path / "list.yaml"), "expected `name: value`"),
         (str(tmp_path / "none.yaml"), "there is no file"),
     ):
         with pytest.raises(ValueError, match=words) as error:

@@ -136,22 +136,27 @@ def test_an_outdated_reference_is_noticed_and_written_anew(tmp_path):
     assert page.read_text() == current
 
 
-@pytest.mark.parametrize("name", ["PegInsert", "Lift"])
+ROBOSUITE = ("Lift", "NutAssemblySquare", "PickPlaceCan")
+
+
+@pytest.mark.parametrize("name", ["PegInsert", *ROBOSUITE])
 def test_the_observation_that_is_described_is_the_one_that_comes(name):
     import robo_reward.envs  # noqa: F401 - registers the ids
 
-    if name == "Lift":
+    if name in ROBOSUITE:
         pytest.importorskip("robosuite")
     env = gymnasium.make(f"robo_reward/{name}-v0")
     sizes = {key: env.observation_space[key].shape[0] for key in ("agent_pos", "estimate", "environment_state")}
     env.reset(seed=0)
     info = env.step(env.action_space.sample())[4]
     env.close()
-    text = (ROOT / "docs" / {"PegInsert": "peg_insert.md", "Lift": "lift.md"}[name]).read_text("utf-8")
-    if name == "Lift":
-        assert ", ".join(TASKS["robo_reward/Lift-v0"].stages) in text
-        assert f"`agent_pos` ({sizes['agent_pos']})" in text and f"`estimate` ({sizes['estimate']})" in text
+    if name in ROBOSUITE:
+        text = (ROOT / "docs" / "robosuite.md").read_text("utf-8")
+        shared, own = text.split("\n## ")[0], text.split(f"\n## {name}\n")[1].split("\n## ")[0]
+        assert f"`agent_pos` ({sizes['agent_pos']})" in shared and f"`estimate` ({sizes['estimate']})" in own
+        assert ", ".join(TASKS[f"robo_reward/{name}-v0"].stages) in own
         return
+    text = (ROOT / "docs" / "peg_insert.md").read_text("utf-8")
     assert set(re.findall(r"^\| `(\w+)` \|", text.split("## Info")[1].split("##")[0], re.MULTILINE)) == set(info)
     for key in ("agent_pos", "estimate"):
         table = text.split(f"`{key}`: ")[1].split("\n\n")[1]

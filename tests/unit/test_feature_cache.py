@@ -52,10 +52,9 @@ def test_what_is_remembered_never_changes_an_answer(net):
 
 
 def test_a_new_frame_is_encoded_once_for_all_perspectives(net, monkeypatch):
-    model, sizes = CompactModel(net, FeatureCache(16)), []
-    embed = net.embed
-    monkeypatch.setattr(net, "embed", lambda images, words: (sizes.append(len(words)), embed(images, words))[1])
-    passes = []
+    model, sizes, passes = CompactModel(net, FeatureCache(16)), [], []
+    joined = net.joined
+    monkeypatch.setattr(net, "joined", lambda parts: (sizes.append(len(parts[0])), joined(parts))[1])
     for asked in queries(7):
         model.hop(asked)
         passes.append(sizes.copy())
@@ -83,7 +82,7 @@ def test_many_frames_at_once_are_encoded_in_batches_as_without(net):
 
 def test_pixels_cameras_and_instruction_tell_embeddings_apart(net):
     model = CompactModel(net, FeatureCache(100))
-    (asked,) = queries(9)[:1]
+    asked = replace(queries(9)[0], keys_N=None)
     pixel = {v: f.copy() for v, f in asked.frames.items()}
     pixel["wrist"][-1, 0, 0, 0] ^= 1
     variants = [
@@ -97,6 +96,49 @@ def test_pixels_cameras_and_instruction_tell_embeddings_apart(net):
         before = model.cache.misses
         model.hop(query)
         assert model.cache.misses - before == new
+
+
+def test_a_trackers_keys_stand_for_pixels(net):
+    """Keyed by the tracker or by pixels, in a second episode too, whose references are the same."""
+    keyed, pixels = CompactModel(net, FeatureCache(100)), CompactModel(net, FeatureCache(100))
+    for seed in (3, 4):
+        asked = queries(seed)
+        assert all(len(q.keys_N) == len(q.frames["top"]) for q in asked)
+        for found, expected in zip(
+            answers(keyed, asked), answers(pixels, [replace(q, keys_N=None) for q in asked]), strict=True
+        ):
+            np.testing.assert_array_equal(found, expected)
+    assert keyed.cache.misses == pixels.cache.misses == 6 + 2 * CLIP
+
+
+def test_a_trained_looking_network_answers_the_same_frame_by_frame():
+    """Modulation and standardisation are far from their first values."""
+    torch.manual_seed(1)
+    net = CompactNet(SETTINGS)
+    with torch.no_grad():
+        net.mean_VCHW.uniform_(0.2, 0.8)
+        net.std_V.copy_(torch.tensor([0.05, 0.3]))
+        for p in net.parameters():
+            p.mul_(1.3).add_(0.02 * torch.randn_like(p))
+    asked = queries(8) + queries(8, OTHER, views=("wrist",))
+    single, batched = answers(CompactModel(net, FeatureCache(50)), asked), answers(CompactModel(net), asked)
+    assert np.ptp([b[0] for b in batched[:CLIP]]) > 0.01
+    np.testing.assert_allclose(single[:CLIP], batched[:CLIP], atol=1e-5)
+    np.testing.assert_allclose(single[CLIP:], batched[CLIP:], atol=1e-5)
+
+
+@pytest.mark.parametrize("cache", [None, 50])
+def test_a_picture_that_shows_nothing_is_no_picture(net, cache):
+    model = CompactModel(net, None if cache is None else FeatureCache(cache))
+    asked = replace(queries(5)[0], keys_N=None)
+    covered = {v: f.copy() for v, f in asked.frames.items()}
+    covered["wrist"][-1] = 17
+    (one,) = answers(model, [replace(asked, frames=covered)])
+    assert one[2].all(), "the other camera answers"
+    covered["top"][-1] = 200
+    (none,) = answers(model, [replace(asked, frames=covered)])
+    rows = (asked.before_B == 7) | (asked.after_B == 7)
+    assert none[2].tolist() == (~rows).tolist() and (none[:2, rows] == 0).all() and rows.any()
 
 
 def test_the_frame_not_asked_for_longest_goes_first():

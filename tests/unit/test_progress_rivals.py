@@ -12,15 +12,20 @@ import pytest
 import torch
 
 from robo_reward.config import RIVALS as NAMES
+from robo_reward.config import load_config
 from robo_reward.progress.bench.metrics import rank_correlation
 from robo_reward.progress.bench.suite import BenchSettings, bench_reward
+from robo_reward.progress.clips import ClipSampler
+from robo_reward.progress.labels import label_episode
 from robo_reward.progress.models.compact import CompactModel, CompactNet
-from robo_reward.progress.models.rival import class_loss
+from robo_reward.progress.models.rival import Demonstration, class_loss
 from robo_reward.progress.models.transport import prefix_costs
 from robo_reward.progress.references import References
 from robo_reward.progress.rivals import RIVALS, load_rival, train_rival
 from robo_reward.progress.scorer import load_scorer
 from robo_reward.progress.training import RewardModel, load_reward, train_reward
+from robo_reward.runtime.reward_results import reward_sections
+from robo_reward.runtime.stages import StageResult
 
 _spec = importlib.util.spec_from_file_location("toy_world", Path(__file__).with_name("test_progress_training.py"))
 assert _spec is not None and _spec.loader is not None
@@ -145,6 +150,20 @@ def test_untrainable_input_is_named(tmp_path):
         train_rival("sarm", [replace(e, success=False) for e in clips], SETTINGS, tmp_path, validation=[])
 
 
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (["reward=sarm", "video.front=a.mp4"], "video= needs a reward model that answers hops"),
+        (["reward=sarm", "store=somewhere"], "store= needs .* reward=sarm scores whole episodes only"),
+        (["reward.rivals=[sram]"], "'sram'.*'sarm'"),
+    ],
+)
+def test_what_a_rival_cannot_do_is_refused_before_it_is_trained(asked, message):
+    with pytest.raises(ValueError, match=message):
+        load_config(asked, "bench-reward")
+    assert load_config(["reward=sarm", "video.front=a.mp4", "reward_model=mine"], "bench-reward").reward.kind == "sarm"
+
+
 def test_the_same_seed_gives_the_same_weights(tmp_path):
     torch.set_num_threads(1)
     few = replace(SETTINGS, steps=3)
@@ -165,6 +184,9 @@ def test_rivals_have_rows_in_the_models_table(tmp_path):
     assert [row["method"] for row in rows[:2]] == ["compact", "pixel_distance"]
     assert rows[1]["reads"].endswith("top, wrist") and not rows[1]["control"] and "reward_reads" not in flat
     assert rows[1]["wrong_instruction_accuracy"] > 0.8
+    sections = reward_sections(StageResult("bench-reward", tmp_path / "a", "0" * 64, {}, 1.0, False))
+    (reads,) = [section.html for section in sections if section.title == "What each reward model reads"]
+    assert "goal frame of one demonstration; top, wrist" in reads and "start and goal frames of 3" in reads
     alone = bench_reward(pixels, UNSEEN, BenchSettings(draws=20), tmp_path / "b")
     assert alone["reward_progress_error"] == rows[1]["progress_error"]
     assert json.loads((tmp_path / "b" / "reliability.json").read_text()) == [], "it has no confidence"
@@ -183,3 +205,44 @@ def test_transport_of_a_set_onto_itself_is_free():
     assert costs[-1] == pytest.approx(0, abs=1e-3)
     assert costs[0] == pytest.approx(0.5, abs=1e-6), "one point goes to all four: their mean distance"
     assert (costs.diff() < 0).all()
+
+
+def test_stage_shares_are_the_mean_of_the_demonstrations():
+    sarm = RIVALS["sarm"](SETTINGS.model, ("a", "b"))
+    short = np.interp(np.arange(9), [0, 1, 2, 3, 8], [0, 0.25, 0.5, 0.75, 1]).astype(np.float32)
+    even = np.linspace(0, 1, 9, dtype=np.float32)
+    sarm.keep(1, [Demonstration({}, short), Demonstration({}, even)])
+    assert sarm.share_TS.numpy() == pytest.approx(
+        np.array([[0.25] * 4, [0.1875, 0.1875, 0.1875, 0.4375]])
+    )  # of 1, 1, 1, 5 and 2, 2, 2, 2 eighths
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_clips_keep_frames_and_labels_together(whole):
+    clips = toy.clips(8, 0)
+    labels = [label_episode(clip, 4) for clip in clips]
+    pairs = replace(SETTINGS.pairs, wrong_instruction=0.5, frames_per_visit=6)
+    sampler, again = (ClipSampler(clips, labels, 4, pairs, 3, whole, rewinds=True) for _ in range(2))
+    owner = np.concatenate([[i] * len(clip.frame_steps) for i, clip in enumerate(clips)])
+    step = np.concatenate([clip.frame_steps for clip in clips])
+    rewound = wrong = 0
+    for _ in range(20):
+        batch = sampler.batch()
+        assert np.array_equal(batch.frame_CL, again.batch().frame_CL)
+        used = sum(len(np.unique(row[inside])) for row, inside in zip(batch.frame_CL, batch.inside_CL, strict=True))
+        assert used >= pairs.visits_per_batch * pairs.frames_per_visit
+        for c, (row, inside) in enumerate(zip(batch.frame_CL, batch.inside_CL, strict=True)):
+            frames, number = row[inside], owner[row[0]]
+            assert (owner[row] == number).all() and step[frames[0]] == 0
+            rewound += (np.diff(frames) < 0).any()
+            label, named = labels[number], sampler.tasks[batch.task_C[c]]
+            if named == clips[number].instruction:
+                assert np.array_equal(batch.low_CL[c][inside], label.low[step[frames]])
+                assert np.array_equal(batch.high_CL[c][inside], label.high[step[frames]])
+            else:
+                wrong += 1
+                late = label.phi[step[frames]] >= 0.25
+                assert (batch.low_CL[c] == 0).all() and (batch.high_CL[c][inside][late] == 0).all()
+            goal = clips[owner[batch.goal_C[c]]]
+            assert goal.instruction == named and goal.success and step[batch.goal_C[c]] == len(goal)
+    assert rewound > 10 and wrong > 10

@@ -193,7 +193,9 @@ def test_a_query_is_checked_and_a_frame_is_embedded_once(trained, monkeypatch):
     seen: list[int] = []
     embed = CompactNet.embed
     monkeypatch.setattr(
-        CompactNet, "embed", lambda net, images, words: seen.append(len(words)) or embed(net, images, words)
+        CompactNet,
+        "embed",
+        lambda net, images, words, *rest: seen.append(len(words)) or embed(net, images, words, *rest),
     )
     assert len(model.hop(query).hop_B) == 3 and seen == [2]
     with pytest.raises(ValueError, match="the reward model knows"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,10 +13,13 @@ import pytest
 pytest.importorskip("torch")
 
 from robo_reward.data.store import TransitionStore
-from robo_reward.progress.completion import CompletionRule
+from robo_reward.progress.completion import CompletionRule, CompletionTarget
+from robo_reward.progress.models.compact import CompactModel, CompactNet, CompactSettings
 from robo_reward.progress.references import Reference, References
 from robo_reward.progress.tracker import TrackerSettings
+from robo_reward.progress.training import RewardModel, load_reward
 from robo_reward.runtime.experience import DEMONSTRATIONS, ONLINE
+from robo_reward.runtime.overrule import read_outcomes, recalibrate
 from robo_reward.runtime.pipeline import bench_reward
 from robo_reward.runtime.recheck import recheck_completion
 from robo_reward.types import Episode, HopEstimate
@@ -56,6 +60,18 @@ def trained(monkeypatch):
     settings = TrackerSettings(every=4, fusion="average", completion=CompletionRule(0.8, 2))
     found = SimpleNamespace(model=Bright(), references=References({TASK: Reference(*edge)}), tracker=settings)
     monkeypatch.setattr("robo_reward.progress.training.load_reward", lambda folder: found)
+
+
+@pytest.fixture
+def real(tmp_path):
+    """The folder of a reward model that was never trained."""
+    net = CompactNet(CompactSettings(("front",), 32, channels=(4,), kernels=(4,), strides=(4,), hidden=16))
+    edge = {"front": np.zeros((1, 32, 32, 3), np.uint8)}, {"front": np.full((1, 32, 32, 3), 255, np.uint8)}
+    folder = tmp_path / "reward"
+    folder.mkdir()
+    settings = TrackerSettings(every=4, completion=CompletionRule(0.6, 2))
+    RewardModel(CompactModel(net), References({TASK: Reference(*edge)}), settings).save(folder)
+    return folder
 
 
 def stored(folder, *episodes, actor=ONLINE):
@@ -108,3 +124,58 @@ def test_the_command_leaves_a_table_a_report_and_the_numbers(trained, tmp_path, 
     (folder,) = (tmp_path / "runs").iterdir()
     assert json.loads((folder / "summary.json").read_text())["completion_onpolicy_false_success_rate"] == 1
     assert "learner&#x27;s own rollouts" in (folder / "report.html").read_text()
+
+
+def test_an_operators_word_counts_in_place_of_the_records(trained, tmp_path):
+    stored(tmp_path, rollout("done", (0, 1, 1), True, 1.0), rollout("fooled", (0, 1, 1), False, 0.2))
+    summary, rows = recheck_completion(tmp_path, "reward", True, {"fooled": "success", "done": "partial"})
+    assert [row["outcome"] for row in rows] == ["partial", "success"]
+    assert summary["completion_onpolicy_failures"] == 1 and summary["completion_onpolicy_recall"] == 1
+    with pytest.raises(ValueError, match="outcomes names episode lost, which is no rollout in the store"):
+        recheck_completion(tmp_path, "reward", True, {"lost": "success"})
+
+
+def test_a_new_reward_model_gets_the_threshold_that_the_operator_asks_for(real, tmp_path):
+    """The rule called `near` done, the operator says it was not: the copy's threshold lies above it."""
+    rows = [{"outcome": "success", "score": 0.9}, {"outcome": "partial", "score": 0.7},
+            {"outcome": "failure", "score": 0.1}]  # fmt: skip
+    before = (real / "tracker.json").read_bytes()
+    summary = recalibrate(real, rows, CompletionTarget(), tmp_path / "new")
+    assert summary["completion_threshold"] == pytest.approx(0.8) and summary["completion_bound_met"] is False
+    old, new = load_reward(real), load_reward(tmp_path / "new")
+    assert new.tracker.completion.threshold == pytest.approx(0.8) and new.model.model_id == old.model.model_id
+    assert new.tracker.every == old.tracker.every and (real / "tracker.json").read_bytes() == before
+    with pytest.raises(ValueError, match="new is there already: give a new folder"):
+        recalibrate(real, rows, CompletionTarget(), tmp_path / "new")
+    with pytest.raises(ValueError, match="0 successes and 2 others"):
+        recalibrate(real, rows[1:], CompletionTarget(), tmp_path / "other")
+    assert {path.name for path in tmp_path.iterdir()} == {"new", "reward"}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("{", "is no JSON"), ("[]", "holds a list"), ('{"a": "good"}', "episode a is 'good'; allowed: failure, partial")],
+)
+def test_a_wrong_file_of_outcomes_is_told_in_one_line(tmp_path, text, words):
+    path = tmp_path / "outcomes.json"
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        read_outcomes(path)
+    path.write_text(text)
+    with pytest.raises(ValueError, match=words):
+        read_outcomes(path)
+
+
+def test_the_command_takes_outcomes_and_leaves_a_recalibrated_model(real, tmp_path):
+    from robo_reward.config import load_config
+
+    store = tmp_path / "run"
+    shown = [rollout(f"{i}", (0, level, level), i < 3, level) for i, level in enumerate((0.9, 0.8, 0.7, 0.2, 0.1))]
+    stored(store, *(replace(e, frames={"front": e.frames["front"].repeat(8, 1).repeat(8, 2)}) for e in shown))
+    (tmp_path / "outcomes.json").write_text('{"2": "partial"}')
+    words = [f"store={store}", f"reward_model={real}", f"outcomes={tmp_path / 'outcomes.json'}",
+             f"to={tmp_path / 'new'}", f"run.root={tmp_path / 'runs'}", "quiet=true"]  # fmt: skip
+    summary = bench_reward(load_config(words, command="bench-reward"))
+    assert summary["reward_model"] == str(tmp_path / "new") and summary["completion_successes"] == 2
+    assert load_reward(tmp_path / "new").tracker.completion.threshold == summary["completion_threshold"]
+    with pytest.raises(ValueError, match=r"outcomes=x\.json are those of a store's episodes: add store=FOLDER"):
+        load_config(["outcomes=x.json"], command="bench-reward")

@@ -8,7 +8,7 @@ import pytest
 
 from robo_reward.evaluation import plots
 from robo_reward.evaluation.report import write_report
-from robo_reward.runtime.results import SHOWN, print_reward_table, reward_rows, reward_sections
+from robo_reward.runtime.reward_results import SHOWN, clips_section, print_reward_table, reward_rows, reward_sections
 from robo_reward.runtime.stages import StageResult
 
 BINS = [{"confidence": 0.2, "error": 0.3, "error_low": 0.25, "error_high": 0.4, "queries": 11},
@@ -27,6 +27,9 @@ def bench(folder, bins=BINS):
     rows[1].update(dict.fromkeys(("vroc", "vroc_low", "vroc_high")))
     (folder / "bench.json").write_text(json.dumps(rows))
     (folder / "reliability.json").write_text(json.dumps(bins))
+    told = {"instructions": ["push", "pull"], "values": [[0.9, 0.1], None]}
+    outcomes = {"method": "compact", "confusion": [[4, 1, 0], [0, 2, 1], [0, 0, 7]], "instructions": told}
+    (folder / "outcomes.json").write_text(json.dumps([outcomes]))
     return StageResult("bench-reward", folder, "0" * 64, {}, 1.0, False)
 
 
@@ -41,7 +44,7 @@ def test_each_cell_has_its_interval_and_the_last_row_says_what_discriminates(tmp
 
 def test_the_page_says_what_beats_the_model_and_on_what(tmp_path):
     text = write_report(tmp_path / "report.html", reward_sections(bench(tmp_path))).read_text()
-    (line,) = [part for part in text.split("<tr>") if part.startswith('<th scope="row">counter')][1:]
+    (line,) = [part for part in text.split("<tr>") if part.startswith('<th scope="row">counter')][-1:]
     better, worse = line.split("<td")[1:3]
     assert SHOWN["success_auc"] in better and SHOWN["voc"] not in better
     assert SHOWN["voc"] in worse and SHOWN["progress_error"] in worse, "errors: the lower one is better"
@@ -51,7 +54,8 @@ def test_the_page_says_what_beats_the_model_and_on_what(tmp_path):
 def test_confidence_against_error_is_drawn_when_there_is_any(tmp_path):
     text = write_report(tmp_path / "report.html", reward_sections(bench(tmp_path))).read_text()
     assert "Confidence against error" in text and "21 queries" in text and "data:image/svg+xml" in text
-    assert len(reward_sections(bench(tmp_path, bins=[]))) == 2
+    titles = [section.title for section in reward_sections(bench(tmp_path, bins=[]))]
+    assert "Confidence against error" not in titles and "What episodes are taken for" in titles
     with pytest.raises(ValueError, match="at least one"):
         plots.reliability([], [], [])
 
@@ -60,3 +64,23 @@ def test_the_terminal_shows_the_same_metrics(tmp_path, capsys):
     print_reward_table(bench(tmp_path), quiet=False)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3 and lines[2].split()[0] == "counter" and "-" in lines[2].split()
+
+
+def test_matrices_of_outcomes_and_instructions_show_their_numbers(tmp_path):
+    titles = [section.title for section in reward_sections(bench(tmp_path))]
+    assert {"What episodes are taken for", "Tasks and instructions", "Whole episodes"} <= set(titles)
+    svg = plots.confusion([[4, 1], [2, 17]], ["no", "yes"], rows="truth", columns="said", counts=True)
+    assert svg.startswith("<?xml") and "<!-- 17 -->" in svg
+    assert "<!-- 0.25 -->" in plots.confusion([[0.25, 1], None], ["a", "b"], rows="", columns="")
+    for wrong in ([[1, 2]], [[1, 2], [3]]):
+        with pytest.raises(ValueError, match="a matrix for 2 names"):
+            plots.confusion(wrong, ["a", "b"], rows="", columns="")
+
+
+def test_clips_are_linked_with_their_pages(tmp_path):
+    clips = [{"film": "success-best.mp4", "page": "success best.html", "success": True, "caption": "best, e1"}]
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "success-best.mp4").write_bytes(b"film")
+    stage = StageResult("clips", tmp_path / "clips", "0" * 64, {"clips": clips}, 1.0, False)
+    html = clips_section(stage, tmp_path / "run").html
+    assert 'src="../clips/success-best.mp4' in html and 'href="../clips/success%20best.html"' in html

@@ -45,8 +45,9 @@ def model(tasks: tuple[str, ...] = (TASK,)) -> RewardModel:
         net = CompactNet(CompactSettings(("front", "side"), SIZE, channels=(4,), kernels=(4,), strides=(4,), hidden=16))
     with torch.no_grad():
         net.head[-1].weight *= 200  # answers that differ
-    views = {view: np.full((1, SIZE, SIZE, 3), level, np.uint8) for view, level in (("front", 60), ("side", 90))}
-    goals = {view: np.full((1, SIZE, SIZE, 3), 200, np.uint8) for view in views}
+    rng = np.random.default_rng(1)
+    views = {view: rng.integers(0, 90, (1, SIZE, SIZE, 3), np.uint8) for view in ("front", "side")}
+    goals = {view: rng.integers(90, 255, (1, SIZE, SIZE, 3), np.uint8) for view in views}
     references = References(dict.fromkeys(tasks, Reference(views, goals)))
     return RewardModel(CompactModel(net), references, TrackerSettings(every=4, completion=CompletionRule(0.5, 2)))
 
@@ -107,11 +108,33 @@ def test_one_of_the_models_cameras_is_enough(videos, tmp_path):
     assert one["final_progress"] != both["final_progress"]
 
 
-def test_a_constant_video_gets_a_score(tmp_path):
-    write_video(tmp_path / "still.mp4", np.full((9, 48, 64, 3), 90, np.uint8), 10)
+def test_a_still_video_gets_a_score_and_a_remark(tmp_path):
+    write_video(tmp_path / "still.mp4", np.repeat(moving(1), 9, axis=0), 10)
     summary = score_videos({"front": str(tmp_path / "still.mp4")}, model(), TASK, tmp_path / "out")
     assert 0 <= summary["final_progress"] <= 1 and summary["success"] in (True, False)
+    assert summary["remarks"] == "video.front shows the same picture throughout"
     assert len(rows(tmp_path / "out")) == 9
+
+
+def test_frames_that_show_nothing_are_held_and_marked(tmp_path):
+    frames = moving()
+    frames[:6] = frames[12:18] = 90  # a covered lens: queries 0, 4, 12 and 16 have no answer
+    write_video(tmp_path / "a.mp4", frames, 10)
+    summary = score_videos({"front": str(tmp_path / "a.mp4")}, model(), TASK, tmp_path / "out")
+    found = rows(tmp_path / "out")
+    assert [row["answered"] for row in found] == list("00000000111100000000111")
+    assert all(row["progress"] == row["confidence"] == "" for row in found[:8]), "not known is not 0"
+    assert {row["progress"] for row in found[8:20]} == {found[8]["progress"]} and found[13]["confidence"] == "0.0000"
+    assert "video.front shows a single colour in 4 of 7 queried frames" in summary["remarks"]
+    assert "4 of 7 queries had no answer" in summary["remarks"] and summary["answered_share"] == pytest.approx(3 / 7)
+
+
+def test_a_covered_camera_counts_as_missing(videos, tmp_path):
+    plain = score_videos(videos, model(), TASK, tmp_path / "plain")
+    write_video(tmp_path / "a.mp4", np.full((COUNT, 48, 64, 3), 90, np.uint8), 10)
+    covered = score_videos(videos, model(), TASK, tmp_path / "covered")
+    assert covered["answered_share"] == 1 and plain["remarks"] == ""
+    assert covered["remarks"] == "video.front shows a single colour in 7 of 7 queried frames"
 
 
 def test_the_only_known_instruction_need_not_be_told(videos, tmp_path):
@@ -135,6 +158,11 @@ def damage(path: str) -> None:
         (lambda v: Path(v["side"]).unlink(), TASK, r"b\.mp4 does not exist: check the path"),
         (lambda v: v.update(top=v.pop("side")), TASK, r"video\.top: .* never seen this camera, it knows front, side"),
         (lambda v: v.clear(), TASK, "no videos to score"),
+        (
+            lambda v: [write_video(path, np.full((COUNT, 48, 64, 3), 90, np.uint8), 10) for path in v.values()],
+            TASK,
+            r"no frame of video\.front=.*got an answer: the pictures are of a single colour",
+        ),
         (lambda v: None, "", "instruction is empty: set it to one that the reward model knows: push the block"),
         (lambda v: None, "  ", "instruction is empty"),
         (lambda v: None, "juggle", "no reference demonstration for instruction 'juggle'; known: .'push the block'"),

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 
 from robo_reward.progress.hop import hop_from_potentials
 from robo_reward.progress.models.feature_cache import FeatureCache
+from robo_reward.progress.models.folded_encoder import FoldedEncoder, shows_nothing
 from robo_reward.progress.tracker import confidence_from_std
 from robo_reward.types import Frames, HopEstimate, HopQuery
 
@@ -34,6 +34,9 @@ SAME = 1e-5
 """Difference of embeddings, whose features are of size 1, that rounding makes of equal frames."""
 ALONE = 16
 """Distinct frames of a query above which batches win over a cache, whose frames are embedded one by one."""
+
+ENCODERS = 16
+"""Instructions whose `FoldedEncoder` is kept."""
 
 
 @dataclass(frozen=True)
@@ -124,11 +127,15 @@ class FrameEncoder(nn.Module):
         self.norm = nn.LayerNorm(s.features)
 
     def embed(
-        self, images: Mapping[str, Float[Tensor, "F 3 H W"]], words_FL: Int64[Tensor, "F L"]
+        self,
+        images: Mapping[str, Float[Tensor, "F 3 H W"]],
+        words_FL: Int64[Tensor, "F L"],
+        blank: Mapping[str, np.ndarray] | None = None,
     ) -> Float[Tensor, "F features"]:
         """Embeddings of F frames, each under its instruction; a view without images is replaced by a learned token.
 
         The sum, not the mean, of the word vectors: instructions often differ in a single word.
+        blank: view -> which of its F images count as missing; a frame without any other is not a number.
         """
         s = self.settings
         text = self.text(self.words(words_FL).sum(1))
@@ -138,7 +145,17 @@ class FrameEncoder(nn.Module):
             else self.no_view[i].expand(len(words_FL), -1)
             for i, view in enumerate(s.views)
         ]
-        return self.norm(self.join(torch.relu(self.join_norm(torch.cat(parts, dim=1)))))
+        if blank is None or not any(b.any() for b in blank.values()):
+            return self.joined(parts)
+        for view, b in blank.items():
+            i = s.views.index(view)
+            parts[i] = torch.where(torch.from_numpy(b)[:, None], self.no_view[i], parts[i])
+        nothing = torch.from_numpy(np.logical_and.reduce(list(blank.values())))
+        return torch.where(nothing[:, None], torch.nan, self.joined(parts))
+
+    def joined(self, parts: Sequence[Float[Tensor, "F view_features"]]) -> Float[Tensor, "F features"]:
+        """The embedding of frames from the features of their views, in order."""
+        return self.norm(self.join(torch.relu(self.join_norm(torch.cat(list(parts), dim=1)))))
 
     @torch.no_grad()
     def standardise(
@@ -211,19 +228,22 @@ class CompactModel:
     """A `ProcessRewardModel` around a trained `CompactNet`.
 
     With a cache, small queries, such as a live tracker's, encode each new frame once and on its own; what the cache
-    holds never changes an answer. All others are encoded in batches; the two ways agree up to rounding.
+    holds never changes an answer. All others are encoded in batches; the two ways agree up to rounding. The weights
+    must not change afterwards.
     """
 
     def __init__(self, net: CompactNet, cache: FeatureCache | None = None) -> None:
         self.net, self.cache = net.eval(), cache
         self.settings = net.settings
+        self._encoders: dict[str, FoldedEncoder] = {}
         self.model_id = f"compact-{_weights_digest(net)}"
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def hop(self, query: HopQuery) -> HopEstimate:
         """Answer B pairs; every distinct (frame, instruction) is embedded once.
 
-        Frames: any non-empty subset of the model's views, uint8, image_size square. Raises ValueError otherwise.
+        Frames: any non-empty subset of the model's views, uint8, image_size square. Raises ValueError otherwise. A
+        picture that shows nothing counts as missing, and a pair with a frame of only such pictures has no answer.
         """
         if len(query) == 0:
             empty = np.zeros(0, np.float32)
@@ -233,23 +253,18 @@ class CompactModel:
         text = np.searchsorted(instructions, query.instruction_B)
         index = np.stack([query.before_B, query.after_B, query.reference_start_B, query.reference_goal_B])
         frame_F, text_F, rows = unique_combinations(index, text, len(next(iter(frames.values()))))
-        words = torch.from_numpy(np.stack([word_ids(t) for t in instructions]))
         if self.cache is None or len(frame_F) > ALONE:
+            words = torch.from_numpy(np.stack([word_ids(t) for t in instructions]))
             parts = [
                 self._embed(frames, frame_F[i : i + CHUNK], words[text_F[i : i + CHUNK]])
                 for i in range(0, len(frame_F), CHUNK)
             ]
         else:
-            # Pixels as the key, not a digest of them: compared whole, and hashed faster.
             parts = [
-                self.cache.get(
-                    (instructions[t], *((v, f[n].tobytes()) for v, f in frames.items())),
-                    partial(self._embed, frames, np.array([n]), words[t : t + 1]),
-                )
+                self._remembered(frames, n, instructions[t], query.keys_N)
                 for n, t in zip(frame_F.tolist(), text_F.tolist(), strict=True)
             ]
-        z = torch.cat(parts)
-        hop, spread = self._answers(z, rows)
+        hop, spread = self._answers(torch.cat(parts), rows)
         valid = np.isfinite(hop) & np.isfinite(spread)
         hop = np.where(valid, np.clip(hop, -1, 1), 0).astype(np.float32)
         return HopEstimate(hop, np.where(valid, confidence_from_std(spread), 0).astype(np.float32), valid)
@@ -286,7 +301,20 @@ class CompactModel:
         return torch.cat(parts).numpy()
 
     def _embed(self, frames: Frames, frame_F: np.ndarray, words_FL: Tensor) -> Tensor:
-        return self.net.embed({v: to_images(f[frame_F]) for v, f in frames.items()}, words_FL)
+        chosen = {v: f[frame_F] for v, f in frames.items()}
+        blank = {v: shows_nothing(f) for v, f in chosen.items()}
+        return self.net.embed({v: to_images(f) for v, f in chosen.items()}, words_FL, blank)
+
+    def _remembered(self, frames: Frames, n: int, instruction: str, keys_N: tuple[Hashable, ...] | None) -> Tensor:
+        """The embedding of one frame, from the cache where it is known. Its pixels are the key if it has no other."""
+        assert self.cache is not None
+        if instruction not in self._encoders:
+            if len(self._encoders) == ENCODERS:
+                del self._encoders[next(iter(self._encoders))]
+            self._encoders[instruction] = FoldedEncoder(self.net, torch.from_numpy(word_ids(instruction)))
+        encoder = self._encoders[instruction]
+        name = tuple(f[n].tobytes() for f in frames.values()) if keys_N is None else keys_N[n]
+        return self.cache.get((instruction, tuple(frames), name), lambda: encoder({v: f[n] for v, f in frames.items()}))
 
     def save(self, folder: Path) -> None:
         """Write weights (safetensors) and their description with checksum (json)."""
@@ -302,7 +330,7 @@ class CompactModel:
         (folder / "compact.json").write_text(json.dumps(description, indent=2) + "\n")
 
     @classmethod
-    def load(cls, folder: Path) -> CompactModel:
+    def load(cls, folder: Path, cache: FeatureCache | None = None) -> CompactModel:
         """Read what `save` wrote. Raises FileNotFoundError, or ValueError for files that do not match each other."""
         weights, description_file = folder / "compact.safetensors", folder / "compact.json"
         for path in (weights, description_file):
@@ -328,7 +356,7 @@ class CompactModel:
             net.load_state_dict(load_file(weights))
         except RuntimeError as error:
             raise ValueError(f"{weights}: weights of another network than this version's; train it again") from error
-        return cls(net)
+        return cls(net, cache)
 
 
 def checked_frames(frames: Mapping[str, np.ndarray], settings: CompactSettings) -> dict[str, np.ndarray]:

@@ -6,12 +6,14 @@ the task's first demonstration, never the clip's own, which would tell how the c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from robo_reward.progress.models.compact import CompactSettings
-from robo_reward.progress.models.rival import Rival
+from robo_reward.progress.models.rival import Demonstration, Rival
 from robo_reward.types import Frames
 
 
@@ -30,9 +32,9 @@ class FeatureDistance(Rival):
         return (self.settings.features,)
 
     @torch.no_grad()
-    def keep(self, task: int, frames: Frames, phi: np.ndarray) -> None:
-        """Its goal."""
-        self.goal_T[task] = self.see({v: f[-1:] for v, f in frames.items()}, task)[0]
+    def keep(self, task: int, demonstrations: Sequence[Demonstration]) -> None:
+        """The first one's goal."""
+        self.goal_T[task] = self.see({v: f[-1:] for v, f in demonstrations[0].frames.items()}, task)[0]
 
     def read(self, seen: Tensor, task: int) -> Tensor:
         """1 - distance / distance of the first frame."""

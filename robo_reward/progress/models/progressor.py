@@ -11,14 +11,13 @@ Gaussian of the same spread, and stand in for the paper's push-back on the learn
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from robo_reward.progress.models.compact import CompactSettings
-from robo_reward.progress.models.rival import LearnedRival, head
-from robo_reward.types import Frames
+from robo_reward.progress.models.rival import Demonstration, LearnedRival, head
 
 LABEL_STD, WIDEST_STD = 0.05, 0.5
 """Of an exact label: one query of a demonstration of twenty. And of the widest answer."""
@@ -40,9 +39,9 @@ class Progressor(LearnedRival):
         self.register_buffer("ends_T2", torch.tensor([[0.0, 1.0]]).repeat(len(tasks), 1))
 
     @torch.no_grad()
-    def keep(self, task: int, frames: Frames, phi: np.ndarray) -> None:
-        """Its goal, and the scores of its first and last frame."""
-        seen = self.see(frames, task)
+    def keep(self, task: int, demonstrations: Sequence[Demonstration]) -> None:
+        """The first one's goal, and the scores of its first and last frame."""
+        seen = self.see(demonstrations[0].frames, task)
         self.goal_Tf[task] = seen[-1]
         self.ends_T2[task] = self._score(seen, task)[[0, -1]]
 

@@ -6,7 +6,8 @@ All of them see the same episodes, frames and labels as the compact model. A lab
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +23,15 @@ from robo_reward.progress.models.compact import (
     word_ids,
 )
 from robo_reward.types import Frames
+
+
+class Demonstration(NamedTuple):
+    """A success of the training data."""
+
+    frames: Frames
+    """At its Q queried observations."""
+    phi: Float32[np.ndarray, "T+1"]
+    """Labels of all its observations."""
 
 
 class Rival(nn.Module):
@@ -43,11 +53,8 @@ class Rival(nn.Module):
         if self.encoded:
             self.encoder = FrameEncoder(settings)
 
-    def keep(self, task: int, frames: Frames, phi: Float32[np.ndarray, "T+1"]) -> None:
-        """Keep what it needs of this demonstration, the first of its task. Called once a task, after training.
-
-        frames: its query frames; phi: the labels of all its observations.
-        """
+    def keep(self, task: int, demonstrations: Sequence[Demonstration]) -> None:
+        """Keep what it needs of the task's demonstrations, at least one. Called once a task, after training."""
 
     @torch.no_grad()
     def values(self, frames: Frames, task: int) -> Float32[np.ndarray, "Q"]:

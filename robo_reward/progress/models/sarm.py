@@ -9,20 +9,21 @@ this one cannot); failures take part, with tau free where the label is an interv
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from robo_reward.progress.models.compact import CompactSettings
-from robo_reward.progress.models.rival import History, LearnedRival, class_loss, outside
-from robo_reward.types import Frames
+from robo_reward.progress.models.rival import Demonstration, History, LearnedRival, class_loss, outside
 
 
 class Sarm(LearnedRival):
     """Stage classifier and progress within the stage."""
 
     kind = "sarm"
-    reads = "clip so far, instruction, stage shares of one demonstration a task"
+    reads = "clip so far, instruction, mean stage shares of the demonstrations"
     whole_clips, rewinds = True, True
     share_TS: Tensor
 
@@ -32,11 +33,11 @@ class Sarm(LearnedRival):
         even = torch.full((len(tasks), settings.stages), 1 / settings.stages)
         self.register_buffer("share_TS", even)
 
-    def keep(self, task: int, frames: Frames, phi: np.ndarray) -> None:
-        """The shares of its stages."""
-        stage = (phi[:-1] * self.settings.stages + 1e-4).astype(np.int64)
-        count = np.bincount(stage, minlength=self.settings.stages)[: self.settings.stages]
-        self.share_TS[task] = torch.from_numpy(count / count.sum())
+    def keep(self, task: int, demonstrations: Sequence[Demonstration]) -> None:
+        """The mean shares of their stages."""
+        stages = [(d.phi[:-1] * self.settings.stages + 1e-4).astype(np.int64) for d in demonstrations]
+        counts = np.stack([np.bincount(s, minlength=self.settings.stages) for s in stages])
+        self.share_TS[task] = torch.from_numpy((counts / counts.sum(1, keepdims=True)).mean(0))
 
     def loss(self, z_CLf: Tensor, goal_Cf: Tensor, low_CL: Tensor, high_CL: Tensor, inside_CL: Tensor) -> Tensor:
         """Which stage, and where within it; both within what the label leaves open."""

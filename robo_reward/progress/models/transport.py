@@ -9,14 +9,15 @@ The paper gives each frame its part of the whole clip's plan, which looks ahead;
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from robo_reward.progress.models.compact import CompactSettings
-from robo_reward.progress.models.rival import Rival
-from robo_reward.types import Frames
+from robo_reward.progress.models.rival import Demonstration, Rival
 
 FRAMES = 24
 """Of the demonstration, evenly taken, that are kept."""
@@ -35,8 +36,9 @@ class Transport(Rival):
         self.register_buffer("demonstration_TDf", torch.zeros(len(tasks), FRAMES, settings.features))
 
     @torch.no_grad()
-    def keep(self, task: int, frames: Frames, phi: np.ndarray) -> None:
-        """Its embeddings."""
+    def keep(self, task: int, demonstrations: Sequence[Demonstration]) -> None:
+        """The first one's embeddings."""
+        frames = demonstrations[0].frames
         count = len(next(iter(frames.values())))
         at = np.linspace(0, count - 1, FRAMES).round().astype(np.int64)
         self.demonstration_TDf[task] = self.see({v: f[at] for v, f in frames.items()}, task)

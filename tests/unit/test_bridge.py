@@ -1,0 +1,401 @@
+"""The bridge, step by step, in memory and by a clock of its own: who decides, what is sent, when it holds."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from robo_reward.hardware.bridge import ACTION, HUMAN, NOBODY, POLICY, SLOTS, STATUS, Bridge
+from robo_reward.hardware.memory_transport import MemoryNetwork, MemoryTransport
+from robo_reward.hardware.messages import (
+    Bool,
+    Float64MultiArray,
+    Header,
+    JointState,
+    JointTrajectory,
+    PoseStamped,
+    TwistStamped,
+    WrenchStamped,
+)
+from robo_reward.hardware.poses import from_axes, to_axes
+from robo_reward.hardware.robot_config import FOLDER, RobotConfig, load_robot
+from robo_reward.hardware.slots import Slot, share
+from robo_reward.hardware.transport import LATCHED
+from robo_reward.safety.arm_gate import Mode
+from robo_reward.safety.limits import Limits
+
+CONFIG, LIMITS = load_robot("sim_arm")
+HOME = np.array([0.5, 0.0, 0.12, 0.0, 0.0, 0.0])
+JOINTS = np.array([0.0, 0.15, 0.0, -2.2, 0.0, 2.35, 0.785])
+
+
+class Stand:
+    """A bridge and an arm that is where it was told to be, stepped by hand."""
+
+    def __init__(self, config: RobotConfig = CONFIG, limits: Limits = LIMITS) -> None:
+        self.now, self.config, self.limits = 100.0, config, limits
+        network = MemoryNetwork()
+        arm, own = (MemoryTransport(network, lambda: self.now) for _ in range(2))
+        self.joints = arm.advertise(config.joint_states, JointState)
+        self.pose = arm.advertise(config.pose, PoseStamped)
+        self.wrench = arm.advertise(config.wrench, WrenchStamped) if config.wrench else None
+        self.stop = arm.advertise(config.stop, Bool, LATCHED)
+        kind = {"target_pose": PoseStamped, "twist": TwistStamped, "joint_positions": Float64MultiArray}
+        self.sent = arm.subscribe(config.command_topic, kind.get(config.command, JointTrajectory))
+        descriptor = os.memfd_create("test")
+        self.slots = share(descriptor, SLOTS)
+        self.policy, self.human, self.console, self.status = share(descriptor, SLOTS)
+        os.close(descriptor)
+        self.bridge = Bridge(config, limits, own, self.slots, lambda: self.now)
+        self.at = HOME.copy()
+
+    def arm_says(self, names: tuple[str, ...] | None = None, joints: np.ndarray = JOINTS, frame: str = "base") -> None:
+        names = names or self.config.joints
+        velocity = np.zeros(len(joints))
+        self.joints(JointState(name=names, position=joints, velocity=velocity))
+        self.pose(PoseStamped(Header(frame_id=frame), *from_axes(self.at, self.config.tool_down)))
+        if self.wrench:
+            self.wrench(WrenchStamped())
+
+    def step(self, times: int = 1, **says: object) -> np.ndarray:
+        for _ in range(times):
+            self.now += 1 / self.limits.rate_hz
+            self.arm_says(**says)
+            self.bridge.step()
+            if (sent := self.sent.latest()) and isinstance(sent.message, PoseStamped):
+                self.at = to_axes(sent.message.position, sent.message.orientation, self.config.tool_down)
+        return self.told
+
+    @property
+    def told(self) -> np.ndarray:
+        return self.status.read()[1]
+
+    def ask(self, slot: Slot, action: list[float], engaged: bool = False) -> None:
+        padded = np.zeros(16)
+        padded[: len(action)] = action
+        slot.write(time_s=self.now, engaged=engaged, size=len(action), action=padded)
+
+    def order(self, order: str) -> str:
+        self.console.write(order=order.encode())
+        return bytes(self.step()["answer"]).decode()
+
+    def armed(self) -> Stand:
+        self.step()
+        assert self.order("arm") == ""
+        return self
+
+    @property
+    def mode(self) -> Mode:
+        return Mode(int(self.told["mode"]))
+
+    @property
+    def reason(self) -> str:
+        return bytes(self.told["reason"]).decode()
+
+
+def test_nothing_is_sent_before_arming_and_the_first_target_is_the_measured_pose():
+    stand = Stand()
+    stand.step(5)
+    assert stand.sent.latest() is None and stand.mode is Mode.DISARMED and np.isnan(stand.told["setpoint"][0])
+    assert stand.order("arm") == ""
+    assert stand.mode is Mode.ARMED
+    np.testing.assert_allclose(stand.told["setpoint"][:6], HOME, atol=1e-9)
+    np.testing.assert_allclose(stand.told["pose"][:6], HOME, atol=1e-9)
+
+
+def test_an_action_is_executed_once_and_answered():
+    stand = Stand().armed()
+    stand.ask(stand.policy, [1.0, 0.0, -0.5, 0.0])
+    told = stand.step()
+    assert told["action"] == 1 and told["source"] == POLICY
+    np.testing.assert_allclose(told["executed"][: told["size"]], [1, 0, -0.5, 0], atol=1e-9)
+    stand.step(13)
+    np.testing.assert_allclose(stand.at, HOME + [0.01, 0, -0.005, 0, 0, 0], atol=1e-9)
+    sent = stand.sent.latest()
+    assert sent and sent.message.header.frame_id == "base"
+
+
+def test_what_was_asked_before_arming_is_not_executed():
+    stand = Stand()
+    stand.ask(stand.policy, [1.0, 0, 0, 0])
+    stand.ask(stand.human, [1.0, 0, 0, 0], engaged=True)
+    stand.step()
+    assert stand.order("arm") == ""
+    stand.step(10)
+    np.testing.assert_allclose(stand.at, HOME, atol=1e-9)
+    assert stand.mode is Mode.ARMED
+
+
+def test_an_old_action_is_not_executed():
+    stand = Stand().armed()
+    stand.ask(stand.policy, [1.0, 0, 0, 0])
+    stand.now += LIMITS.action_timeout_s + 0.05  # the bridge itself stood still
+    told = stand.step()
+    assert told["action"] == 1 and not told["executed"][:4].any()
+    np.testing.assert_allclose(stand.at, HOME, atol=1e-9)
+
+
+def test_a_silent_policy_trips_and_only_arming_goes_on():
+    stand = Stand().armed()
+    stand.ask(stand.policy, [0.0] * 4)
+    stand.step(15)
+    assert stand.mode is Mode.ARMED
+    stand.step(2)
+    assert stand.mode is Mode.HELD and "no action for" in stand.reason
+    stand.ask(stand.policy, [1.0, 0, 0, 0])
+    stand.step(20)
+    np.testing.assert_allclose(stand.at, HOME, atol=1e-9)
+    stand.armed()
+    stand.ask(stand.policy, [1.0, 0, 0, 0])
+    stand.step(14)
+    assert stand.at[0] == pytest.approx(HOME[0] + 0.01)
+
+
+@pytest.mark.parametrize("action", [[np.nan] * 4, [0.0] * 3, [0.0] * 17, [], [2.0, 0, 0, 0]])
+def test_a_bad_action_trips(action):
+    stand = Stand().armed()
+    padded = np.zeros(16)
+    padded[: min(len(action), 16)] = action[:16]
+    stand.policy.write(time_s=stand.now, size=len(action), action=padded)
+    stand.step()
+    assert stand.mode is Mode.HELD and "action" in stand.reason
+    np.testing.assert_allclose(stand.at, HOME, atol=1e-9)
+
+
+def test_a_human_takes_over_and_gives_back():
+    stand = Stand().armed()
+    for _ in range(4):
+        stand.ask(stand.policy, [1.0, 0, 0, 0])
+        stand.ask(stand.human, [0, 1.0, 0, 0], engaged=True)
+        told = stand.step(2)
+        assert told["source"] == HUMAN and told["action"] == stand.policy._number, "the policy is answered all the same"
+        np.testing.assert_allclose(told["executed"][:4], [0, 1, 0, 0], atol=1e-9)
+    assert stand.at[1] > HOME[1] + 0.005 and stand.at[0] == pytest.approx(HOME[0])
+    stand.human.write(time_s=stand.now)
+    stand.step(3)
+    assert stand.told["source"] == POLICY and stand.at[0] == pytest.approx(HOME[0]), "an old policy action stays old"
+    stand.ask(stand.policy, [1.0, 0, 0, 0])
+    stand.step(14)
+    assert stand.at[0] == pytest.approx(HOME[0] + 0.01)
+
+
+def test_a_human_whose_device_falls_silent_moves_nothing():
+    stand = Stand().armed()
+    stand.ask(stand.human, [0, 1.0, 0, 0], engaged=True)
+    for _ in range(8):
+        stand.ask(stand.policy, [0.0] * 4)
+        stand.step(2)
+    assert stand.mode is Mode.HELD
+    assert "device is silent" in stand.reason or "no action" in stand.reason
+    where = stand.at.copy()
+    stand.step(30)
+    assert np.linalg.norm(stand.at - where) < 1e-3
+
+
+def test_the_stop_topic_stops_however_short_it_was_and_false_ends_nothing():
+    stand = Stand().armed()
+    stand.stop(Bool(data=True))
+    stand.stop(Bool(data=False))
+    stand.step()
+    assert stand.mode is Mode.STOPPED and stand.reason == "/emergency_stop"
+    assert "clear it first" in stand.order("arm")
+    assert stand.order("clear") == "" and stand.mode is Mode.HELD
+    assert stand.order("arm") == "" and stand.mode is Mode.ARMED
+
+
+def test_a_stop_from_before_the_bridge_was_there_counts():
+    network = MemoryNetwork()
+    stop = MemoryTransport(network).advertise(CONFIG.stop, Bool, LATCHED)
+    stop(Bool(data=True))
+    descriptor = os.memfd_create("test")
+    slots = share(descriptor, SLOTS)
+    Bridge(CONFIG, LIMITS, MemoryTransport(network), slots).step()
+    assert Mode(int(share(descriptor, SLOTS)[3].read()[1]["mode"])) is Mode.STOPPED
+    os.close(descriptor)
+
+
+def test_orders_are_answered():
+    stand = Stand()
+    stand.console.write(order=b"arm")
+    stand.bridge.step()
+    assert (
+        "cannot arm: no complete robot state yet (no JointState on /joint_states yet)"
+        in bytes(stand.told["answer"]).decode()
+    )
+    stand.armed()
+    assert stand.order("hold coffee") == "" and (stand.mode, stand.reason) == (Mode.HELD, "coffee")
+    assert stand.order("stop fire") == "" and (stand.mode, stand.reason) == (Mode.STOPPED, "fire")
+    assert stand.order("dance") == "unknown order 'dance'"
+    assert stand.order("quit") == "" and stand.bridge.quit
+
+
+def test_joints_come_in_any_order_and_other_messages_on_their_topic_are_passed_over():
+    order = np.random.default_rng(0).permutation(7)
+    stand = Stand()
+    stand.step(3, names=tuple(CONFIG.joints[i] for i in order), joints=JOINTS[order])
+    stand.armed()
+    stand.joints(JointState(name=("finger",), position=np.array([0.01])))
+    stand.bridge.step()
+    assert stand.mode is Mode.ARMED
+    near = JOINTS.copy()
+    near[1] = np.nan
+    stand.step(names=tuple(CONFIG.joints[i] for i in order), joints=near[order])
+    assert stand.mode is Mode.HELD and "joint positions" in stand.reason and "nan" in stand.reason
+
+
+@pytest.mark.parametrize(
+    "says,words",
+    [
+        ({"names": tuple("abcdefg")}, "/joint_states has no joint 'joint1', only a, b"),
+        ({"joints": np.zeros(3)}, "names 7 joints and has 3 positions"),
+        ({"frame": "camera"}, "/current_pose is in frame 'camera', expected 'base'"),
+    ],
+)
+def test_a_wrong_state_says_what_is_wrong_and_nothing_is_armed(says, words):
+    stand = Stand()
+    stand.step(**says)
+    stand.console.write(order=b"arm")
+    stand.step(**says)
+    assert words in bytes(stand.told["answer"]).decode()
+    assert stand.sent.latest() is None
+
+
+def test_a_quaternion_that_is_none_trips():
+    stand = Stand().armed()
+    stand.now += 0.01
+    stand.pose(PoseStamped(Header(frame_id="base"), HOME[:3], np.zeros(4)))
+    stand.bridge.step()
+    assert stand.mode is Mode.HELD and "pose" in stand.reason and "not finite" in stand.reason
+
+
+def test_speeds_are_worked_out_when_the_driver_sends_none():
+    stand = Stand().armed()
+    joints = JOINTS.copy()
+    for _ in range(20):
+        stand.now += 0.01
+        joints[0] += 0.03
+        stand.joints(JointState(name=CONFIG.joints, position=joints))
+        stand.pose(PoseStamped(Header(frame_id="base"), *from_axes(HOME, CONFIG.tool_down)))
+        stand.wrench(WrenchStamped())
+        stand.bridge.step()
+    assert stand.mode is Mode.HELD and "joint 1 moves at 3.00 rad/s" in stand.reason
+
+
+def test_shutting_down_holds_and_rests(monkeypatch):
+    stand = Stand().armed()
+    stand.ask(stand.policy, [1.0, 1.0, 1.0, 1.0])
+    stand.step(5)
+    began = stand.now
+    monkeypatch.setattr("time.sleep", lambda seconds: setattr(stand, "now", stand.now + seconds))
+    stand.bridge.shut_down("test")
+    assert stand.now - began <= 0.1
+    assert stand.mode is Mode.HELD and stand.reason == "test"
+
+
+# ------------------------------------------------------------------ command modes
+
+
+def joint_robot(command: str) -> Stand:
+    names = ("low", "high", "step", "velocity", "acceleration", "jerk", "jump")
+    values = dict(zip(names, (-3.0, 3.0, 0.05, 1.0, 10.0, 400.0, 0.3), strict=True))
+    limits = replace(LIMITS, **{name: (value,) * 7 for name, value in values.items()})
+    return Stand(replace(CONFIG, command=command, axes=tuple(range(7)), wrench=""), limits)
+
+
+@pytest.mark.parametrize("command", ["joint_positions", "joint_trajectory"])
+def test_joint_commands_carry_the_joints(command):
+    stand = joint_robot(command).armed()
+    stand.ask(stand.policy, [1.0] + [0.0] * 6)
+    for _ in range(14):
+        stand.step()
+        stand.ask(stand.policy, [0.0] * 7)
+    message = stand.sent.latest().message
+    values = message.data if isinstance(message, Float64MultiArray) else message.points[0].positions
+    assert len(values) == 7 and values[0] > JOINTS[0]
+    if isinstance(message, JointTrajectory):
+        assert message.joint_names == CONFIG.joints and message.points[0].nanosec == 10_000_000
+
+
+def test_a_velocity_command_is_zero_at_rest_and_after_shutting_down(monkeypatch):
+    stand = Stand(replace(CONFIG, command="twist")).armed()
+    assert not stand.sent.latest().message.linear.any()
+    stand.ask(stand.policy, [1.0, 0, 0, 0])
+    speeds = []
+    for _ in range(14):
+        stand.step()
+        speeds.append(stand.sent.latest().message.linear[0])
+    assert 0.1 < max(speeds) <= 0.25 and speeds[-1] == pytest.approx(0, abs=1e-9)
+    assert sum(speeds) * 0.01 == pytest.approx(0.01, abs=1e-9)
+    stand.ask(stand.policy, [0, 1.0, 0, 0])
+    stand.step(6)
+    assert stand.sent.latest().message.linear[1] > 0.1
+    monkeypatch.setattr("time.sleep", lambda seconds: setattr(stand, "now", stand.now + seconds))
+    stand.bridge.shut_down("test")
+    np.testing.assert_allclose(stand.sent.latest().message.linear, 0, atol=1e-6)
+
+
+# ------------------------------------------------------------------ files, slots
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_robot_loads_and_stays_on_the_loopback(path):
+    config, limits = load_robot(path.stem)
+    assert config.interface == "127.0.0.1" and config.trusted_interface == "" and limits.rate_hz >= 50
+
+
+@pytest.mark.parametrize(
+    "text,words",
+    [
+        ("limits: franka\njoints: [a, b]", "joints names 2 different joints, franka has limits for 7"),
+        ("limits: frnka\njoints: [a]", "did you mean 'franka'"),
+        ("joints: [a]", "limits is missing"),
+        ("limits: ur5e\njoints: [a, b, c, d, e, f]\ncommand: twits", "did you mean 'twist'"),
+        ("limits: ur5e\njoints: [a, b, c, d, e, f]\naxes: [0, 0]", "choose different numbers from 0 to 5"),
+        ("limits: ur5e\njoints: [a, b, c, d, e, f]\ntool_down: [0, 0, 0, 0]", "quaternion"),
+        ("limits: ur5e\njoints: [a, b, c, d, e, f]\ndomain: 102", "domain=102: must be"),
+        ("limits: franka\njoints: [a, b, c, d, e, f, g]\ncommand: joint_positions", "needs limits of 7 axes"),
+    ],
+)
+def test_a_robot_file_that_cannot_be_meant_is_refused_in_one_line(tmp_path, text, words):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=words) as error:
+        load_robot(str(path))
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_slot_never_shows_half_a_record():
+    descriptor = os.memfd_create("test")
+    (writer,), (reader,) = share(descriptor, [ACTION]), share(descriptor, [ACTION])
+    assert reader.read()[0] == 0
+    assert writer.write(time_s=1.0, size=2, action=np.full(16, 7.0)) == 1
+    number, record = reader.read()
+    assert (number, record["time_s"], record["size"], record["action"][15]) == (1, 1.0, 2, 7.0)
+    writer.write(time_s=2.0, action=np.full(16, 8.0))
+    for byte in range(12, Slot.size(ACTION)):  # a writer that was killed in the middle
+        torn = os.pread(descriptor, 1, byte)
+        os.pwrite(descriptor, bytes([torn[0] ^ 0xFF]), byte)
+        assert reader.read()[0] == 1 and reader.read()[1]["action"][0] == 7.0
+        os.pwrite(descriptor, torn, byte)
+    assert reader.read()[0] == 2 and reader.read()[1]["action"][0] == 8.0
+    with pytest.raises(TypeError, match="no field speed"):
+        writer.write(speed=1)
+    os.close(descriptor)
+    assert NOBODY == 0 and STATUS.names is not None
+
+
+def test_poses_go_there_and_back():
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        axes = np.concatenate([rng.normal(size=3), rng.normal(size=3)])
+        axes[3:] *= rng.uniform(0, np.pi - 0.01) / np.linalg.norm(axes[3:])
+        position, quaternion = from_axes(axes)
+        assert np.linalg.norm(quaternion) == pytest.approx(1)
+        np.testing.assert_allclose(to_axes(position, quaternion), axes, atol=1e-9)
+        np.testing.assert_allclose(to_axes(position, -quaternion), axes, atol=1e-9)
+    np.testing.assert_allclose(from_axes(np.zeros(6))[1], [1, 0, 0, 0])
+    yaw = from_axes(np.array([0, 0, 0, 0, 0, np.pi / 2]))[1]
+    np.testing.assert_allclose(np.abs(yaw), [np.sqrt(0.5), np.sqrt(0.5), 0, 0], atol=1e-12)

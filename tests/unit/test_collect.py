@@ -1,0 +1,47 @@
+"""Which rollouts a split takes: every third a success of the expert, the others failures of the weak policy."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("torch")
+
+from robo_reward.config import load_config
+from robo_reward.runtime import steps
+
+
+def rollouts(monkeypatch, split, numbers, succeeds):
+    """(who acted, success, attempts) of each, for a world in which `succeeds(who, attempt)` decides."""
+
+    def run(env, jobs, query_every, again):
+        for job in jobs:
+            retry = job
+            while retry is not None:
+                attempt = (retry.seed - job.seed) + 1
+                episode = SimpleNamespace(seed=retry.seed, source=retry.source, success=succeeds(retry.source, attempt))
+                retry = again(episode)
+            yield episode.source, episode.success, attempt
+
+    monkeypatch.setattr(steps, "run_jobs", run)
+    return list(steps._split_episodes(load_config(), None, split, numbers))
+
+
+def test_an_outcome_that_does_not_fit_is_drawn_anew(monkeypatch):
+    def third_time(kind, attempt):
+        return (kind == "expert") == (attempt == 3)
+
+    wanted = [("expert", True, 3), ("weak", False, 3), ("weak", False, 3), ("expert", True, 3)]
+    for split in ("validation", "test"):
+        assert rollouts(monkeypatch, split, range(4), third_time) == wanted
+    assert rollouts(monkeypatch, "demos", range(2), third_time) == [("expert", True, 3)] * 2
+    assert rollouts(monkeypatch, "weak", range(2), lambda *_: True) == [("weak", True, 1)] * 2, "it keeps what happens"
+
+
+def test_an_outcome_that_never_comes_is_told_in_one_line(monkeypatch):
+    line = r"collect\.validation: the scripted weak policy of .* gave no failure in 100 rollouts from seed 1200100"
+    with pytest.raises(ValueError, match=line):
+        rollouts(monkeypatch, "validation", range(3), lambda *_: True)
+    with pytest.raises(ValueError, match=r"collect\.test: the scripted expert of .* gave no success in 100 rollouts"):
+        rollouts(monkeypatch, "test", range(3), lambda *_: False)

@@ -87,8 +87,8 @@ setInterval(() => {
 
 document.addEventListener("keydown", (event) => {
   const key = event.key.toLowerCase();
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "Escape") { say({type: "event", event: "e_stop"}); return; }
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === " ") {
     event.preventDefault();
     if (!event.repeat) { held = true; drive(true); }
@@ -99,7 +99,7 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   if (key === "g") { gripper = gripper > 0 ? -1 : 1; return; }
-  if (event.repeat || (key === "enter" && document.activeElement.tagName === "BUTTON")) return;
+  if (event.repeat || (key === "enter" && document.activeElement.matches("button:enabled"))) return;
   for (const button of document.querySelectorAll("button[data-event]")) {
     if (button.dataset.key && button.dataset.key.toLowerCase() === key && !button.disabled) { button.click(); return; }
   }

@@ -107,8 +107,8 @@ def write_reward_page(
         script = script.replace(word, f"{value:g}")
     note = (
         "The line follows the film; click on the curves to go there. The discounted sum of the shaping follows from "
-        "the episode's first and last potential alone. Those of the naive difference and of the absolute potential depend "
-        "on the way in between, and so change what pays."
+        "the episode's first and last potential alone. Those of the naive difference and of the absolute potential "
+        "depend on the way in between, and so change what pays."
     )
     path.write_text(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'

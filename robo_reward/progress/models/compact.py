@@ -277,7 +277,7 @@ class CompactModel:
         if self.settings.target != "absolute":
             # What looks the same has not moved, whatever bias the head has: a still scene must not drift.
             moved = ((z[before] - z[after]).abs().amax(1) > SAME).numpy()
-            return mean * moved, std * moved
+            return mean * moved, std
         swapped = torch.from_numpy(np.stack([start, before, start, goal]))
         first = self.net.expectation(self.net.logits(z, *swapped))[0].numpy()
         first = np.where(before == start, 0.0, np.where(before == goal, 1.0, first))  # the references' own are known

@@ -101,8 +101,8 @@ def suite_summary(measured: Sequence[Measured]) -> dict[str, Any]:
         if rate is not None:  # exact: no draw of episodes without an error ever holds one
             exact = clopper_pearson(round(rate * rows[0]["failure"]), rows[0]["failure"])
             flat |= {f"{task.name}_false_success_rate_{side}": getattr(exact, side) for side in ("low", "high")}
-        calibrated = ("completion_threshold", "completion_false_rate_bound", "completion_failures")
-        flat |= {f"{task.name}_{key}": task.reward.summary.get(key) for key in calibrated}
+        calibrated = ("threshold", "recall", "failures", "false_rate_bound", "bound_met")
+        flat |= {f"{task.name}_completion_{k}": task.reward.summary.get(f"completion_{k}") for k in calibrated}
     return flat
 
 

@@ -60,7 +60,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "robot": Command(
         "check, jog, home, record, replay: a robot by hand; `robot help` says how",
-        "robo_reward.hardware.console:main",
+        "robo_reward.hardware.operate:main",
         leaves_folder=False,
         composed=False,
     ),

@@ -11,7 +11,7 @@ import pytest
 
 from robo_reward.cli import main
 from robo_reward.hardware.check import check
-from robo_reward.hardware.console import follow, jog, read_poses, table
+from robo_reward.hardware.operate import follow, jog, read_poses, table
 from robo_reward.hardware.images import image_of
 from robo_reward.hardware.memory_transport import MemoryNetwork, MemoryTransport
 from robo_reward.hardware.messages import Header, Image, JointState, PoseStamped, WrenchStamped

@@ -87,7 +87,7 @@ def _actors(
     return lambda: trained_actor(policy, agent, next(numbers))
 
 
-def _watch(reward: StageResult | None) -> Callable[[str], Watch] | None:
+def _watch(reward: StageResult | None) -> Callable[[str], Watch | None] | None:
     """The trained reward model's live tracker of an episode."""
     if reward is None:
         return None
@@ -96,7 +96,9 @@ def _watch(reward: StageResult | None) -> Callable[[str], Watch] | None:
 
     trained = load_reward(reward.path)
 
-    def begin(instruction: str) -> Watch:
+    def begin(instruction: str) -> Watch | None:
+        if instruction not in trained.references:
+            return None
         tracker = ProgressTracker(trained.references, instruction, trained.tracker)
 
         def see(views: Any) -> Any:

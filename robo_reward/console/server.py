@@ -170,7 +170,7 @@ class Console:
         shown, sent, frames_due = None, 0, 0.0
         while True:
             view, now = self.session.view, time.monotonic()
-            if view is not shown:
+            if view is not shown and view.state:
                 shown, you = view, "operator" if self.operator is client else "watcher"
                 free = self.operator is None
                 await client.socket.send_json({"type": "state", "you": you, "free": free, **view.state})

@@ -78,7 +78,7 @@ class Session:
         folder: gone on with when it holds a session.
         fps: control steps a second.
         first_seed: of the first scene's initial state; the next scene has the next one.
-        watch: makes the reward model's eye on one episode, given its instruction; None without one.
+        watch: makes the reward model's eye on one episode, given its instruction, or None for one it does not know.
         query_every: [steps] between the frames that the store keeps.
         stale_s: age [s] from which an operator's input counts as lost.
         clock: monotonic seconds.
@@ -92,7 +92,7 @@ class Session:
         *,
         fps: int,
         first_seed: int,
-        watch: Callable[[str], Watch] | None = None,
+        watch: Callable[[str], Watch | None] | None = None,
         query_every: int = 4,
         stale_s: float = 0.2,
         clock: Callable[[], float] = time.monotonic,
@@ -160,28 +160,37 @@ class Session:
             except queue.Empty:
                 return
             try:
-                reply.set_result(self._apply(event))
-            except (ValueError, OSError) as error:
-                reply.set_exception(error)
+                self._check(event)
+            except ValueError as refusal:
+                reply.set_exception(refusal)
+            else:
+                self._obey(event, reply)
             self._publish()
             if self.clock() >= until:
                 return
 
-    def _apply(self, event: str) -> str:
+    def _check(self, event: str) -> None:
         if event not in COMMANDS:
             raise ValueError(f"{event!r} is no command: choose {', '.join(COMMANDS)}")
+        self.protocol.check(event)
+
+    def _obey(self, event: str, reply: Future[str]) -> None:
+        """A disk or a world that fails ends the session: it must not go on with an arm that nobody records."""
         in_flight, self._notice = self.protocol.state in IN_FLIGHT, ""
-        if in_flight and event in LABELS:
-            self._keep()  # before its label, which must not be of an episode that a crash has taken
         try:
-            return self.protocol.apply(event)
-        finally:
-            if event == "start" and self.protocol.state == "running":
+            if in_flight and event in LABELS:
+                self._keep()  # before its label, which must not be of an episode that a crash has taken
+            state = self.protocol.apply(event)
+            if event == "start":
                 self._begin()
-            elif event == "resume" and self.protocol.state == "running":
+            elif event == "resume":
                 self._arbiter.resume()
             elif in_flight and event == "e_stop":
                 self._keep()
+        except BaseException as error:
+            reply.set_exception(error)
+            raise
+        reply.set_result(state)
 
     def _show_scene(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         """Put the world into the initial state of the present scene."""

@@ -32,7 +32,7 @@ class Operator(Protocol):
 
 class CorrectedActor:
     """The actor of one episode under arbitration. The policy is asked at every step, also while the operator drives:
-    its base's action there is what a learner needs. At the hand-back it plans anew."""
+    its base's action there is what a learner needs. At the hand-back, and after a pause, it plans anew."""
 
     def __init__(self, act: Policy, operator: Operator, arbiter: Arbiter) -> None:
         self._act, self._operator, self._arbiter = act, operator, arbiter
@@ -47,7 +47,8 @@ class CorrectedActor:
 
     def __call__(self, agent_pos: np.ndarray, estimate: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         human = self._operator.read(agent_pos, estimate)
-        if self.human_action is not None and not (human and human.held):
+        last = None if self.decision is None else self.decision.source
+        if last == "pause" or (last == "human" and not (human and human.held)):
             self._act.flush()
         action, base = self._act(agent_pos, estimate)
         self.decision = self._arbiter.decide(action, human)

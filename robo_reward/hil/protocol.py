@@ -71,6 +71,11 @@ class Protocol:
         """Events that the present state allows."""
         return tuple(event for event in EVENTS if self._allows(event))
 
+    def check(self, event: str) -> None:
+        """ValueError, naming the events that are possible, unless this one is."""
+        if not self._allows(event):
+            raise ValueError(f"{event!r} is not possible while {self.state}: choose {', '.join(self.possible())}")
+
     def apply(self, event: str) -> str:
         """Go where the event leads and return the new state; durable on return.
 
@@ -78,8 +83,7 @@ class Protocol:
             ValueError: the event is unknown or not possible now; nothing has changed. OSError when it could not be
                 kept: the state has changed all the same, because an e-stop must not wait for a disk.
         """
-        if not self._allows(event):
-            raise ValueError(f"{event!r} is not possible while {self.state}: choose {', '.join(self.possible())}")
+        self.check(event)
         before = self.state
         self.state = _MOVES[event][before]
         if event in LABELS:

@@ -36,6 +36,7 @@ OUTCOMES = {
     "false_success_rate": "false successes",
     "completion_delay_frames": "delay [frames]",
     "completion_early_rate": "too early",
+    "completion_lead_frames": "by [frames]",
     "kendall_tau_b": "Kendall's tau-b",
     "pair_accuracy": "pairs in order",
     "d_prime": "d\u2032",
@@ -195,7 +196,8 @@ def _interval(row: Mapping[str, Any], key: str) -> str | None:
 
 
 def _words(metrics: list[str]) -> str | None:
-    return "; ".join(SHOWN.get(metric, metric.replace("_", " ")) for metric in metrics) or None
+    names = SHOWN | OUTCOMES
+    return "; ".join(names.get(metric, metric.replace("_", " ")) for metric in metrics) or None
 
 
 def _reliability(bench: StageResult) -> list[report.Section]:

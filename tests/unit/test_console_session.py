@@ -199,3 +199,28 @@ def test_events_that_only_the_loop_may_tell_are_refused(tmp_path):
         do(session, "arm", "start")
         with pytest.raises(ValueError, match="'finish' is no command"):
             do(session, "finish")
+
+
+def test_a_disk_that_fails_ends_the_session_and_moves_nothing_more(tmp_path):
+    world, failed = World(length=10_000), []
+
+    def run(session):
+        try:
+            session.run()
+        except OSError as error:
+            failed.append(error)
+
+    session = Session(world, Still, tmp_path, fps=100, first_seed=7)
+    thread = threading.Thread(target=run, args=(session,))
+    thread.start()
+    do(session, "arm", "start")
+    until(lambda: world.now > 3)
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    session.store.append_episode = full
+    with pytest.raises(OSError, match="No space left"):
+        do(session, "e_stop")
+    thread.join()
+    assert failed and session.protocol.state == "e_stopped"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from robo_reward.config import HilConfig
-from robo_reward.hil.arbitration import Arbiter
+from robo_reward.hil.arbitration import Arbiter, HumanInput
 from robo_reward.hil.corrected import CorrectedActor
 from robo_reward.hil.operator import SimulatedOperator
 from robo_reward.hil.session import summarise_session
@@ -115,6 +115,26 @@ def test_the_policy_is_asked_throughout_and_plans_anew_at_the_hand_back():
     assert bases == [*range(1, 11), 1, 2, 3]
     assert humans == [step in range(7, 10) for step in range(13)]
     assert actions == pytest.approx([0.5 if human else 0.1 for human in humans])
+
+
+def test_the_policy_plans_anew_after_a_pause():
+    class Lost:
+        inputs = [HumanInput(np.zeros(2), False, 0.0), HumanInput(np.zeros(2), True, 0.0), None, None]
+
+        def watch(self, info):
+            pass
+
+        def read(self, agent_pos, estimate):
+            return self.inputs.pop(0)
+
+    arbiter = Arbiter(2, clock=lambda: 0.0)
+    actor = CorrectedActor(Planner(), Lost(), arbiter)
+    plans = []
+    for step in range(4):
+        if step == 3:
+            arbiter.resume()
+        plans.append((actor(*SEEN)[1][0], actor.decision.source))
+    assert plans == [(1, "policy"), (2, "human"), (1, "pause"), (1, "policy")]
 
 
 def corrected_episode(steps, driven, success, away=0.3):

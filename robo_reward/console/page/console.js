@@ -6,7 +6,7 @@ const MOVES = {w: [0, 1], s: [0, -1], a: [1, 1], d: [1, -1], r: [2, 1], f: [2, -
 const SPEED = 0.6, SLOW = 0.2, DRIVING_MS = 33, IDLE_MS = 100;
 
 let socket = null, state = {state: "not connected", possible: [], labels: []}, axes = 4, staleMs = 200;
-let heard = 0, held = false, gripper = 0, number = 0, lastSent = 0;
+let heard = 0, held = false, gripper = 0, number = 0, lastSent = 0, pictures = 0;
 const pressed = new Set(), presses = new Map(), latencies = [];
 
 function connect() {
@@ -43,6 +43,7 @@ function hear(word) {
 }
 
 function look(data) {
+  pictures += 1;
   const bytes = new Uint8Array(data), end = bytes.indexOf(0), name = new TextDecoder().decode(bytes.subarray(0, end));
   let image = document.querySelector(`img[alt="${CSS.escape(name)}"]`);
   if (!image) {
@@ -86,8 +87,8 @@ setInterval(() => {
 
 document.addEventListener("keydown", (event) => {
   const key = event.key.toLowerCase();
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "Escape") { say({type: "event", event: "e_stop"}); return; }
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === " ") {
     event.preventDefault();
     if (!event.repeat) { held = true; drive(true); }
@@ -98,7 +99,7 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   if (key === "g") { gripper = gripper > 0 ? -1 : 1; return; }
-  if (event.repeat || (key === "enter" && document.activeElement.tagName === "BUTTON")) return;
+  if (event.repeat || (key === "enter" && document.activeElement.matches("button:enabled"))) return;
   for (const button of document.querySelectorAll("button[data-event]")) {
     if (button.dataset.key && button.dataset.key.toLowerCase() === key && !button.disabled) { button.click(); return; }
   }
@@ -177,5 +178,5 @@ function draw() {
   line(state.oracle || [], "--green", 2, [6, 4]);
 }
 
-window.console_latency = () => ({count: latencies.length, p50: quantile(latencies, .5), p99: quantile(latencies, .99)});
+window.console_figures = () => ({presses: latencies.length, p50: quantile(latencies, .5), p99: quantile(latencies, .99), pictures});
 connect();

@@ -11,10 +11,10 @@ import pytest
 
 from robo_reward.cli import main
 from robo_reward.hardware.check import check
-from robo_reward.hardware.operate import follow, jog, read_poses, table
 from robo_reward.hardware.images import image_of
 from robo_reward.hardware.memory_transport import MemoryNetwork, MemoryTransport
 from robo_reward.hardware.messages import Header, Image, JointState, PoseStamped, WrenchStamped
+from robo_reward.hardware.operate import follow, jog, read_poses, table
 from robo_reward.hardware.poses import from_axes
 from robo_reward.hardware.robot import RobotFault, RobotObservation
 from robo_reward.hardware.robot_config import load_robot

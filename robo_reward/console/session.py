@@ -108,6 +108,8 @@ class Session:
         self._posted = itertools.count()
         self._stopped, self._overruns, self._steps, self._notice = False, 0, 0, ""
         self._recorder: EpisodeRecorder | None = None
+        self._curve = 0
+        """Counts episodes, re-judged ones once: whose curves they are."""
         self._arbiter: Arbiter
         self._actor: CorrectedActor
         self._watch: Watch | None = None
@@ -202,6 +204,7 @@ class Session:
     def _begin(self) -> None:
         observation, info = self._show_scene()
         self._number = len(self.protocol.labels)
+        self._curve += 1
         self._clear_curves()
         self._arbiter = Arbiter(self.action_size, stale_s=self.stale_s, clock=self.clock)
         self._actor = CorrectedActor(self.actor(), self.operator, self._arbiter)
@@ -275,6 +278,7 @@ class Session:
             "scene": protocol.scene,
             "labels": list(protocol.labels),
             "instruction": self._info["instruction"],
+            "curve": self._curve,
             "sources": self._sources,
             "oracle": list(self._oracle),
             "model": list(self._model),

@@ -85,6 +85,9 @@ class Browser:
             return message
         word = json.loads(message.data)
         if word["type"] == "state":
+            if word["first"] > 0:
+                word |= {curve: self.state[curve] + word[curve] for curve in ("sources", "oracle", "model")}
+            assert len(word["oracle"]) == len(word["sources"]) + (word["curve"] > 0)
             self.state = word
         return word
 

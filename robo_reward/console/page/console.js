@@ -32,6 +32,7 @@ function hear(word) {
   if (word.type === "hello") { axes = word.axes.length; staleMs = 1000 * word.stale_s; byId("message").textContent = ""; }
   if (word.type === "refused") byId("message").textContent = word.reason;
   if (word.type !== "state") return;
+  if (word.first > 0) for (const curve of ["sources", "oracle", "model"]) word[curve] = state[curve].concat(word[curve]);
   state = word;
   for (const [n, at] of presses) { // how long from a key to the news that the arm was sent what it says
     if (n > word.driven) break;
@@ -142,7 +143,7 @@ function show() {
     }));
     list.scrollTop = list.scrollHeight;
   }
-  draw();
+  requestAnimationFrame(draw);
 }
 
 function quantile(values, share) {
@@ -160,16 +161,19 @@ function showLink(now) {
 function draw() {
   const canvas = byId("curve"), pen = canvas.getContext("2d"), style = getComputedStyle(document.body);
   const steps = Math.max(120, (state.oracle || []).length), x = (i) => 10 + i * (canvas.width - 20) / steps;
+  const stride = Math.ceil(steps / canvas.width);
   const y = (value) => canvas.height - 20 - value * (canvas.height - 40);
   pen.clearRect(0, 0, canvas.width, canvas.height);
   pen.fillStyle = style.getPropertyValue("--orange");
-  [...(state.sources || "")].forEach((source, i) => { if (source === "h") pen.fillRect(x(i), y(0) + 6, x(1) - x(0), 8); });
+  for (let i = 0; i < (state.sources || "").length; i += stride) {
+    if (state.sources[i] === "h") pen.fillRect(x(i), y(0) + 6, x(stride) - x(0), 8);
+  }
   const line = (values, colour, width, dash) => {
     pen.strokeStyle = style.getPropertyValue(colour);
     pen.lineWidth = width;
     pen.setLineDash(dash);
     pen.beginPath();
-    values.forEach((value, i) => pen.lineTo(x(i), y(value)));
+    for (let i = 0; i < values.length; i += stride) pen.lineTo(x(i), y(values[i]));
     pen.stroke();
   };
   const model = state.model || [];

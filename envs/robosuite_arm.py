@@ -9,8 +9,8 @@ tell whether it did.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import gymnasium
@@ -22,7 +22,7 @@ from robo_reward.safety.gate import check_action
 
 CONTROL_HZ = 20
 CAMERAS = {"agentview": "agentview", "wrist": "robot0_eye_in_hand"}
-"""View name -> camera of robosuite's model."""
+"""View name -> camera of robosuite's model; `agentview` is also what `render` shows."""
 AGENT_POS: dict[str, slice] = {
     "joints": slice(0, 7),
     "position": slice(7, 10),
@@ -51,8 +51,6 @@ class ArmTask:
     """Largest bias of each estimated quantity: object minus grip point [m] (3), yaw [rad], then the target's."""
     noise: tuple[float, ...]
     """Standard deviation of the noise of each, drawn at every observation."""
-    cameras: Mapping[str, str] = field(default_factory=lambda: CAMERAS)
-    """View name -> camera of robosuite's model; `agentview` is also what `render` shows."""
 
 
 class RobosuiteArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
@@ -71,7 +69,7 @@ class RobosuiteArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     target (T), the estimate's bias (4+T), privileged; `pixels` when `cameras` is not empty.
 
     Args:
-        cameras: views in the observation, of those of the task.
+        cameras: views in the observation, of `CAMERAS`.
         image_size: side of a frame [pixels].
         horizon: actions until the episode is truncated.
         render_mode: `rgb_array` or None.
@@ -90,9 +88,9 @@ class RobosuiteArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         paraphrase: bool = False,
     ):
         task = self.task
-        unknown = [name for name in cameras if name not in task.cameras]
+        unknown = [name for name in cameras if name not in CAMERAS]
         if unknown:
-            raise ValueError(f"no camera named {unknown[0]!r} in {task.name}; it has: {', '.join(task.cameras)}")
+            raise ValueError(f"no camera named {unknown[0]!r} in {task.name}; it has: {', '.join(CAMERAS)}")
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode {render_mode!r} is unknown; choose rgb_array or None")
         if horizon < 1:
@@ -104,8 +102,8 @@ class RobosuiteArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self.model = self._world.sim.model._model
         self._cache_addresses()
         # robosuite draws collision geometry as group 0 and what people should see as group 1.
-        self._views = OffscreenRenderer(self.model, task.cameras, self.image_size, geom_groups=(1,))
-        self._picture = OffscreenRenderer(self.model, {"agentview": task.cameras["agentview"]}, 256, geom_groups=(1,))
+        self._views = OffscreenRenderer(self.model, CAMERAS, self.image_size, geom_groups=(1,))
+        self._picture = OffscreenRenderer(self.model, {"agentview": CAMERAS["agentview"]}, 256, geom_groups=(1,))
         self._last_action = np.zeros(5, np.float32)
         self.action_space = spaces.Box(-1.0, 1.0, (5,), np.float32)
         targets = len(task.bias) - 4

@@ -40,10 +40,11 @@ STATUS = np.dtype(
     [
         ("time_s", "f8"), ("mode", "i4"), ("trips", "i4"), ("overruns", "i4"), ("source", "i4"), ("order", "u8"),
         ("action", "u8"), ("size", "i4"), ("executed", "f8", WIDEST), ("setpoint", "f8", WIDEST),
-        ("pose", "f8", WIDEST), ("age_s", "f8"), ("reason", f"S{TEXT}"), ("answer", f"S{TEXT}"),
+        ("pose", "f8", WIDEST), ("age_s", "f8"), ("since_s", "f8"), ("reason", f"S{TEXT}"), ("answer", f"S{TEXT}"),
     ]
 )  # fmt: skip
-"""From the bridge, every period. `action` and `order` are the numbers of the last ones that were taken up."""
+"""From the bridge, every period. `action` and `order` are the numbers of the last ones that were taken up,
+`since_s` the time of the last change of mode."""
 SLOTS = [ACTION, ACTION, CONSOLE, STATUS]
 """Policy, human, console, status: the order in the shared memory."""
 NOBODY, POLICY, HUMAN = range(3)
@@ -76,6 +77,7 @@ class Bridge:
         self._ordered = 0
         self._executed, self._source, self._answer = np.zeros(len(config.axes)), NOBODY, ""
         self._setpoint: np.ndarray | None = None
+        self._mode, self._since_s = self._gate.mode, clock()
         self.overruns = 0
         self.quit = False
 
@@ -161,6 +163,8 @@ class Bridge:
         self._publish(self._command(self._config, setpoint, velocity, period))
 
     def _tell(self, sensed: Sensed | None, now: float) -> None:
+        if self._gate.mode is not self._mode:
+            self._mode, self._since_s = self._gate.mode, now
         arrays = {"executed": self._executed, "setpoint": self._setpoint, "pose": sensed.pose if sensed else None}
         self._status.write(
             time_s=now,
@@ -172,6 +176,7 @@ class Bridge:
             action=self._heard[POLICY],
             size=len(self._executed),
             age_s=now - sensed.time_s if sensed else np.inf,
+            since_s=self._since_s,
             reason=self._gate.reason.encode()[:TEXT],
             answer=self._answer.encode()[:TEXT],
             **{name: _padded(array) for name, array in arrays.items()},

@@ -63,6 +63,8 @@ class BridgeStatus:
     executed: Float[np.ndarray, "A"]
     setpoint: Float[np.ndarray, "N"]
     time_s: float
+    since_s: float
+    """When it was said, and when the mode last changed: local monotonic clock."""
 
 
 class Robot(Protocol):
@@ -122,7 +124,7 @@ class Ros2Robot:
             raise
 
     def _start(self) -> None:
-        """Start the bridge process and wait for its first word."""
+        """Start the bridge process and wait until it sees the robot."""
         descriptor = os.memfd_create("robo_reward_bridge", os.MFD_CLOEXEC)
         self._policy, self._human, self._console, self._status = share(descriptor, bridge.SLOTS)
         self._errors = tempfile.TemporaryFile()
@@ -131,7 +133,10 @@ class Ros2Robot:
         os.close(descriptor)
 
         def silent() -> str:
-            return "" if self._status.read()[0] else self._died() or "the bridge process does not start"
+            number, record = self._status.read()
+            if not number:
+                return self._died() or "the bridge process does not start"
+            return "" if np.isfinite(record["age_s"]) else "the bridge process does not see the robot"
 
         self._await(silent, START_S)
 
@@ -199,6 +204,7 @@ class Ros2Robot:
             executed=record["executed"][: int(record["size"])].copy(),
             setpoint=record["setpoint"][:axes].copy(),
             time_s=float(record["time_s"]),
+            since_s=float(record["since_s"]),
         )
 
     def close(self) -> None:

@@ -159,7 +159,9 @@ class SimArm:
             self._taken = received.number
             message = received.message
             target = to_axes(message.position, message.orientation, self._config.tool_down)
-            if not np.isfinite(target).all():
+            if self.reflex:
+                pass  # a stopped driver takes nothing
+            elif not np.isfinite(target).all():
                 self._reflect("a target that is not finite")
             elif np.any(np.abs(target - measured) > REFLEX):
                 self._reflect("a target too far away")
@@ -231,6 +233,8 @@ class SimArm:
 
     def send_pictures(self, frozen: dict[str, np.ndarray]) -> None:
         """One frame of every camera; `frozen` keeps the last ones."""
+        if not self._views:
+            return
         with self._camera_lock:
             mujoco.mj_copyData(self._seen, self._env.model, self._env.data)
         faults = self.faults

@@ -153,8 +153,9 @@ def _spoil(style: Style, rng: np.random.Generator) -> Style:
     if fault == "back":
         return replace(style, back=True, release=style.carry)  # held high: lower, the rims would wipe it off
     if fault == "stall":
-        stall = str(rng.choice(["approach", "descend", "lift", "carry", "lower", "lower"]))
-        return replace(style, stall=stall, stall_after=int(rng.integers(0, 40 if stall == "carry" else 4)))
+        latest = {"approach": 12, "descend": 6, "lift": 6, "carry": 40, "lower": 1}
+        stall = str(rng.choice([*latest, "lower"]))
+        return replace(style, stall=stall, stall_after=int(rng.integers(latest[stall])))
     return style
 
 

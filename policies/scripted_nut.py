@@ -26,8 +26,6 @@ _STUCK = 0.0012  # [m] of descent in a step; less means that the nut lies on som
 _CIRCLE_TURN = 0.8  # [rad] a step; a circle of 4 mm at an action of 0.3
 _HELD = ("lift", "carry", "lower", "push")
 """Phases in which the fingers stay closed on the nut."""
-
-
 _FLAWS = {"miss": 0.12, "drop": 0.16, "stall": 0.18, "hover": 0.18, "beside": 0.20, "turned": 0.16}
 """How the weak policy fails, and how often each."""
 
@@ -105,7 +103,7 @@ class ScriptedNut(ScriptedArm[NutState]):
         style = state.style or _draw_style(rng, self.kind)
         grip = np.asarray(agent_pos[AGENT_POS["position"]], np.float64)
         gap = float(agent_pos[AGENT_POS["gap"]][0])
-        state = _remember(replace(state, style=style), style, grip, estimate)
+        state = _remember(replace(state, style=style), grip, estimate)
         state = _next_phase(state, style, grip, gap, _turn(agent_pos, estimate, state, style), rng)
         stalled = state.failed and style.stall
         action = np.zeros(5)
@@ -160,7 +158,7 @@ def _draw_style(rng: np.random.Generator, kind: str) -> Style:
     return replace(weak, turn=turn, shift=tuple((0.010 * beside).tolist()))
 
 
-def _remember(state: NutState, style: Style, grip: np.ndarray, estimate: np.ndarray) -> NutState:
+def _remember(state: NutState, grip: np.ndarray, estimate: np.ndarray) -> NutState:
     """Average the estimates, so that noise goes and the bias stays: the handle's place, or the peg's once held."""
     if state.phase in ("lift", "carry", "lower") and not state.failed:
         # The last steps count most: the nut's centre moves as the hand turns.

@@ -60,6 +60,9 @@ class CollectConfig:
     """Rollouts that only the benchmark sees, of the same kinds in turn."""
     query_every: int = number(4, low=1)
     """[steps] between the frames that the reward model sees"""
+    all_frames: bool = True
+    """Whether every frame is recorded, in LeRobotDatasets; false keeps those that the reward model sees, in transition
+    stores, in half the time or less where rendering is slow."""
 
 
 @dataclass(frozen=True)
@@ -391,6 +394,8 @@ class Config:
             raise ValueError(f"demo= is for train-reward: give {self.command} the model that it leaves, reward_model=")
         if self.outcomes is not None and self.store is None:
             raise ValueError(f"outcomes={self.outcomes} are those of a store's episodes: add store=FOLDER")
+        if not self.collect.all_frames and self.label.source != "predicates":
+            raise ValueError(f"label.source={self.label.source} looks at every frame: set collect.all_frames=true")
         if self.label.source == "file" and self.keyframes is None:
             raise ValueError("label.source=file needs the file: add keyframes=FILE")
         if self.label.source not in ("predicates", "file") and self.keyframes is not None:

@@ -17,6 +17,7 @@ from robo_reward.data.lerobot import iterate_clips, iterate_dataset, read_info
 from robo_reward.data.sparse import kept_steps
 from robo_reward.data.subtasks import read_subtasks
 from robo_reward.data.video import read_video, resize
+from robo_reward.progress.blank import shows_nothing
 from robo_reward.progress.labels import keyframes_from_stages
 from robo_reward.types import UNKNOWN_STAGE, Episode
 
@@ -93,6 +94,9 @@ def read_demonstration(
         raise ValueError(f"demo={demo} has no camera views: give an episode with video")
     if all((pictures == pictures[0]).all() for pictures in episode.frames.values()):
         raise ValueError(f"demo={demo}: nothing moves in any camera: give a recording of the task")
+    for which, at in (("first", 0), ("last", -1)):
+        if all(shows_nothing(pictures[[at]])[0] for pictures in episode.frames.values()):
+            raise ValueError(f"demo={demo}: the {which} frame is of a single colour in all cameras: cut it off")
     return episode, keyframes
 
 

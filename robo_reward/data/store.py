@@ -304,10 +304,15 @@ def _check_about(folder: Path, disk: Disk, writable: bool) -> None:
         )
 
 
+def is_store(folder: Path) -> bool:
+    """Whether a transition store lies in this folder."""
+    return (folder / _ABOUT).is_file()
+
+
 def find_store(path: str | Path) -> Path:
     """The store at this path, or in the folder `store` inside it. FileNotFoundError when there is none."""
     for folder in (Path(path), Path(path) / "store"):
-        if (folder / _ABOUT).is_file():
+        if is_store(folder):
             return folder
     raise FileNotFoundError(f"no transition store in {path}: a run's is in the folder of its training stage")
 

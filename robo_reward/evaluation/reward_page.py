@@ -106,9 +106,9 @@ def write_reward_page(
     for word, value in (("LOW", TIME_AXIS[0]), ("HIGH", TIME_AXIS[1]), ("LENGTH", len(episode) / fps)):
         script = script.replace(word, f"{value:g}")
     note = (
-        "The line follows the film; click on the curves to go there. Shaping adds up to the change of the potential, "
-        "discounted, whatever happens in between; the naive difference and the absolute potential do not, and so "
-        "change what pays."
+        "The line follows the film; click on the curves to go there. The discounted sum of the shaping follows from "
+        "the episode's first and last potential alone. Those of the naive difference and of the absolute potential "
+        "depend on the way in between, and so change what pays."
     )
     path.write_text(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'

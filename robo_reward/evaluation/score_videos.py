@@ -16,9 +16,9 @@ from robo_reward.data.disk import replace_file
 from robo_reward.data.video import read_video
 from robo_reward.evaluation.video import VIEW_HEIGHT, write_episode_video
 from robo_reward.progress.annotate import QueryTrack, track_id, track_many
+from robo_reward.progress.blank import shows_nothing
 from robo_reward.progress.columns import columns_of
 from robo_reward.progress.completion import SUCCESS
-from robo_reward.progress.models.folded_encoder import shows_nothing
 from robo_reward.progress.training import RewardModel
 from robo_reward.types import Episode
 
@@ -45,7 +45,7 @@ def score_videos(
 
     Raises:
         FileNotFoundError, ValueError: a missing or damaged file, files of different lengths or of a single frame, a
-            camera or an instruction that the model does not know.
+            camera or an instruction that the model does not know, or pictures of a single colour throughout.
     """
     folder = Path(folder)
     told = _instruction(instruction, reward)

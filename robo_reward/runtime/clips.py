@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from robo_reward.config import Config
-from robo_reward.data.lerobot import iterate_dataset
+from robo_reward.data.split import iterate_split
 from robo_reward.progress.models.oracle import oracle_of
 from robo_reward.progress.tracker import queried_steps
 from robo_reward.runtime import steps
@@ -29,17 +30,20 @@ def clips_stage(config: Config, data: StageResult, reward: StageResult, bench: S
 def _clips(config: Config, data: StageResult, reward: StageResult, bench: StageResult, folder: Path) -> dict[str, Any]:
     from robo_reward.evaluation.reward_page import write_reward_page
     from robo_reward.evaluation.video import write_episode_video
+    from robo_reward.progress.annotate import held
     from robo_reward.progress.scorer import load_scorer
 
     scorer, errors = load_scorer(reward.path), episode_errors(config, data, bench)
     chosen = {number: name for name, number in extremes(errors).items()}
     fps, made = task_of(config.env).fps, {}
-    films = iterate_dataset(data.path / "test", query_every=1, views=config.reward.views)
+    films = iterate_split(data.path / "test", query_every=1, views=config.reward.views)
     for number, episode in enumerate(films):
         if number not in chosen:
             continue
         name, words = chosen[number], f"progress error {errors[number][1]:.3f}"
         phi, progress = _follow(episode, scorer)
+        at = held(episode.frame_steps, len(episode))  # where not every frame was recorded
+        episode = replace(episode, frames={v: f[at] for v, f in episode.frames.items()}, frame_steps=np.arange(len(at)))
         title = f"{name.replace('-', ', ')} by {words}: {episode.instruction}"
         film = write_episode_video(
             folder / f"{name}.mp4", episode.frames, phi, fps=fps,

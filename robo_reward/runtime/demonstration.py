@@ -10,7 +10,7 @@ from typing import Any
 
 from robo_reward.config import Config
 from robo_reward.data.demonstration import demonstration_files, read_demonstration
-from robo_reward.data.lerobot import iterate_dataset
+from robo_reward.data.split import iterate_split
 from robo_reward.progress.labels import PotentialLabels
 from robo_reward.runtime import steps
 from robo_reward.runtime.stages import MARKER, StageResult, file_digest
@@ -70,7 +70,7 @@ def _replay(model: Path, every: int, views: tuple[str, ...], count: int) -> list
     found = []
     for number, split in enumerate(splits):
         wanted = (count + 1 - number) // 2 if len(splits) > 1 else count
-        for episode in islice(iterate_dataset(split, query_every=every, views=views), wanted):
+        for episode in islice(iterate_split(split, query_every=every, views=views), wanted):
             if episode.episode_id in labels:
                 found.append((episode, labels[episode.episode_id]))
     return found

@@ -18,7 +18,7 @@ import numpy as np
 
 from robo_reward.config import Config
 from robo_reward.data.keyframes import load_dataset_keyframes, read_keyframe_file
-from robo_reward.data.lerobot import iterate_dataset
+from robo_reward.data.split import iterate_split
 from robo_reward.data.subtasks import COLUMNS, read_subtasks
 from robo_reward.progress.agreement import agreement, even_keyframes
 from robo_reward.progress.labels import keyframes_from_stages, label_episode
@@ -113,9 +113,8 @@ def write_labels(config: Config, data: Path, folder: Path) -> dict[str, Any]:
 def episodes_of(data: Path, views: tuple[str, ...] | None = ()) -> Iterator[tuple[str, Episode]]:
     """Split and episode, of all splits in order; with every frame of `views` (null: of all views)."""
     for split in SPLITS:
-        if (data / split).exists():
-            for episode in iterate_dataset(data / split, views=views):
-                yield split, episode
+        for episode in iterate_split(data / split, views=views):
+            yield split, episode
 
 
 def _knows_stages(config: Config) -> bool:

@@ -36,6 +36,7 @@ OUTCOMES = {
     "false_success_rate": "false successes",
     "completion_delay_frames": "delay [frames]",
     "completion_early_rate": "too early",
+    "completion_lead_frames": "by [frames]",
     "kendall_tau_b": "Kendall's tau-b",
     "pair_accuracy": "pairs in order",
     "d_prime": "d\u2032",

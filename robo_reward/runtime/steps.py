@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robo_reward.config import Config
-from robo_reward.data.lerobot import DatasetWriter, read_dataset
+from robo_reward.data.split import dataset_recorder, iterate_split, store_recorder
 from robo_reward.evaluation.rollout import PolicyActor
 from robo_reward.evaluation.vector import Environments, Job, run_jobs
 from robo_reward.interfaces import Policy
@@ -41,6 +41,8 @@ def collect_stage(config: Config) -> StageResult:
     """Scripted rollouts of every split as LeRobotDatasets, one folder a split."""
     counts = {split: getattr(config.collect, split) for split in SPLITS}
     key = {"env": _world(config), "counts": counts, "seed": config.seed}
+    if not config.collect.all_frames:
+        key |= {"every": config.collect.query_every}
     return _stage(config, "collect", key, [], lambda folder: _collect(config, folder, counts), resumable=True)
 
 
@@ -51,13 +53,16 @@ def _collect(config: Config, folder: Path, counts: dict[str, int]) -> dict[str, 
         for split, count in counts.items():
             if not count:
                 continue
-            with DatasetWriter(
-                folder / split, fps=task.fps, robot_type=task.robot, task_stages=task.stages, resume=True
-            ) as writer:
-                missing = range(len(writer.episode_ids), count)
+            recorder = (
+                dataset_recorder(folder / split, task.fps, task.robot, task.stages)
+                if config.collect.all_frames
+                else store_recorder(folder / split)
+            )
+            with recorder as (recorded, append):
+                missing = range(recorded, count)
                 rollouts = _split_episodes(config, env, split, missing)
                 for episode in progress(rollouts, len(missing), f"collect {split}", config.quiet):
-                    writer.append(episode)
+                    append(episode)
     for split, count in counts.items():
         episodes = read_split(folder, split, views=()) if count else []
         summary |= {
@@ -91,12 +96,13 @@ def _split_episodes(config: Config, env: Environments, split: str, numbers: rang
             )
         return job(episode.seed + 1)
 
-    return run_jobs(env, (job(first + number * ATTEMPTS) for number in numbers), query_every=1, again=again)
+    every = 1 if config.collect.all_frames else config.collect.query_every
+    return run_jobs(env, (job(first + number * ATTEMPTS) for number in numbers), query_every=every, again=again)
 
 
 def read_split(folder: Path, split: str, query_every: int = 1, views: tuple[str, ...] | None = None) -> list[Episode]:
     """Episodes of one split of a collected stage; none where the split is empty."""
-    return read_dataset(folder / split, query_every=query_every, views=views) if (folder / split).exists() else []
+    return list(iterate_split(folder / split, query_every=query_every, views=views))
 
 
 def dataset_stage(config: Config) -> StageResult:

@@ -43,7 +43,7 @@ def red_column(env):
 
 
 def test_an_expert_episode_passes_every_stage_and_leaves_the_can_in_its_bin(env):
-    observations, infos, ended = roll(env, 1)
+    observations, infos, ended = roll(env, 107)
     assert ended == (True, False) and infos[-1]["is_success"] and infos[-1]["progress_oracle"] == 1.0
     assert {info["stage"] for info in infos} == {0, 1, 2, 3, 4} and len(infos) < 150
     assert infos[0]["progress_oracle"] < 0.25
@@ -54,9 +54,9 @@ def test_an_expert_episode_passes_every_stage_and_leaves_the_can_in_its_bin(env)
 
 
 def test_agentview_shows_the_can_before_and_after(env):
-    env.reset(seed=1)
+    env.reset(seed=107)
     before = red_column(env)
-    assert roll(env, 1)[2] == (True, False)
+    assert roll(env, 107)[2] == (True, False)
     assert before < 42 < red_column(env) < 80  # from the left half to the right one, inside the picture
 
 
@@ -67,7 +67,7 @@ def test_a_can_lost_over_the_wrong_place_regresses_and_is_no_success(env):
         dropped.append(bool(dropped and dropped[-1]) or (info["stage"] == 2 and info["progress_oracle"] > 0.65))
         return np.array([0, 0, 0, 0, -1], np.float32) if dropped[-1] else action
 
-    _, infos, ended = roll(env, 1, meddle=open_early)
+    _, infos, ended = roll(env, 107, meddle=open_early)
     progress = [info["progress_oracle"] for info in infos]
     assert any(dropped) and ended == (False, True) and not infos[-1]["is_success"]
     assert max(progress) > 0.65 and progress[-1] < 0.4

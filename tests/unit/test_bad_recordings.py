@@ -35,6 +35,13 @@ def moving(count: int = COUNT) -> np.ndarray:
     return frames
 
 
+def faded(count: int = COUNT) -> np.ndarray:
+    """Begins in a single colour, which is not grey."""
+    frames = moving(count)
+    frames[0] = (0, 0, 200)
+    return frames
+
+
 def keyframes(folder: Path, *spans: tuple[object, object]) -> None:
     table = [{"annotation": f"step {i}", "start_frame_id": s, "end_frame_id": e} for i, (s, e) in enumerate(spans)]
     (folder / "annotated_keyframes.json").write_text(json.dumps(table))
@@ -99,6 +106,7 @@ def one_line(words: list[str], expected: str, tmp_path: Path, monkeypatch, capsy
         (lambda d: spoil(d / "cam_left_wrist.mp4"), "cam_left_wrist.mp4"),
         (lambda d: [write_video(p, moving(1), 10) for p in d.glob("*.mp4")], "has a single frame"),
         (lambda d: [write_video(p, moving(1).repeat(21, 0), 10) for p in d.glob("*.mp4")], "nothing moves in any"),
+        (lambda d: [write_video(p, faded(), 10) for p in d.glob("*.mp4")], "the first frame is of a single colour"),
         (lambda d: [p.unlink() for p in d.glob("*.mp4")], "holds no videos: give one file a camera"),
         (lambda d: (d / "front.mp4").write_bytes((d / "cam_high.mp4").read_bytes()), "are both camera 'front'"),
         (lambda d: (d / "annotated_keyframes.json").unlink(), "annotated_keyframes.json does not exist"),

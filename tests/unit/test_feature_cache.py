@@ -132,7 +132,7 @@ def test_a_picture_that_shows_nothing_is_no_picture(net, cache):
     model = CompactModel(net, None if cache is None else FeatureCache(cache))
     asked = replace(queries(5)[0], keys_N=None)
     covered = {v: f.copy() for v, f in asked.frames.items()}
-    covered["wrist"][-1] = 17
+    covered["wrist"][-1] = (0, 0, 170)
     (one,) = answers(model, [replace(asked, frames=covered)])
     assert one[2].all(), "the other camera answers"
     covered["top"][-1] = 200

@@ -155,10 +155,11 @@ def _outcomes(m: Measured) -> None:
         late = when[:ns] - judgement.done_steps(cases.truth[:ns], steps[:ns])
         m.mean("completion_delay_frames", np.where(late >= 0, late, np.nan))
         m.mean("completion_early_rate", (late < 0).astype(float))
+        m.mean("completion_lead_frames", np.where(late < 0, -late, np.nan))
         m.mean("false_success_rate", np.isfinite(when[ns:]).astype(float))
     else:
         said = judgement.outcomes_by_value(m.values, settings.stages)
-        m.skip("completion_delay_frames", "completion_early_rate", "false_success_rate")
+        m.skip("completion_delay_frames", "completion_early_rate", "completion_lead_frames", "false_success_rate")
     m.mean("three_way_accuracy", judgement.hits(said, true))
     m.ratio("completion_f1", judgement.success_counts(said, true))
     m.tables["confusion"] = judgement.confusion(said, true).tolist()

@@ -20,9 +20,10 @@ from jaxtyping import Float, Float32, Int64, UInt8
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from robo_reward.progress.blank import shows_nothing
 from robo_reward.progress.hop import hop_from_potentials
 from robo_reward.progress.models.feature_cache import FeatureCache
-from robo_reward.progress.models.folded_encoder import FoldedEncoder, shows_nothing
+from robo_reward.progress.models.folded_encoder import FoldedEncoder
 from robo_reward.progress.tracker import confidence_from_std
 from robo_reward.types import Frames, HopEstimate, HopQuery
 
@@ -276,7 +277,7 @@ class CompactModel:
         if self.settings.target != "absolute":
             # What looks the same has not moved, whatever bias the head has: a still scene must not drift.
             moved = ((z[before] - z[after]).abs().amax(1) > SAME).numpy()
-            return mean * moved, std * moved
+            return mean * moved, std
         swapped = torch.from_numpy(np.stack([start, before, start, goal]))
         first = self.net.expectation(self.net.logits(z, *swapped))[0].numpy()
         first = np.where(before == start, 0.0, np.where(before == goal, 1.0, first))  # the references' own are known

@@ -1,0 +1,243 @@
+"""Rows A4 to A8 of the fault table: bridge and simulated arm in memory, by a clock of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("mujoco")
+
+from robo_reward.hardware import bridge as bridge_module
+from robo_reward.hardware.bridge import SLOTS, Bridge
+from robo_reward.hardware.memory_transport import MemoryNetwork, MemoryTransport
+from robo_reward.hardware.messages import PoseStamped, String
+from robo_reward.hardware.poses import to_axes
+from robo_reward.hardware.robot_config import load_robot
+from robo_reward.hardware.sim_arm import COMMAND_TIMEOUT_S, SimArm
+from robo_reward.hardware.slots import share
+from robo_reward.hardware.transport import LATCHED
+from robo_reward.safety.arm_gate import Mode
+from robo_reward.testing.faults import fault_count, record_fault
+
+pytestmark = pytest.mark.fault
+CONFIG, LIMITS = load_robot("sim_arm")
+CONFIG = replace(CONFIG, cameras={})
+
+
+class World:
+    """Arm at 500 Hz, bridge at 100 Hz, policy at 20 Hz; `bridge` may be taken away."""
+
+    def __init__(self) -> None:
+        self.now, self.network = 10.0, MemoryNetwork()
+        clock = lambda: self.now  # noqa: E731
+        self.arm = SimArm(CONFIG, MemoryTransport(self.network, clock))
+        operator = MemoryTransport(self.network, clock)
+        self.faults = operator.advertise("sim_arm/fault", String, LATCHED)
+        self.resets = operator.advertise("sim_arm/reset", String, LATCHED)
+        self.sent = operator.subscribe(CONFIG.command_topic, PoseStamped)
+        self.clock, self.wire, self.bridge = clock, None, None
+
+    def start(self, seed: int) -> None:
+        """A scene at rest and a new bridge that is armed."""
+        self.end()
+        self.faults(String(data="{}"))
+        self.resets(String(data=json.dumps({"seed": seed, "reset": seed})))
+        descriptor = os.memfd_create("test")
+        slots = share(descriptor, SLOTS)
+        self.policy, _, self.console, self.status = share(descriptor, SLOTS)
+        os.close(descriptor)
+        self.wire = MemoryTransport(self.network, self.clock)
+        self.bridge = Bridge(CONFIG, LIMITS, self.wire, slots, self.clock)
+        self.run(0.1)
+        self.console.write(order=b"arm")
+        self.run(0.02)
+        assert self.mode is Mode.ARMED, self.reason
+
+    def end(self) -> None:
+        """The bridge is killed: no farewell."""
+        if self.wire is not None:
+            self.wire.close()
+        self.wire = self.bridge = None
+
+    def run(self, seconds: float, policy=None, watch=None) -> None:
+        for step in range(round(seconds * 500)):
+            self.now += 0.002
+            if step % 25 == 0 and policy is not None and self.bridge is not None:
+                action = np.zeros(16)
+                action[:4] = policy()
+                self.policy.write(time_s=self.now, size=4, action=action)
+            if step % 5 == 0 and self.bridge is not None:
+                self.bridge.step()
+            self.arm.step(self.now)
+            if watch is not None and step % 5 == 0:
+                watch()
+
+    @property
+    def mode(self) -> Mode:
+        return Mode(int(self.status.read()[1]["mode"]))
+
+    @property
+    def reason(self) -> str:
+        return bytes(self.status.read()[1]["reason"]).decode()
+
+    @property
+    def pose(self) -> np.ndarray:
+        return self.arm._env._measured()
+
+    @property
+    def joints(self) -> np.ndarray:
+        return self.arm._env.data.qpos[:7].copy()
+
+
+@pytest.fixture(scope="module")
+def world():
+    made = World()
+    yield made
+    made.arm.close()
+
+
+def rests(world: World, within: float = 0.3) -> bool:
+    """Whether the arm stands still after that time."""
+    world.run(within)
+    before = world.pose
+    world.run(0.2)
+    return bool(np.abs(world.pose - before)[:3].max() < 5e-4)
+
+
+def test_a_killed_bridge_leaves_an_arm_that_stops_by_itself(world):
+    """Row A4. The control: an arm without a time-out of its own goes on to where it was sent last."""
+    rng, broken, tried = np.random.default_rng(0), [], fault_count(100, 1000)
+    control_failed = 0
+    for case in range(tried):
+        world.start(case)
+        direction = rng.choice([-1.0, 1.0], 4) * rng.uniform(0.5, 1, 4)
+        world.run(rng.uniform(0.1, 0.5), lambda direction=direction: direction)
+        ahead = np.abs(world.arm._env._target_pose - world.pose)[:3].max()
+        world.end()
+        world.run(COMMAND_TIMEOUT_S + 0.02)
+        where = world.pose
+        target = world.arm._env._target_pose
+        world.run(0.3)
+        if np.abs(world.pose - where)[:3].max() > 2e-3 or np.abs(target - where)[:3].max() > 2e-3:
+            broken.append(f"case {case}: moved on by {np.abs(world.pose - where)[:3].max():.4f} m")
+        control_failed += ahead > 2e-3
+    record_fault(
+        "A4",
+        "bridge gone at a random moment; control: targets that were still ahead of the arm",
+        injected=tried,
+        broken=broken,
+        control_failed=control_failed,
+    )
+
+
+def test_a_stepped_wall_clock_neither_trips_nor_keeps_from_tripping(world, monkeypatch):
+    """Row A5: the wall clock stamps messages and decides nothing."""
+    rng, broken, tried = np.random.default_rng(1), [], fault_count(100, 500)
+    wall = {"shift": 0.0}
+    monkeypatch.setattr("time.time_ns", lambda: int((world.now + 1e6 + wall["shift"]) * 1e9))
+    for case in range(tried):
+        world.start(case)
+        world.run(rng.uniform(0.05, 0.2), lambda: np.zeros(4))
+        wall["shift"] += float(rng.choice([-1, 1])) * float(rng.choice([1.0, 3600.0]))
+        world.run(0.2, lambda: np.zeros(4))
+        tripped = world.mode is not Mode.ARMED
+        world.run(LIMITS.action_timeout_s + 0.07)
+        if tripped or world.mode is not Mode.HELD or "no action" not in world.reason:
+            broken.append(f"case {case}: {world.mode} {world.reason}")
+    record_fault("A5", "wall clock stepped by 1 s or 1 h, forth and back", injected=tried, broken=broken)
+
+
+def test_no_limit_is_passed_however_the_arm_is_driven(world):
+    """Row A6: full speed into every corner of the workspace, the table, the sockets."""
+    rng, broken, tried = np.random.default_rng(2), [], fault_count(60, 1000)
+    joint_low, joint_high = np.array(LIMITS.joint_low), np.array(LIMITS.joint_high)
+    low, high = LIMITS.arrays["low"], LIMITS.arrays["high"]
+    for case in range(tried):
+        world.start(case)
+        worst = {"joints": np.inf, "sent": 0.0}
+
+        def watch(worst=worst) -> None:
+            worst["joints"] = min(worst["joints"], float(np.min([world.joints - joint_low, joint_high - world.joints])))
+            if sent := world.sent.latest():
+                axes = to_axes(sent.message.position, sent.message.orientation, CONFIG.tool_down)
+                worst["sent"] = max(worst["sent"], float(np.max([low - axes, axes - high])))
+
+        direction = rng.choice([-1.0, 0.0, 1.0], 4)
+        world.run(1.5, lambda direction=direction: direction, watch)
+        if worst["joints"] < 0 or worst["sent"] > 1e-6:
+            broken.append(f"case {case}: {worst}")
+    record_fault("A6", "full speed into corners, table and sockets", injected=tried, broken=broken)
+
+
+STEPS = ["_state.read", "_take_order", "_take_action", "_gate.tick", "_tell", "_gate.request"]
+
+
+@pytest.mark.parametrize("where", STEPS)
+def test_an_exception_anywhere_in_the_loop_holds_the_arm(world, where, monkeypatch):
+    """Row A7: within 100 ms the setpoint rests, and the arm with it."""
+    rng, broken, tried = np.random.default_rng(3), [], fault_count(10, 100)
+    monkeypatch.setattr(bridge_module.signal, "signal", lambda *_: None)
+    for case in range(tried):
+        world.start(case)
+        world.run(rng.uniform(0.1, 0.4), lambda: np.array([1.0, -1.0, 0.5, 1.0]))
+        owner = world.bridge
+        *path, name = where.split(".")
+        for part in path:
+            owner = getattr(owner, part)
+        original, calls = getattr(owner, name), []
+
+        def fails(*arguments, original=original, calls=calls, **options):
+            calls.append(1)
+            if len(calls) == 1:
+                raise RuntimeError("injected")
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, fails)
+        began = world.now
+        monkeypatch.setattr(time, "sleep", lambda seconds: passing(world, seconds))
+        monkeypatch.setattr(time, "monotonic", lambda: world.now)
+        world.policy.write(time_s=world.now, size=4, action=np.zeros(16))
+        with pytest.raises(RuntimeError, match="injected"):
+            bridge_module.run(world.bridge, LIMITS.rate_hz, os.getppid())
+        took, sent = world.now - began, world.sent.latest()
+        monkeypatch.undo()
+        monkeypatch.setattr(bridge_module.signal, "signal", lambda *_: None)
+        last = to_axes(sent.message.position, sent.message.orientation, CONFIG.tool_down)
+        if took > 0.1 or world.mode is not Mode.HELD or np.abs(last - world.pose)[:3].max() > 0.02:
+            broken.append(f"{where} {case}: {took:.3f} s, {world.mode}")
+        world.end()
+        if not rests(world):
+            broken.append(f"{where} {case}: moves on")
+    record_fault("A7", f"exception in {where}", injected=tried, broken=broken)
+
+
+def passing(world: World, seconds: float) -> None:
+    """Time passes for the arm while the bridge sleeps."""
+    for _ in range(max(1, round(seconds * 500))):
+        world.now += 0.002
+        world.arm.step(world.now)
+
+
+def test_a_reflex_holds_and_nothing_moves_again_before_arming(world):
+    """Row A8: no automatic recovery at all."""
+    rng, broken, tried = np.random.default_rng(4), [], fault_count(200, 2000)
+    for case in range(tried):
+        world.start(case)
+        push = lambda: np.array([0.8, 0.8, 0.0, 0.0])  # noqa: E731
+        world.run(rng.uniform(0.05, 0.4), push)
+        world.faults(String(data='{"reflex": true}'))
+        world.run(0.1, push)
+        held = world.mode is Mode.HELD and "protective stop" in world.reason
+        world.faults(String(data="{}"))
+        world.run(0.3, push)
+        before = world.pose
+        world.run(0.3, push)
+        moved = float(np.abs(world.pose - before)[:3].max())
+        if not held or world.mode is not Mode.HELD or moved > 5e-4:
+            broken.append(f"case {case}: {world.mode} {world.reason}, moved {moved:.5f} m")
+    record_fault("A8", "protective stops, mended while the policy goes on", injected=tried, broken=broken)

@@ -1,0 +1,150 @@
+"""Row A3: a policy that hangs, holds the interpreter, is stopped or killed. Real processes on the loopback."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+pytest.importorskip("cyclonedds")
+pytest.importorskip("mujoco")
+
+from robo_reward.hardware.robot import RobotFault, Ros2Robot
+from robo_reward.hardware.robot_config import load_robot
+from robo_reward.safety.arm_gate import Mode
+from robo_reward.testing.faults import fault_count, record_fault
+
+pytestmark = pytest.mark.fault
+DOMAIN = 1 + os.getpid() % 100
+CONFIG, LIMITS = load_robot("sim_arm")
+CONFIG = replace(CONFIG, domain=DOMAIN, cameras={})
+LIMITS = replace(LIMITS, state_timeout_s=0.5)  # a machine at its limit starves the arm too: not what is tried here
+SILENT_S = 0.4
+POLICY = """
+import sys, time
+import numpy as np
+from robo_reward.hardware.robot import Ros2Robot
+from robo_reward.hardware.robot_config import load_robot
+robot = Ros2Robot(*load_robot(sys.argv[1]))
+robot.connect(timeout_s=30)
+robot.arm()
+print(robot._process.pid, flush=True)
+while True:
+    robot.send(np.array([0.0, 0.0, 0.2, 0.0]))
+    time.sleep(0.05)
+"""
+
+
+@pytest.fixture(scope="module")
+def robot_file(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("robot") / "arm.yaml"
+    settings = asdict(CONFIG)
+    path.write_text(yaml.safe_dump({key: list(v) if isinstance(v, tuple) else v for key, v in settings.items()}))
+    return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def arm_process(robot_file) -> Iterator[None]:
+    command = [sys.executable, "-m", "robo_reward.hardware.sim_arm", f"robot={robot_file}", f"parent={os.getpid()}"]
+    process = subprocess.Popen(command)
+    yield
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def hold_the_interpreter() -> None:
+    ctypes.PyDLL(None).usleep(int(SILENT_S * 1e6))  # a C call that keeps the interpreter's lock
+
+
+def be_stopped() -> None:
+    commands = f"kill -STOP {os.getpid()}; sleep {SILENT_S}; kill -CONT {os.getpid()}"
+    subprocess.Popen(["sh", "-c", commands]).wait()
+
+
+SILENCES = {"hangs": lambda: time.sleep(SILENT_S), "holds the interpreter": hold_the_interpreter, "stopped": be_stopped}
+
+
+def test_a_silent_policy_is_stopped_and_one_that_is_only_late_is_not():
+    """How long it took is told, not judged: a loaded machine is late with everything."""
+    robot, rng, broken = Ros2Robot(CONFIG, LIMITS), np.random.default_rng(0), []
+    tried, took, late = fault_count(99, 999), [], 0
+    robot.connect(timeout_s=30)
+    try:
+        for case in range(tried):
+            kind = list(SILENCES)[case % 3]
+            last = drive(robot, rng)
+            SILENCES[kind]()
+            status = robot.status()
+            if status.mode is not Mode.HELD or "no action for" not in status.reason:
+                broken.append(f"{case} {kind}: {status.mode} {status.reason}")
+            took.append(status.since_s - last - LIMITS.action_timeout_s)
+            last = drive(robot, rng)
+            time.sleep(0.8 * LIMITS.action_timeout_s)
+            status, asked = robot.status(), time.monotonic()
+            if status.mode is Mode.HELD and asked - last < LIMITS.action_timeout_s:
+                broken.append(f"{case}: tripped {asked - last:.3f} s after an action")
+            late += asked - last >= LIMITS.action_timeout_s  # this machine was late, the bridge was right
+    finally:
+        robot.close()
+    p50, p99 = (f"{1e3 * value:.0f}" for value in np.percentile(took, [50, 99]))
+    record_fault(
+        "A3", f"policy hangs, holds the interpreter or is stopped: noticed {p50} ms (p50), {p99} ms (p99) after the "
+        f"time-out; and is late by 0.8 of it, {late} times later than meant", injected=2 * tried, broken=broken,
+    )  # fmt: skip
+
+
+def drive(robot: Ros2Robot, rng: np.random.Generator) -> float:
+    """Arm when needed, send a few actions, return when the last one was asked for."""
+    for _ in range(200):
+        try:
+            if robot.status().mode is not Mode.ARMED:
+                robot.arm()
+            for _ in range(2):
+                asked = time.monotonic()
+                robot.send(rng.uniform(-0.3, 0.3, 4))
+                time.sleep(0.02)
+            return asked
+        except (RobotFault, ValueError):
+            time.sleep(0.02)
+    raise AssertionError(f"the robot cannot be driven: {robot.status().reason}")
+
+
+def test_a_killed_policy_leaves_an_arm_at_rest_and_no_bridge(robot_file):
+    broken, tried = [], fault_count(10, 100)
+    for case in range(tried):
+        policy = subprocess.Popen([sys.executable, "-c", POLICY, str(robot_file)], stdout=subprocess.PIPE, text=True)
+        assert policy.stdout is not None
+        bridge = int(policy.stdout.readline())
+        time.sleep(0.2)
+        os.kill(policy.pid, signal.SIGKILL)
+        policy.wait()
+        policy.stdout.close()
+        deadline = time.monotonic() + 10
+        while Path(f"/proc/{bridge}/cmdline").exists() and Path(f"/proc/{bridge}/cmdline").read_bytes():
+            if time.monotonic() > deadline:
+                broken.append(f"case {case}: the bridge goes on")
+                break
+            time.sleep(0.01)
+    observer = Ros2Robot(CONFIG, LIMITS)
+    observer.connect(timeout_s=30)
+    try:
+        first = observer.observe().sensed.pose
+        time.sleep(0.3)
+        if np.abs(observer.observe().sensed.pose - first)[:3].max() > 1e-3:
+            broken.append("the arm moves on")
+    finally:
+        observer.close()
+    record_fault("A3", "policy killed: its bridge holds the arm and leaves", injected=tried, broken=broken)

@@ -175,6 +175,8 @@ class Session:
         if event not in COMMANDS:
             raise ValueError(f"{event!r} is no command: choose {', '.join(COMMANDS)}")
         self.protocol.check(event)
+        if event in LABELS and self.protocol.state in IN_FLIGHT and not self._sources:
+            raise ValueError("the episode has no step yet: judge it after the first")
 
     def _obey(self, event: str, reply: Future[str]) -> None:
         """A disk or a world that fails ends the session: it must not go on with an arm that nobody records."""

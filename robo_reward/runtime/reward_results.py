@@ -196,7 +196,8 @@ def _interval(row: Mapping[str, Any], key: str) -> str | None:
 
 
 def _words(metrics: list[str]) -> str | None:
-    return "; ".join(SHOWN.get(metric, metric.replace("_", " ")) for metric in metrics) or None
+    names = SHOWN | OUTCOMES
+    return "; ".join(names.get(metric, metric.replace("_", " ")) for metric in metrics) or None
 
 
 def _reliability(bench: StageResult) -> list[report.Section]:

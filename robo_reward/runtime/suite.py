@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from robo_reward.config import Config, EnvConfig
+from robo_reward.evaluation.statistics import clopper_pearson
 from robo_reward.runtime import steps
 from robo_reward.runtime.labelling import find_keyframes, label_key
 from robo_reward.runtime.stages import StageResult
@@ -96,8 +97,12 @@ def suite_summary(measured: Sequence[Measured]) -> dict[str, Any]:
             for name, key in METRICS.items():
                 for suffix in ("", "_low", "_high") if row is rows[0] else ("",):
                     flat[f"{stem}_{name}{suffix}"] = row.get(f"{key}{suffix}")
-        calibrated = ("completion_threshold", "completion_false_rate_bound", "completion_failures")
-        flat |= {f"{task.name}_{key}": task.reward.summary.get(key) for key in calibrated}
+        rate = rows[0].get("false_success_rate")
+        if rate is not None:  # exact: no draw of episodes without an error ever holds one
+            exact = clopper_pearson(round(rate * rows[0]["failure"]), rows[0]["failure"])
+            flat |= {f"{task.name}_false_success_rate_{side}": getattr(exact, side) for side in ("low", "high")}
+        calibrated = ("threshold", "recall", "failures", "false_rate_bound", "bound_met")
+        flat |= {f"{task.name}_completion_{k}": task.reward.summary.get(f"completion_{k}") for k in calibrated}
     return flat
 
 

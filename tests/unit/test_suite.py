@@ -39,7 +39,7 @@ def test_unknown_task_names_the_nearest():
 
 def test_summary_names_task_metric_and_control(tmp_path):
     row = {"method": "compact", "success": 50, "failure": 100, "control": False, "voc": 0.9, "voc_low": 0.8,
-           "voc_high": 1.0}  # fmt: skip
+           "voc_high": 1.0, "false_success_rate": 0.0}  # fmt: skip
     counter = {"method": "minus length", "success": 50, "failure": 100, "control": True, "voc": -1.0}
     floor = {"method": "oracle", "success": 50, "failure": 100, "control": False, "voc": 1.0}
     (tmp_path / "bench.json").write_text(json.dumps([row, counter, floor]))
@@ -48,4 +48,5 @@ def test_summary_names_task_metric_and_control(tmp_path):
     assert (flat["lift_voc"], flat["lift_voc_low"], flat["lift_failures"]) == (0.9, 0.8, 100)
     assert flat["control_minus_length_lift_voc"] == -1.0
     assert flat["lift_completion_failures"] == 100
+    assert 0.03 < flat["lift_false_success_rate_high"] < 0.04  # no error in 100 shows no rate of 0
     assert not any("oracle" in key for key in flat)

@@ -3,10 +3,15 @@
 
 const byId = (id) => document.getElementById(id);
 const MOVES = {w: [0, 1], s: [0, -1], a: [1, 1], d: [1, -1], r: [2, 1], f: [2, -1], q: [3, 1], e: [3, -1]};
+// A gamepad in the browsers' standard layout: right shoulder to drive, sticks to move, Back to e-stop.
+const PAD = {0: ["success"], 1: ["failure"], 2: ["partial"], 3: ["undo"], 4: ["discard"], 6: ["re_record"],
+  9: ["arm", "start", "pause", "resume"]};
+const PAD_HOLD = 5, PAD_STOP = 8, PAD_MOVES = [[1, 0, -1], [0, 1, -1], [3, 2, -1], [2, 3, -1]], DEAD_BAND = 0.15;
 const SPEED = 0.6, SLOW = 0.2, DRIVING_MS = 33, IDLE_MS = 100;
 
 let socket = null, state = {state: "not connected", possible: [], labels: []}, axes = 4, staleMs = 200;
 let heard = 0, held = false, gripper = 0, number = 0, lastSent = 0, pictures = 0;
+let padDown = [], stick = [0, 0, 0, 0];
 const pressed = new Set(), presses = new Map(), latencies = [];
 
 function connect() {
@@ -72,6 +77,7 @@ function drive(pressed_now = false) {
   if (state.you !== "operator" || state.clock === undefined) return;
   const action = new Array(axes).fill(0), speed = pressed.has("shift") ? SLOW : SPEED;
   for (const key of pressed) if (MOVES[key]) action[MOVES[key][0]] += speed * MOVES[key][1];
+  for (let i = 0; i < 4; i += 1) action[i] = Math.max(-1, Math.min(1, action[i] + stick[i]));
   if (axes > 4) action[axes - 1] = gripper;
   number += 1;
   lastSent = performance.now();
@@ -79,8 +85,26 @@ function drive(pressed_now = false) {
   say({type: "drive", action, held, clock: state.clock, n: number});
 }
 
+function event_of(names) { // the button of the first of these events that is possible now
+  return names.map((name) => document.querySelector(`button[data-event="${name}"]`)).find((button) => !button.disabled);
+}
+
+function readPad() {
+  const pad = [...navigator.getGamepads()].find((found) => found), before = padDown;
+  padDown = pad ? pad.buttons.map((button) => button.pressed) : [];
+  stick = [0, 0, 0, 0];
+  if (pad) for (const [axis, from, sign] of PAD_MOVES) {
+    if (Math.abs(pad.axes[from]) > DEAD_BAND) stick[axis] = sign * SPEED * pad.axes[from];
+  }
+  if (padDown[PAD_STOP] && !before[PAD_STOP]) say({type: "event", event: "e_stop"});
+  if (padDown[PAD_HOLD] && !before[PAD_HOLD]) { held = true; drive(true); }
+  if (!padDown[PAD_HOLD] && before[PAD_HOLD] && held) { held = false; drive(); }
+  for (const [number, names] of Object.entries(PAD)) if (padDown[number] && !before[number]) event_of(names)?.click();
+}
+
 setInterval(() => {
   const now = performance.now();
+  readPad();
   if (held && now - heard > staleMs) release(); // the picture is old: what it shows is no ground to act on
   if (now - lastSent >= (held ? DRIVING_MS : IDLE_MS)) drive();
   showLink(now);

@@ -227,14 +227,18 @@ class Server:
     """The console in a thread of its own, so that the control loop keeps its own. `port` 0 takes any free one.
 
     Raises:
-        OSError: the port is taken.
+        ValueError: the port is taken or not this user's.
     """
 
     def __init__(self, console: Console, port: int) -> None:
         self._console, self._loop = console, asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="console", daemon=True)
         self._thread.start()
-        self._runner, self.port = self._ask(self._start(port))
+        try:
+            self._runner, self.port = self._ask(self._start(port))
+        except OSError as error:
+            self._end()
+            raise ValueError(f"console.port={port}: {error.strerror}: choose another, or 0 for any free one") from None
 
     def _ask(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
@@ -248,5 +252,8 @@ class Server:
     def close(self) -> None:
         """End every connection."""
         self._ask(self._runner.cleanup())
+        self._end()
+
+    def _end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

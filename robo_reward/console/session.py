@@ -243,9 +243,9 @@ class Session:
         recorder, self._recorder = self._recorder, None
         if recorder is None or not self._sources:
             return
-        episode = recorder.episode()
-        name = f"{ACTOR}-{self._number:05d}"
-        episode = replace(episode, episode_id=name, truncated=not episode.terminated)
+        if not recorder.ended:
+            recorder.cut(self.view.frames)
+        episode = replace(recorder.episode(), episode_id=f"{ACTOR}-{self._number:05d}")
         known = self.store.index.actors.get(ACTOR)
         self.store.append_episode(ACTOR, known.acknowledged + 1 if known else 0, episode)
 

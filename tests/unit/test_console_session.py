@@ -118,7 +118,10 @@ def test_nothing_moves_while_it_is_paused_or_stopped(tmp_path):
             do(session, *go)
         at(session, "armed")
         assert session.view.state["labels"] == ["aborted"]
-    assert stored(tmp_path)["session-00000"].truncated
+    episode = stored(tmp_path)["session-00000"]
+    assert episode.truncated and not episode.terminated
+    assert episode.frame_steps[-1] == len(episode)  # a reward model asks about the last observation too
+    assert episode.frames["front"][-1, 0, 0, 0] == len(episode) % 250
 
 
 def test_an_e_stop_overtakes_what_is_waiting(tmp_path):

@@ -23,6 +23,7 @@ from robo_reward.evaluation.rollout import PolicyActor
 from robo_reward.evaluation.statistics import bootstrap_interval
 from robo_reward.evaluation.vector import make_vector, run_episodes
 from robo_reward.runtime import steps
+from robo_reward.runtime.kept import kept_stage
 from robo_reward.runtime.local import trained_actor
 from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.tasks import make_env
@@ -49,7 +50,7 @@ def robustness_stage(
         return None
     key = {"perturb": config.perturb, "evaluate": config.evaluate, "every": config.collect.query_every}
     inputs = [data, base, trained, *([reward] if reward else [])]
-    return steps._stage(config, "perturb", key, inputs,
+    return kept_stage(config, "perturb", key, inputs,
                         lambda folder: _measure(config, data, reward, base, trained, folder))  # fmt: skip
 
 

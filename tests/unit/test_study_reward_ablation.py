@@ -29,7 +29,7 @@ def test_every_row_changes_one_setting_of_the_reward(study):
 
 def test_fusion_rows_take_the_default_weights(study, monkeypatch):
     trained = []
-    monkeypatch.setattr(study.steps, "collect_stage", lambda config: None)
+    monkeypatch.setattr(study.collecting, "collect_stage", lambda config: None)
     monkeypatch.setattr(study.steps, "reward_stage", lambda config, data: trained.append(config.reward))
     monkeypatch.setattr(study, "run_stage", lambda root, name, key, *a, **k: type("Stage", (), {"summary": key}))
     lines = [study.measure(row, 1, []) for row in ("default", "fusion: average")]

@@ -189,8 +189,9 @@ def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
     from robo_reward.runtime import results
     from robo_reward.runtime.clips import clips_stage
     from robo_reward.runtime.local import needs_frames
-    from robo_reward.runtime.robustness import robustness_stage
+    from robo_reward.runtime.robustness import check_axes, robustness_stage
 
+    check_axes(config)
     with RunFolder(config.run.dir, config, command, config.quiet) as run:
         data = collecting.dataset_stage(config)
         reward = steps.reward_stage(config, data) if needs_frames(config) else None

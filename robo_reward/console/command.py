@@ -19,6 +19,7 @@ from robo_reward.hil.protocol import ABORTED, LABELS
 from robo_reward.hil.session import summarise_session
 from robo_reward.interfaces import Policy
 from robo_reward.runtime import steps
+from robo_reward.runtime.collecting import dataset_stage
 from robo_reward.runtime.run_folder import RunFolder
 from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.tasks import first_seed, make_env, task_of
@@ -47,7 +48,7 @@ def console(config: Config) -> dict[str, Any]:
     from robo_reward.console.server import Console, Server
 
     with RunFolder(config.run.dir, config, "console", config.quiet) as run:
-        data = steps.dataset_stage(config)
+        data = dataset_stage(config)
         reward = steps.reward_stage(config, data) if config.reward.kind == "compact" else None
         base = steps.base_stage(config, data)
         task = task_of(config.env)

@@ -63,7 +63,7 @@ class Bridge:
     ) -> None:
         self._config, self._limits, self._clock = config, limits, clock
         self._policy, self._human, self._console, self._status = slots
-        self._gate = Gate(limits, config.axes)
+        self._gate = Gate(limits, config.axes, sends_velocity=config.command == "twist")
         self._state = ArmState(config, transport)
         self._stop_heard = False
         if config.stop:
@@ -77,13 +77,14 @@ class Bridge:
         self._ordered = 0
         self._executed, self._source, self._answer = np.zeros(len(config.axes)), NOBODY, ""
         self._setpoint: np.ndarray | None = None
+        self._sensed: Sensed | None = None
         self._mode, self._since_s = self._gate.mode, clock()
         self.overruns = 0
         self.quit = False
 
     def step(self) -> None:
         """One period: look, listen, decide, send, tell."""
-        sensed = self._state.read()
+        sensed = self._sensed = self._state.read()
         now = self._clock()
         if self._stop_heard:
             self._stop_heard = False
@@ -96,8 +97,8 @@ class Bridge:
         self._tell(sensed, now)
 
     def shut_down(self, reason: str) -> None:
-        """Hold and send until the setpoint rests, at most `SHUTDOWN_S`."""
-        self._gate.hold(reason, self._state.read())
+        """Hold and send until the setpoint rests, at most `SHUTDOWN_S`. Uses nothing that may have failed."""
+        self._gate.hold(reason, self._sensed)
         for _ in range(int(SHUTDOWN_S * self._limits.rate_hz)):
             before = self._setpoint
             self._send(self._gate.tick(None, self._clock()))
@@ -105,8 +106,8 @@ class Bridge:
                 break
             time.sleep(1 / self._limits.rate_hz)
         if self._setpoint is not None:
-            self._send(self._setpoint)  # the same again: a velocity of zero for those who are sent velocities
-        self._tell(self._state.read(), self._clock())
+            self._send(self._setpoint, rests=True)
+        self._tell(self._sensed, self._clock())
 
     def _hear_stop(self, message: Bool) -> None:
         """In the transport's thread. True, once, is enough; false ends nothing."""
@@ -154,13 +155,11 @@ class Bridge:
                 self._executed = self._gate.request(record["action"][: max(0, record["size"])], sensed, now)
         self._heard = {source: number for source, (number, _) in found.items()}  # a policy overruled is answered too
 
-    def _send(self, setpoint: np.ndarray | None) -> None:
-        if setpoint is None:
-            return
-        period = 1 / self._limits.rate_hz
-        velocity = np.zeros_like(setpoint) if self._setpoint is None else (setpoint - self._setpoint) / period
-        self._setpoint = setpoint
-        self._publish(self._command(self._config, setpoint, velocity, period))
+    def _send(self, setpoint: np.ndarray | None, rests: bool = False) -> None:
+        if setpoint is not None:
+            self._setpoint = setpoint
+            velocity = np.zeros(len(setpoint)) if rests else self._gate.velocity
+            self._publish(self._command(self._config, setpoint, velocity, 1 / self._limits.rate_hz))
 
     def _tell(self, sensed: Sensed | None, now: float) -> None:
         if self._gate.mode is not self._mode:

@@ -12,7 +12,7 @@ import io
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -168,18 +168,28 @@ class Console:
     async def _send_on(self, client: Client) -> None:
         await client.socket.send_json({"type": "hello", "axes": self.axes, "stale_s": self.session.stale_s})
         shown, sent, frames_due = None, 0, 0.0
+        curve, known = 0, 0
         while True:
             view, now = self.session.view, time.monotonic()
             if view is not shown and view.state:
                 shown, you = view, "operator" if self.operator is client else "watcher"
-                free = self.operator is None
-                await client.socket.send_json({"type": "state", "you": you, "free": free, **view.state})
+                known = known if view.state["curve"] == curve else 0
+                news = {"type": "state", "you": you, "free": self.operator is None, **_tail(view.state, known)}
+                curve, known = view.state["curve"], len(view.state["oracle"])
+                await client.socket.send_json(news)
             if view.number != sent and now >= frames_due:
                 sent, frames_due = view.number, now + 1 / FRAMES_HZ
                 for name, frame in view.frames.items():
                     picture = await asyncio.to_thread(_jpeg, frame)
                     await client.socket.send_bytes(name.encode() + b"\0" + picture)
             await asyncio.sleep(POLL_S)
+
+
+def _tail(state: Mapping[str, Any], known: int) -> dict[str, Any]:
+    """The state with what is new in its curves, from observation `first` on: an episode may be long."""
+    curves = {"oracle": state["oracle"][known:], "model": state["model"][known:],
+              "sources": state["sources"][max(known - 1, 0) :]}  # fmt: skip
+    return {**state, **curves, "first": known}
 
 
 def _jpeg(frame: np.ndarray) -> bytes:
@@ -217,14 +227,18 @@ class Server:
     """The console in a thread of its own, so that the control loop keeps its own. `port` 0 takes any free one.
 
     Raises:
-        OSError: the port is taken.
+        ValueError: the port is taken or not this user's.
     """
 
     def __init__(self, console: Console, port: int) -> None:
         self._console, self._loop = console, asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="console", daemon=True)
         self._thread.start()
-        self._runner, self.port = self._ask(self._start(port))
+        try:
+            self._runner, self.port = self._ask(self._start(port))
+        except OSError as error:
+            self._end()
+            raise ValueError(f"console.port={port}: {error.strerror}: choose another, or 0 for any free one") from None
 
     def _ask(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
@@ -238,5 +252,8 @@ class Server:
     def close(self) -> None:
         """End every connection."""
         self._ask(self._runner.cleanup())
+        self._end()
+
+    def _end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

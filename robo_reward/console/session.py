@@ -108,6 +108,8 @@ class Session:
         self._posted = itertools.count()
         self._stopped, self._overruns, self._steps, self._notice = False, 0, 0, ""
         self._recorder: EpisodeRecorder | None = None
+        self._curve = 0
+        """Counts episodes, re-judged ones once: whose curves they are."""
         self._arbiter: Arbiter
         self._actor: CorrectedActor
         self._watch: Watch | None = None
@@ -173,6 +175,8 @@ class Session:
         if event not in COMMANDS:
             raise ValueError(f"{event!r} is no command: choose {', '.join(COMMANDS)}")
         self.protocol.check(event)
+        if event in LABELS and self.protocol.state in IN_FLIGHT and not self._sources:
+            raise ValueError("the episode has no step yet: judge it after the first")
 
     def _obey(self, event: str, reply: Future[str]) -> None:
         """A disk or a world that fails ends the session: it must not go on with an arm that nobody records."""
@@ -202,6 +206,7 @@ class Session:
     def _begin(self) -> None:
         observation, info = self._show_scene()
         self._number = len(self.protocol.labels)
+        self._curve += 1
         self._clear_curves()
         self._arbiter = Arbiter(self.action_size, stale_s=self.stale_s, clock=self.clock)
         self._actor = CorrectedActor(self.actor(), self.operator, self._arbiter)
@@ -238,9 +243,9 @@ class Session:
         recorder, self._recorder = self._recorder, None
         if recorder is None or not self._sources:
             return
-        episode = recorder.episode()
-        name = f"{ACTOR}-{self._number:05d}"
-        episode = replace(episode, episode_id=name, truncated=not episode.terminated)
+        if not recorder.ended:
+            recorder.cut(self.view.frames)
+        episode = replace(recorder.episode(), episode_id=f"{ACTOR}-{self._number:05d}")
         known = self.store.index.actors.get(ACTOR)
         self.store.append_episode(ACTOR, known.acknowledged + 1 if known else 0, episode)
 
@@ -275,6 +280,7 @@ class Session:
             "scene": protocol.scene,
             "labels": list(protocol.labels),
             "instruction": self._info["instruction"],
+            "curve": self._curve,
             "sources": self._sources,
             "oracle": list(self._oracle),
             "model": list(self._model),

@@ -93,6 +93,13 @@ class EpisodeRecorder:
             self._frame_steps.append(len(self._actions))
             self._frames.append(views)
 
+    def cut(self, views: Mapping[str, np.ndarray]) -> None:
+        """End a running episode here, as a time-out would; `views` are those of the newest observation."""
+        self._truncated = True
+        if self._frame_steps[-1:] != [len(self._actions)]:
+            self._frame_steps.append(len(self._actions))
+            self._frames.append(views)
+
     def episode(self) -> Episode:
         """The whole episode; the actor is asked once more, for its base action at the last observation."""
         self.action()

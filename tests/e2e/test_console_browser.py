@@ -114,6 +114,43 @@ def test_a_session_with_a_person_at_the_keyboard(tmp_path):
     assert not any(episode.intervention.any() for episode in episodes[1:])
 
 
+PAD = """(buttons, axes) => { navigator.getGamepads = () => [null, {
+  buttons: Array.from({length: 17}, (_, i) => ({pressed: buttons.includes(i)})), axes}]; }"""
+
+
+def test_a_gamepad_drives_and_judges_as_the_keyboard_does(tmp_path):
+    async def visit(port):
+        async with Browser() as page:
+
+            async def pad(*buttons, axes=(0.1, 0, 0, 0)):
+                await page.value(f"({PAD})({list(buttons)}, {list(axes)})")
+
+            await page.open(f"http://127.0.0.1:{port}/#a-token")
+            await page.until("state.you === 'operator'")
+            for wanted in ("armed", "running"):
+                await pad(9)
+                await page.until(f"state.state === '{wanted}'")
+                await pad()
+                await page.until("!padDown[9]")
+            await page.until("state.oracle.length > 3")
+            await pad(5, axes=(0.1, 0, 0, 1))
+            await page.until("state.state === 'taken_over' && state.sources.endsWith('hhhhh')")
+            await page.value("window.dispatchEvent(new Event('blur'))")
+            await page.until("state.state === 'running'")  # a button that stays down does not take over again
+            await asyncio.sleep(0.3)
+            assert await page.value("state.state") == "running"
+            await pad(1)
+            await page.until("String(state.labels) === 'failure' && state.state === 'armed'")
+            await pad(8)
+            await page.until("state.state === 'e_stopped'")
+
+    with live(tmp_path) as (_, port):
+        asyncio.run(visit(port))
+    [episode] = TransitionStore(tmp_path / "store").read_all()
+    driven = episode.human_action[episode.intervention]
+    assert driven[:, 2].min() == pytest.approx(-0.6) and not driven[:, [0, 1, 3]].any()  # a stick at rest is no word
+
+
 def test_a_page_finds_its_server_again(tmp_path):
     async def visit(page, port):
         await page.open(f"http://127.0.0.1:{port}/#a-token")

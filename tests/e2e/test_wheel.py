@@ -43,8 +43,9 @@ def test_the_wheel_holds_the_rooms_and_nothing_at_top_level(wheel, project):
 
 def test_every_module_is_in_the_wheel(wheel, project):
     names = set(zipfile.ZipFile(wheel).namelist())
-    missing = {path.relative_to(project).as_posix() for path in (project / "robo_reward").rglob("*.py")} - names
-    assert not missing, "a folder without __init__.py is left out"
+    files = [*(project / "robo_reward").rglob("*.py"), *(project / "robo_reward" / "console" / "page").iterdir()]
+    missing = {path.relative_to(project).as_posix() for path in files} - names
+    assert not missing, "a folder without __init__.py is left out, and other files are named in pyproject.toml"
 
 
 def test_the_installed_wheel_composes_its_configuration(wheel, tmp_path):

@@ -85,6 +85,9 @@ class Browser:
             return message
         word = json.loads(message.data)
         if word["type"] == "state":
+            if word["first"] > 0:
+                word |= {curve: self.state[curve] + word[curve] for curve in ("sources", "oracle", "model")}
+            assert len(word["oracle"]) == len(word["sources"]) + (word["curve"] > 0)
             self.state = word
         return word
 
@@ -269,3 +272,9 @@ def test_too_long_and_too_many_messages_end_the_connection(console):
     assert browse(console[1], long) in (1009, 1006)  # as the message's rest is thrown away sooner or later
     assert browse(console[1], many) == 4008
     browse(console[1], lambda browser: browser.until(lambda: browser.state["free"] is False))  # it serves the next
+
+
+def test_a_port_that_is_taken_is_named(console):
+    session, port = console
+    with pytest.raises(ValueError, match=f"console.port={port}: .*address already in use: choose another, or 0"):
+        Server(Console(session, TOKEN, ("dx", "dy", "dz", "dyaw")), port)

@@ -118,7 +118,10 @@ def test_nothing_moves_while_it_is_paused_or_stopped(tmp_path):
             do(session, *go)
         at(session, "armed")
         assert session.view.state["labels"] == ["aborted"]
-    assert stored(tmp_path)["session-00000"].truncated
+    episode = stored(tmp_path)["session-00000"]
+    assert episode.truncated and not episode.terminated
+    assert episode.frame_steps[-1] == len(episode)  # a reward model asks about the last observation too
+    assert episode.frames["front"][-1, 0, 0, 0] == len(episode) % 250
 
 
 def test_an_e_stop_overtakes_what_is_waiting(tmp_path):
@@ -154,10 +157,14 @@ def test_a_person_takes_over_gives_back_and_is_missed_when_lost(tmp_path):
 def test_the_same_scene_comes_again_after_re_record(tmp_path):
     world = World()
     with live(tmp_path, world) as session:
-        do(session, "arm", "start", "re_record")
+        do(session, "arm", "start")
+        until(lambda: world.now > 1)
+        do(session, "re_record")
         at(session, "armed")
         assert world.seeds[-1] == 7
-        do(session, "start", "discard")
+        do(session, "start")
+        until(lambda: world.now > 1)
+        do(session, "discard")
         at(session, "armed")
         assert world.seeds[-1] == 8
 
@@ -192,6 +199,19 @@ def test_a_reward_model_sees_every_observation_of_an_episode(tmp_path):
         at(session, "judging")
         assert seen == list(range(31))
         assert [row[0] for row in session.view.state["model"]] == [step / 100 for step in range(1, 32)]
+
+
+def test_an_episode_without_a_step_cannot_be_judged(tmp_path):
+    session = Session(World(), Still, tmp_path, fps=1, first_seed=7)
+    for event in ("arm", "start", "pause"):
+        session.post(event)
+    judged = session.post("success")
+    thread = threading.Thread(target=session.run)
+    thread.start()
+    with pytest.raises(ValueError, match="the episode has no step yet"):
+        judged.result(20)
+    session.stop()
+    thread.join()
 
 
 def test_events_that_only_the_loop_may_tell_are_refused(tmp_path):

@@ -3,10 +3,15 @@
 
 const byId = (id) => document.getElementById(id);
 const MOVES = {w: [0, 1], s: [0, -1], a: [1, 1], d: [1, -1], r: [2, 1], f: [2, -1], q: [3, 1], e: [3, -1]};
+// A gamepad in the browsers' standard layout: right shoulder to drive, sticks to move, Back to e-stop.
+const PAD = {0: ["success"], 1: ["failure"], 2: ["partial"], 3: ["undo"], 4: ["discard"], 6: ["re_record"],
+  9: ["arm", "start", "pause", "resume"]};
+const PAD_HOLD = 5, PAD_STOP = 8, PAD_MOVES = [[1, 0, -1], [0, 1, -1], [3, 2, -1], [2, 3, -1]], DEAD_BAND = 0.15;
 const SPEED = 0.6, SLOW = 0.2, DRIVING_MS = 33, IDLE_MS = 100;
 
 let socket = null, state = {state: "not connected", possible: [], labels: []}, axes = 4, staleMs = 200;
 let heard = 0, held = false, gripper = 0, number = 0, lastSent = 0, pictures = 0;
+let padDown = [], stick = [0, 0, 0, 0];
 const pressed = new Set(), presses = new Map(), latencies = [];
 
 function connect() {
@@ -32,6 +37,7 @@ function hear(word) {
   if (word.type === "hello") { axes = word.axes.length; staleMs = 1000 * word.stale_s; byId("message").textContent = ""; }
   if (word.type === "refused") byId("message").textContent = word.reason;
   if (word.type !== "state") return;
+  if (word.first > 0) for (const curve of ["sources", "oracle", "model"]) word[curve] = state[curve].concat(word[curve]);
   state = word;
   for (const [n, at] of presses) { // how long from a key to the news that the arm was sent what it says
     if (n > word.driven) break;
@@ -71,6 +77,7 @@ function drive(pressed_now = false) {
   if (state.you !== "operator" || state.clock === undefined) return;
   const action = new Array(axes).fill(0), speed = pressed.has("shift") ? SLOW : SPEED;
   for (const key of pressed) if (MOVES[key]) action[MOVES[key][0]] += speed * MOVES[key][1];
+  for (let i = 0; i < 4; i += 1) action[i] = Math.max(-1, Math.min(1, action[i] + stick[i]));
   if (axes > 4) action[axes - 1] = gripper;
   number += 1;
   lastSent = performance.now();
@@ -78,8 +85,26 @@ function drive(pressed_now = false) {
   say({type: "drive", action, held, clock: state.clock, n: number});
 }
 
+function event_of(names) { // the button of the first of these events that is possible now
+  return names.map((name) => document.querySelector(`button[data-event="${name}"]`)).find((button) => !button.disabled);
+}
+
+function readPad() {
+  const pad = [...navigator.getGamepads()].find((found) => found), before = padDown;
+  padDown = pad ? pad.buttons.map((button) => button.pressed) : [];
+  stick = [0, 0, 0, 0];
+  if (pad) for (const [axis, from, sign] of PAD_MOVES) {
+    if (Math.abs(pad.axes[from]) > DEAD_BAND) stick[axis] = sign * SPEED * pad.axes[from];
+  }
+  if (padDown[PAD_STOP] && !before[PAD_STOP]) say({type: "event", event: "e_stop"});
+  if (padDown[PAD_HOLD] && !before[PAD_HOLD]) { held = true; drive(true); }
+  if (!padDown[PAD_HOLD] && before[PAD_HOLD] && held) { held = false; drive(); }
+  for (const [number, names] of Object.entries(PAD)) if (padDown[number] && !before[number]) event_of(names)?.click();
+}
+
 setInterval(() => {
   const now = performance.now();
+  readPad();
   if (held && now - heard > staleMs) release(); // the picture is old: what it shows is no ground to act on
   if (now - lastSent >= (held ? DRIVING_MS : IDLE_MS)) drive();
   showLink(now);
@@ -142,7 +167,7 @@ function show() {
     }));
     list.scrollTop = list.scrollHeight;
   }
-  draw();
+  requestAnimationFrame(draw);
 }
 
 function quantile(values, share) {
@@ -160,16 +185,19 @@ function showLink(now) {
 function draw() {
   const canvas = byId("curve"), pen = canvas.getContext("2d"), style = getComputedStyle(document.body);
   const steps = Math.max(120, (state.oracle || []).length), x = (i) => 10 + i * (canvas.width - 20) / steps;
+  const stride = Math.ceil(steps / canvas.width);
   const y = (value) => canvas.height - 20 - value * (canvas.height - 40);
   pen.clearRect(0, 0, canvas.width, canvas.height);
   pen.fillStyle = style.getPropertyValue("--orange");
-  [...(state.sources || "")].forEach((source, i) => { if (source === "h") pen.fillRect(x(i), y(0) + 6, x(1) - x(0), 8); });
+  for (let i = 0; i < (state.sources || "").length; i += stride) {
+    if (state.sources[i] === "h") pen.fillRect(x(i), y(0) + 6, x(stride) - x(0), 8);
+  }
   const line = (values, colour, width, dash) => {
     pen.strokeStyle = style.getPropertyValue(colour);
     pen.lineWidth = width;
     pen.setLineDash(dash);
     pen.beginPath();
-    values.forEach((value, i) => pen.lineTo(x(i), y(value)));
+    for (let i = 0; i < values.length; i += stride) pen.lineTo(x(i), y(values[i]));
     pen.stroke();
   };
   const model = state.model || [];

@@ -35,7 +35,7 @@ SHUTDOWN_S = 0.08
 ACTION = np.dtype([("time_s", "f8"), ("engaged", "?"), ("size", "i4"), ("action", "f8", WIDEST)])
 """From policy or human: when it was asked for, whether a human has taken over, and the action."""
 CONSOLE = np.dtype([("order", f"S{TEXT}")])
-"""From the operator: one of `ORDERS`, a space and a reason."""
+"""From the operator: arm, arm_unguarded, hold, disarm, stop, clear or quit; then, after a space, a reason."""
 STATUS = np.dtype(
     [
         ("time_s", "f8"), ("mode", "i4"), ("trips", "i4"), ("overruns", "i4"), ("source", "i4"), ("order", "u8"),
@@ -127,6 +127,8 @@ class Bridge:
                 self._heard = {POLICY: self._policy.read()[0], HUMAN: self._human_since}  # asked for before arming
             elif order == "hold":
                 self._gate.hold(reason or "on request", sensed)
+            elif order == "disarm":
+                self._gate.disarm(reason or "on request")
             elif order == "stop":
                 self._gate.stop(reason or "on request", sensed)
             elif order == "clear":

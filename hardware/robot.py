@@ -82,6 +82,9 @@ class Robot(Protocol):
     def send(self, action: Float[np.ndarray, "A"]) -> Float[np.ndarray, "A"]:
         """Ask for one action; returns the executed one, which is what is stored. RobotFault when the arm holds."""
 
+    def disarm(self, reason: str) -> None:
+        """Send nothing until `arm`, so that something else may move the arm."""
+
     def stop(self, reason: str) -> None:
         """Emergency stop: `clear`, then `arm`, to go on."""
 
@@ -182,6 +185,10 @@ class Ros2Robot:
     def hold(self, reason: str = "on request") -> None:
         """Come to rest; `arm` to go on."""
         self._order(f"hold {reason}")
+
+    def disarm(self, reason: str = "on request") -> None:
+        """Send nothing until `arm`: something else, such as the robot's own homing, may move it meanwhile."""
+        self._order(f"disarm {reason}")
 
     def stop(self, reason: str = "on request") -> None:
         """Emergency stop. A software stop, not a safety-rated one."""

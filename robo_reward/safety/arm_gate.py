@@ -170,6 +170,11 @@ class Gate:
         if self.mode is not Mode.STOPPED:
             self.mode, self.reason = Mode.STOPPED, reason
 
+    def disarm(self, reason: str) -> None:
+        """Send nothing from here on, so that something else may move the arm; an emergency stop stays one."""
+        if self.mode is not Mode.STOPPED:
+            self.mode, self.reason, self._started = Mode.DISARMED, reason, False
+
     def clear(self) -> None:
         """End the emergency stop; nothing moves before `arm`."""
         if self.mode is Mode.STOPPED:

@@ -27,8 +27,10 @@ from robo_reward.hardware.transport import Inbox, Transport
 from robo_reward.safety.arm_gate import Mode, Sensed
 from robo_reward.safety.limits import Limits
 
-START_S = 10.0
-"""Longest time that the bridge process may take to start, and each topic to bring its first message."""
+TOPIC_S = 10.0
+"""Longest time that a topic may take to bring its first message."""
+START_S = 60.0
+"""Longest time that the bridge process may take to start, also on a machine at its limit."""
 ORDER_S = 1.0
 """Longest time that the bridge may take to answer."""
 
@@ -101,7 +103,7 @@ class Ros2Robot:
         self._process: subprocess.Popen[bytes] | None = None
         self._transport: Transport | None = None
 
-    def connect(self, timeout_s: float = START_S) -> None:
+    def connect(self, timeout_s: float = TOPIC_S) -> None:
         """Open the topics, wait until state and cameras are there, start the bridge.
 
         Raises:

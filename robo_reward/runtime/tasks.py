@@ -18,7 +18,8 @@ from robo_reward.settings import unknown
 SPLITS = ("demos", "weak", "validation", "test")
 SEED_SPAN = 1_000_000
 """Seeds of one experiment seed: every kind of rollout has its own range inside, so no two share an initial state."""
-_OFFSETS = {"demos": 0, "weak": 100_000, "validation": 200_000, "test": 300_000, "online": 400_000}
+_OFFSETS = {"demos": 0, "weak": 100_000, "validation": 200_000, "test": 300_000, "online": 400_000,
+            "session": 500_000}  # fmt: skip
 
 
 @dataclass(frozen=True)

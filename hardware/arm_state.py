@@ -23,12 +23,19 @@ class ArmState:
         self._joints = transport.subscribe(config.joint_states, JointState)
         self._pose = transport.subscribe(config.pose, PoseStamped) if self._cartesian else None
         self._wrench = transport.subscribe(config.wrench, WrenchStamped) if config.wrench else None
+        self.topics = [inbox.topic for inbox in (self._joints, self._pose, self._wrench) if inbox is not None]
+        """What it listens to."""
         self._used: Received[JointState] | None = None
         self._order = np.zeros(len(config.joints), dtype=np.int64)
         self._past: tuple[float, np.ndarray] | None = None
         self._speed = np.full(len(config.joints), 0.0)
         self.missing = "nothing received yet"
         """Why `read` has no answer, in words; empty when it has one."""
+
+    @property
+    def newest(self) -> Received[JointState] | None:
+        """The joint message in use."""
+        return self._used
 
     def read(self) -> Sensed | None:
         """The newest complete state, or None while a topic has brought nothing usable."""

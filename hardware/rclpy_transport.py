@@ -37,7 +37,7 @@ class RclpyTransport(Transport):
         except ImportError as error:
             raise ValueError(
                 f"rclpy cannot be imported ({error}): source a ROS 2 installation of this Python's version, "
-                "or choose transport=dds"
+                "or write `transport: dds` in the robot's file"
             ) from None
         if not network:  # read when the context starts: Humble's variable, and that of later distributions
             os.environ["ROS_LOCALHOST_ONLY"], os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "1", "LOCALHOST"
@@ -95,6 +95,5 @@ def _ros_type(kind: type[Message]) -> Any:
     try:
         return getattr(importlib.import_module(f"{package}.msg"), name)
     except ImportError:
-        raise ValueError(
-            f"{kind.ros}: install the ROS package {package.replace('_', '-')}, or choose transport=dds"
-        ) from None
+        hint = f"install the ROS package {package.replace('_', '-')}, or write `transport: dds` in the robot's file"
+        raise ValueError(f"{kind.ros}: {hint}") from None

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from robo_reward.hardware.poses import TOOL_DOWN
 from robo_reward.safety.limits import Limits, load_limits, read_yaml
 from robo_reward.settings import build, choice, number
@@ -47,6 +49,8 @@ class RobotConfig:
     """Quaternion x y z w of the tool when it looks down: rotation zero of the limits and actions."""
     axes: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
     """Axes that actions drive, in the order of the action's numbers."""
+    home: tuple[float, ...] = ()
+    """Pose that `robo-reward robot home` leads to, in the axes of the limits."""
     cameras: Mapping[str, str] = field(default_factory=dict)
     """View name -> Image topic."""
     camera_hz: float = number(30.0, above=0, high=1000.0)
@@ -84,5 +88,8 @@ def check_robot(config: RobotConfig, limits: Limits) -> None:
         raise ValueError(f"axes={list(config.axes)}: choose different numbers from 0 to {size - 1}")
     if abs(sum(value**2 for value in config.tool_down) - 1) > 1e-3 or len(config.tool_down) != 4:
         raise ValueError(f"tool_down={list(config.tool_down)}: expected a quaternion x y z w of length 1")
+    a = limits.arrays
+    if config.home and (len(config.home) != size or np.any(config.home < a["low"]) or np.any(config.home > a["high"])):
+        raise ValueError(f"home={list(config.home)}: expected {size} numbers inside the workspace of {config.limits}")
     if len(config.image_size) != 2 or min(config.image_size) < 1:
         raise ValueError(f"image_size={list(config.image_size)}: expected height and width")

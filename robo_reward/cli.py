@@ -31,6 +31,8 @@ class Command:
     """`module:function` taking a Config; imported when the command runs. Empty: its namesake in runtime.pipeline."""
     leaves_folder: bool = True
     """Whether it writes a run folder."""
+    composed: bool = True
+    """Whether it takes a Config; if not, the words as they were typed."""
 
 
 COMMANDS: dict[str, Command] = {
@@ -55,6 +57,12 @@ COMMANDS: dict[str, Command] = {
         "check rendering, video and packages, or a transition store with store=",
         "robo_reward.doctor:doctor",
         leaves_folder=False,
+    ),
+    "robot": Command(
+        "check, jog, home, record, replay: a robot by hand; `robot help` says how",
+        "robo_reward.hardware.operate:main",
+        leaves_folder=False,
+        composed=False,
     ),
 }
 
@@ -96,6 +104,9 @@ def main(
         if name not in commands:
             print(f"robo-reward: {unknown('command', name, commands)}", file=sys.stderr)
             raise SystemExit(2)
+        if not getattr(commands[name], "composed", True):
+            _function(name, commands[name])(rest)  # type: ignore[arg-type]
+            raise SystemExit(0)
         sys.argv = ["robo-reward", *words]
         failures = _run(name, commands[name], _options_first(rest), tracebacks)
     except KeyboardInterrupt:

@@ -279,5 +279,5 @@ def test_dds_stays_on_the_loopback_unless_an_interface_is_trusted_by_name():
 def test_without_rclpy_one_line_says_what_to_do():
     if find_spec("rclpy"):
         pytest.skip("rclpy is here")
-    with pytest.raises(ValueError, match="source a ROS 2 installation .* or choose transport=dds"):
+    with pytest.raises(ValueError, match="source a ROS 2 installation .* or write `transport: dds`"):
         RclpyTransport()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
 
 from robo_reward.config import load_config
 from robo_reward.runtime import steps
+from robo_reward.runtime.tasks import SEED_SPAN, SPLITS, first_seed
 
 
 def rollouts(monkeypatch, split, numbers, succeeds):
@@ -45,3 +47,9 @@ def test_an_outcome_that_never_comes_is_told_in_one_line(monkeypatch):
         rollouts(monkeypatch, "validation", range(3), lambda *_: True)
     with pytest.raises(ValueError, match=r"collect\.test: the scripted expert of .* gave no success in 100 rollouts"):
         rollouts(monkeypatch, "test", range(3), lambda *_: False)
+
+
+def test_every_kind_of_rollout_has_seeds_of_its_own():
+    firsts = [first_seed(0, kind) for kind in (*SPLITS, "online", "session")]
+    assert np.diff(firsts).min() >= 100_000
+    assert max(firsts) < first_seed(1, "demos") == 2 * SEED_SPAN

@@ -35,7 +35,7 @@ SHUTDOWN_S = 0.08
 ACTION = np.dtype([("time_s", "f8"), ("engaged", "?"), ("size", "i4"), ("action", "f8", WIDEST)])
 """From policy or human: when it was asked for, whether a human has taken over, and the action."""
 CONSOLE = np.dtype([("order", f"S{TEXT}")])
-"""From the operator: one of `ORDERS`, a space and a reason."""
+"""From the operator: arm, arm_unguarded, hold, disarm, stop, clear or quit; then, after a space, a reason."""
 STATUS = np.dtype(
     [
         ("time_s", "f8"), ("mode", "i4"), ("trips", "i4"), ("overruns", "i4"), ("source", "i4"), ("order", "u8"),
@@ -63,7 +63,7 @@ class Bridge:
     ) -> None:
         self._config, self._limits, self._clock = config, limits, clock
         self._policy, self._human, self._console, self._status = slots
-        self._gate = Gate(limits, config.axes)
+        self._gate = Gate(limits, config.axes, sends_velocity=config.command == "twist")
         self._state = ArmState(config, transport)
         self._stop_heard = False
         if config.stop:
@@ -77,13 +77,14 @@ class Bridge:
         self._ordered = 0
         self._executed, self._source, self._answer = np.zeros(len(config.axes)), NOBODY, ""
         self._setpoint: np.ndarray | None = None
+        self._sensed: Sensed | None = None
         self._mode, self._since_s = self._gate.mode, clock()
         self.overruns = 0
         self.quit = False
 
     def step(self) -> None:
         """One period: look, listen, decide, send, tell."""
-        sensed = self._state.read()
+        sensed = self._sensed = self._state.read()
         now = self._clock()
         if self._stop_heard:
             self._stop_heard = False
@@ -96,8 +97,8 @@ class Bridge:
         self._tell(sensed, now)
 
     def shut_down(self, reason: str) -> None:
-        """Hold and send until the setpoint rests, at most `SHUTDOWN_S`."""
-        self._gate.hold(reason, self._state.read())
+        """Hold and send until the setpoint rests, at most `SHUTDOWN_S`. Uses nothing that may have failed."""
+        self._gate.hold(reason, self._sensed)
         for _ in range(int(SHUTDOWN_S * self._limits.rate_hz)):
             before = self._setpoint
             self._send(self._gate.tick(None, self._clock()))
@@ -105,8 +106,8 @@ class Bridge:
                 break
             time.sleep(1 / self._limits.rate_hz)
         if self._setpoint is not None:
-            self._send(self._setpoint)  # the same again: a velocity of zero for those who are sent velocities
-        self._tell(self._state.read(), self._clock())
+            self._send(self._setpoint, rests=True)
+        self._tell(self._sensed, self._clock())
 
     def _hear_stop(self, message: Bool) -> None:
         """In the transport's thread. True, once, is enough; false ends nothing."""
@@ -126,6 +127,8 @@ class Bridge:
                 self._heard = {POLICY: self._policy.read()[0], HUMAN: self._human_since}  # asked for before arming
             elif order == "hold":
                 self._gate.hold(reason or "on request", sensed)
+            elif order == "disarm":
+                self._gate.disarm(reason or "on request")
             elif order == "stop":
                 self._gate.stop(reason or "on request", sensed)
             elif order == "clear":
@@ -154,13 +157,11 @@ class Bridge:
                 self._executed = self._gate.request(record["action"][: max(0, record["size"])], sensed, now)
         self._heard = {source: number for source, (number, _) in found.items()}  # a policy overruled is answered too
 
-    def _send(self, setpoint: np.ndarray | None) -> None:
-        if setpoint is None:
-            return
-        period = 1 / self._limits.rate_hz
-        velocity = np.zeros_like(setpoint) if self._setpoint is None else (setpoint - self._setpoint) / period
-        self._setpoint = setpoint
-        self._publish(self._command(self._config, setpoint, velocity, period))
+    def _send(self, setpoint: np.ndarray | None, rests: bool = False) -> None:
+        if setpoint is not None:
+            self._setpoint = setpoint
+            velocity = np.zeros(len(setpoint)) if rests else self._gate.velocity
+            self._publish(self._command(self._config, setpoint, velocity, 1 / self._limits.rate_hz))
 
     def _tell(self, sensed: Sensed | None, now: float) -> None:
         if self._gate.mode is not self._mode:

@@ -27,8 +27,10 @@ from robo_reward.hardware.transport import Inbox, Transport
 from robo_reward.safety.arm_gate import Mode, Sensed
 from robo_reward.safety.limits import Limits
 
-START_S = 10.0
-"""Longest time that the bridge process may take to start, and each topic to bring its first message."""
+TOPIC_S = 10.0
+"""Longest time that a topic may take to bring its first message."""
+START_S = 60.0
+"""Longest time that the bridge process may take to start, also on a machine at its limit."""
 ORDER_S = 1.0
 """Longest time that the bridge may take to answer."""
 
@@ -82,6 +84,9 @@ class Robot(Protocol):
     def send(self, action: Float[np.ndarray, "A"]) -> Float[np.ndarray, "A"]:
         """Ask for one action; returns the executed one, which is what is stored. RobotFault when the arm holds."""
 
+    def disarm(self, reason: str) -> None:
+        """Send nothing until `arm`, so that something else may move the arm."""
+
     def stop(self, reason: str) -> None:
         """Emergency stop: `clear`, then `arm`, to go on."""
 
@@ -98,7 +103,7 @@ class Ros2Robot:
         self._process: subprocess.Popen[bytes] | None = None
         self._transport: Transport | None = None
 
-    def connect(self, timeout_s: float = START_S) -> None:
+    def connect(self, timeout_s: float = TOPIC_S) -> None:
         """Open the topics, wait until state and cameras are there, start the bridge.
 
         Raises:
@@ -182,6 +187,10 @@ class Ros2Robot:
     def hold(self, reason: str = "on request") -> None:
         """Come to rest; `arm` to go on."""
         self._order(f"hold {reason}")
+
+    def disarm(self, reason: str = "on request") -> None:
+        """Send nothing until `arm`: something else, such as the robot's own homing, may move it meanwhile."""
+        self._order(f"disarm {reason}")
 
     def stop(self, reason: str = "on request") -> None:
         """Emergency stop. A software stop, not a safety-rated one."""

@@ -103,7 +103,7 @@ class Transport(ABC):
         self._clock = clock
         self._inboxes: dict[str, Inbox[Message]] = {}
         self._sent: dict[str, tuple[type[Message], int]] = {}
-        self._lock, self._closed = threading.Lock(), False
+        self._lock, self._closed = threading.RLock(), False  # who hears may answer
 
     def advertise(self, topic: str, kind: type[M], qos: Qos = COMMAND) -> Callable[[M], None]:
         """Open a topic for writing.

@@ -135,8 +135,10 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="rows at a time, each on one core")
     arguments, words = parser.parse_known_args()
     overrides = ["quiet=true", *words]
-    # First the weights that the fusion rows share.
-    tasks = sorted(((row, seed) for row in ROWS for seed in SEEDS), key=lambda task: task[0].startswith("fusion"))
+    # Seed by seed, so that an unfinished table is level; in each, first the weights that the fusion rows share.
+    tasks = sorted(
+        ((row, seed) for row in ROWS for seed in SEEDS), key=lambda task: (task[1], task[0].startswith("fusion"))
+    )
     collecting.collect_stage(load_config(overrides))
     lines: list[Line] = []
     with ThreadPoolExecutor(arguments.jobs) as pool:

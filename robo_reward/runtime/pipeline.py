@@ -74,6 +74,7 @@ def bench_reward(config: Config) -> dict[str, Any]:
 def _bench_suite(config: Config) -> dict[str, Any]:
     from robo_reward.evaluation import report
     from robo_reward.runtime import reward_results
+    from robo_reward.runtime.clips import clips_stage
     from robo_reward.runtime.suite import run_suite, suite_summary
 
     with RunFolder(config.run.dir, config, "bench-reward", config.quiet) as run:
@@ -82,7 +83,8 @@ def _bench_suite(config: Config) -> dict[str, Any]:
         for task in measured:
             say(f"\n{task.name}", config.quiet)
             reward_results.print_reward_table(task.bench, config.quiet)
-            parts = reward_results.reward_sections(task.bench)
+            clips = clips_stage(task.config, task.data, task.reward, task.bench)
+            parts = [*reward_results.reward_sections(task.bench), reward_results.clips_section(clips, run.path)]
             sections += [replace(part, title=f"{task.name}: {part.title}") for part in parts]
         report.write_report(run.path / "report.html", sections, title="Reward model, task by task")
         stages = {stage.path: stage for task in measured for stage in (task.data, task.reward, task.bench)}

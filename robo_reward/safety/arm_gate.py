@@ -54,23 +54,25 @@ class Sensed:
 class Gate:
     """State machine of one arm. Not for several threads at once."""
 
-    def __init__(self, limits: Limits, axes: tuple[int, ...] | None = None) -> None:
+    def __init__(self, limits: Limits, axes: tuple[int, ...] | None = None, sends_velocity: bool = False) -> None:
         """A disarmed gate.
 
         Args:
             limits: checked ones (`load_limits`).
             axes: those that actions drive; the others keep their target. None drives all.
+            sends_velocity: the robot is sent `velocity`. Its setpoints are then counted from the measured pose anew
+                with every action: a position that was only added up would drift away from the arm for good.
         """
         self.limits = limits
         self.mode, self.reason, self.trips = Mode.DISARMED, "not armed yet", 0
         self._axes = list(range(len(limits.step)) if axes is None else axes)
         self._smoother = Smoother(limits)
-        self._setpoint: np.ndarray | None = None
+        self._sends_velocity, self._started = sends_velocity, False
         self._tick_s = -np.inf
         self._action_s: float | None = None
 
     def arm(self, sensed: Sensed | None, now: float, unguarded: bool = False) -> None:
-        """Let actions through from here on; the first setpoint is the measured pose.
+        """Let actions through from here on; the first target is the measured pose.
 
         Args:
             sensed: the robot's state; None when it is not complete.
@@ -90,11 +92,20 @@ class Gate:
             )
         if sensed is None or (fault := self._fault(sensed, now)):
             raise ValueError(f"cannot arm: {'no complete robot state yet' if sensed is None else fault}")
+        if self.mode is Mode.ARMED:
+            return
         pose = np.asarray(sensed.pose, dtype=np.float64)
-        self._smoother.reset(pose)
-        self._setpoint, self._tick_s = pose.copy(), now
-        self._action_s = None
-        self.mode, self.reason = Mode.ARMED, ""
+        if self._started and np.all(np.abs(pose - self._smoother.position) <= self.limits.arrays["jump"]):
+            self._smoother.goal = pose.copy()  # from where it is held, which may not have come to rest yet
+        else:
+            self._smoother.reset(pose)
+        self.mode, self.reason, self._started = Mode.ARMED, "", True
+        self._tick_s, self._action_s = now, None
+
+    @property
+    def velocity(self) -> Float[np.ndarray, "N"]:
+        """Speed of the setpoint [1/s]."""
+        return self._smoother.velocity
 
     def request(self, action: np.ndarray, sensed: Sensed, now: float) -> Float[np.ndarray, "A"]:
         """Take one action in [-1, 1], one number for each driven axis.
@@ -114,6 +125,8 @@ class Gate:
         if fault := self._fault(sensed, now):
             self.hold(fault, sensed)
             return nothing
+        if self._sends_velocity:
+            self._smoother.shift(sensed.pose - self._smoother.position)
         delta = np.zeros(len(self.limits.step))
         delta[self._axes] = action
         target, executed, _ = gate_target(sensed.pose, delta, self.limits.action)
@@ -128,7 +141,7 @@ class Gate:
 
         Called at `Limits.rate_hz`. Calls that come early, or with a clock that went back, repeat the setpoint.
         """
-        if self._setpoint is None:
+        if not self._started:
             return None
         if self.mode is Mode.ARMED:
             fault = "the robot's state is missing" if sensed is None else self._trip(sensed, now)
@@ -136,15 +149,20 @@ class Gate:
                 self.hold(fault, sensed)
         if now - self._tick_s >= 0.9 / self.limits.rate_hz:
             self._tick_s = now
-            self._setpoint = self._smoother.advance()
-        return self._setpoint.copy()
+            self._smoother.advance()
+        return self._smoother.position.copy()
 
     def hold(self, reason: str, sensed: Sensed | None = None) -> None:
-        """Come to rest, at the measured pose where it is known; stays until `arm`."""
-        if self.mode is Mode.ARMED:
-            self.mode, self.reason, self.trips = Mode.HELD, reason, self.trips + 1
-            if sensed is not None and np.isfinite(sensed.pose).all():
-                self._smoother.goal = np.clip(sensed.pose, *self._reach(sensed))
+        """Come to rest and stay until `arm`: at the measured pose where one is known and positions are sent, so that
+        an arm that presses gives way; else as soon as the bounds allow."""
+        if self.mode is not Mode.ARMED:
+            return
+        self.mode, self.reason, self.trips = Mode.HELD, reason, self.trips + 1
+        if self._sends_velocity or sensed is None or not np.isfinite(sensed.pose).all():
+            self._smoother.goal = self._smoother.ramp.copy()
+        else:  # within the workspace, or as far outside as it was headed
+            a, goal = self.limits.arrays, self._smoother.goal
+            self._smoother.goal = np.clip(sensed.pose, np.minimum(a["low"], goal), np.maximum(a["high"], goal))
 
     def stop(self, reason: str, sensed: Sensed | None = None) -> None:
         """Emergency stop: as `hold`, and `arm` is refused until `clear`."""
@@ -152,15 +170,15 @@ class Gate:
         if self.mode is not Mode.STOPPED:
             self.mode, self.reason = Mode.STOPPED, reason
 
+    def disarm(self, reason: str) -> None:
+        """Send nothing from here on, so that something else may move the arm; an emergency stop stays one."""
+        if self.mode is not Mode.STOPPED:
+            self.mode, self.reason, self._started = Mode.DISARMED, reason, False
+
     def clear(self) -> None:
         """End the emergency stop; nothing moves before `arm`."""
         if self.mode is Mode.STOPPED:
-            self.mode = Mode.HELD if self._setpoint is not None else Mode.DISARMED
-
-    def _reach(self, sensed: Sensed) -> tuple[np.ndarray, np.ndarray]:
-        """Box of the resting place: the workspace, widened to where the arm is if it was pushed out."""
-        a = self.limits.arrays
-        return np.minimum(a["low"], self._smoother.goal), np.maximum(a["high"], self._smoother.goal)
+            self.mode = Mode.HELD if self._started else Mode.DISARMED
 
     def _fault(self, sensed: Sensed, now: float) -> str:
         """What is wrong with the state as such; empty when nothing is."""
@@ -188,7 +206,7 @@ class Gate:
             return fault
         if joint := self._joint_trip(sensed):
             return joint
-        away = np.abs(self._setpoint - sensed.pose)
+        away = np.abs(self._smoother.position - sensed.pose)
         if np.any(away > limits.arrays["jump"]):
             axis = int(np.argmax(away / limits.arrays["jump"]))
             return f"the arm does not follow: axis {axis} is {away[axis]:.3f} off, allowed are {limits.jump[axis]}"

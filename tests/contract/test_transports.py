@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -51,9 +54,9 @@ def node(request, monkeypatch) -> Iterator[Callable[[], Transport]]:
         made.close()
 
 
-def connected(transport: Transport, topic: str, peers: int = 1) -> None:
+def connected(transport: Transport, topic: str, peers: int = 1, seconds: float = 5) -> None:
     """Wait until the topic has that many peers."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + seconds
     while (found := transport.stats()[topic].peers) != peers:
         assert time.monotonic() < deadline, f"{found} peers on {topic}, expected {peers}"
         time.sleep(0.002)
@@ -281,3 +284,37 @@ def test_without_rclpy_one_line_says_what_to_do():
         pytest.skip("rclpy is here")
     with pytest.raises(ValueError, match="source a ROS 2 installation .* or write `transport: dds`"):
         RclpyTransport()
+
+
+SUBSCRIBER = """
+import sys, time
+from robo_reward.hardware.dds_transport import DdsTransport
+from robo_reward.hardware.messages import Image
+from robo_reward.hardware.transport import COMMAND
+inbox = DdsTransport(int(sys.argv[1])).subscribe("big", Image, COMMAND)
+inbox.wait(timeout_s=60)
+print("there", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_stopped_subscriber_does_not_hold_up_the_dds_publisher():
+    """A subscriber that acknowledges nothing any more, and images that fill every buffer."""
+    pytest.importorskip("cyclonedds")
+    from robo_reward.hardware.dds_transport import DdsTransport
+
+    transport = DdsTransport(DOMAIN)
+    publish = transport.advertise("big", Image, COMMAND)
+    image = Image(height=480, width=640, encoding="rgb8", step=640 * 3, data=np.zeros(480 * 640 * 3, np.uint8))
+    command = [sys.executable, "-c", SUBSCRIBER, str(DOMAIN)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            connected(transport, "big", seconds=30)
+            publish(image)
+            assert process.stdout and process.stdout.readline() == "there\n"
+            process.send_signal(signal.SIGSTOP)
+            for _ in range(20):
+                publish(image)
+        finally:
+            process.kill()
+            transport.close()

@@ -148,3 +148,33 @@ def test_a_killed_policy_leaves_an_arm_at_rest_and_no_bridge(robot_file):
     finally:
         observer.close()
     record_fault("A3", "policy killed: its bridge holds the arm and leaves", injected=tried, broken=broken)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_bridge_with_the_arm_at_rest(number):
+    """Row A7, by real signals at random moments; the same by exceptions stands in test_bridge_faults.py."""
+    rng, broken, tried = np.random.default_rng(int(number)), [], fault_count(10, 100)
+    for case in range(tried):
+        robot = Ros2Robot(CONFIG, LIMITS)
+        robot.connect(timeout_s=30)
+        try:
+            robot.arm()
+            for _ in range(int(rng.integers(1, 6))):
+                robot.send(np.array([0.8, -0.8, 0.3, 0.8]) * (-1) ** case)
+                time.sleep(rng.uniform(0.01, 0.04))
+            process = robot._process
+            assert process is not None
+            process.send_signal(number)
+            code, status = process.wait(10), robot.status()
+            time.sleep(0.4)
+            first = robot._state.read()
+            time.sleep(0.2)
+            second = robot._state.read()
+            moved = np.abs(second.pose - first.pose)[:3].max() if first and second else np.inf
+            if code != 0 or status.mode is not Mode.HELD or number.name not in status.reason or moved > 1e-3:
+                broken.append(f"{case}: code {code}, {status.mode} {status.reason}, moved {moved:.4f} m")
+        except (RobotFault, ValueError) as error:
+            broken.append(f"{case}: {error}")
+        finally:
+            robot.close()
+    record_fault("A7", f"{number.name} to the bridge process", injected=tried, broken=broken)

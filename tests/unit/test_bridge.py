@@ -228,6 +228,11 @@ def test_orders_are_answered():
     stand.armed()
     assert stand.order("hold coffee") == "" and (stand.mode, stand.reason) == (Mode.HELD, "coffee")
     assert stand.order("stop fire") == "" and (stand.mode, stand.reason) == (Mode.STOPPED, "fire")
+    assert stand.order("disarm") == "" and stand.mode is Mode.STOPPED, "an emergency stop stays one"
+    assert stand.order("clear") == "" and stand.order("disarm homing") == "" and stand.mode is Mode.DISARMED
+    last = stand.sent.latest()
+    stand.step(5)
+    assert stand.sent.latest() is last, "a disarmed bridge sends nothing"
     assert stand.order("dance") == "unknown order 'dance'"
     assert stand.order("quit") == "" and stand.bridge.quit
 

@@ -45,6 +45,8 @@ class Adder:
         self.pose[list(CONFIG.axes)] += self.gain * action * LIMITS.arrays["step"][list(CONFIG.axes)]
         return action
 
+    def disarm(self, reason: str) -> None: ...
+
     def stop(self, reason: str) -> None:
         self.stopped = reason
 

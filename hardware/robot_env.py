@@ -1,0 +1,177 @@
+"""A robot as a gymnasium environment: the observation and the action of the simulated one, over the wire.
+
+What an arm cannot know itself, namely where the things are and whether the task is done, comes from a `Task`: for the
+simulated arm from topics of its own, for a real one from perception and a person.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any, Protocol
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from robo_reward.hardware.bridge import open_transport
+from robo_reward.hardware.messages import Float64MultiArray, String
+from robo_reward.hardware.robot import RobotFault, RobotObservation, Ros2Robot
+from robo_reward.hardware.robot_config import RobotConfig
+from robo_reward.hardware.transport import LATCHED
+from robo_reward.safety.gate import check_action
+
+GRIPPER_OPENING = 0.010
+"""What the opening reads while the peg is held [m]: there is no gripper on the wire yet."""
+RESET_S = 20.0
+
+
+class Task(Protocol):
+    """What the environment needs to know besides the arm."""
+
+    def reset(self, seed: int, options: dict[str, Any]) -> str:
+        """Make the scene ready while the bridge is silent; returns the instruction."""
+
+    def estimate(self) -> np.ndarray:
+        """Estimated object poses, float32 (E,)."""
+
+    def judge(self) -> tuple[int, float, bool]:
+        """Stages reached, progress in [0, 1], success."""
+
+    def close(self) -> None:
+        """Leave."""
+
+
+class SimArmTask:
+    """The task of the simulated arm, by its topics."""
+
+    def __init__(self, config: RobotConfig) -> None:
+        self._transport = open_transport(config)
+        self._ask = self._transport.advertise("sim_arm/reset", String, LATCHED)
+        self._ready = self._transport.subscribe("sim_arm/ready", String, LATCHED)
+        self._estimate = self._transport.subscribe("sim_arm/estimate", Float64MultiArray)
+        self._judge = self._transport.subscribe("sim_arm/judge", Float64MultiArray)
+        self._number = 0
+        if not all(inbox.wait(timeout_s=RESET_S) for inbox in (self._estimate, self._judge)):
+            self.close()
+            raise ValueError(f"no estimates on /{self._estimate.topic}: is this the simulated arm?")
+
+    def reset(self, seed: int, options: dict[str, Any]) -> str:
+        """Ask for a new scene and wait until it is there; RobotFault when the arm does not answer."""
+        self._number = max(self._number + 1, time.monotonic_ns())  # unlike any that another client asked for
+        self._ask(String(data=json.dumps({"seed": seed, "reset": self._number, **options})))
+        deadline, seen = time.monotonic() + RESET_S, 0
+        while (left := deadline - time.monotonic()) > 0 and (received := self._ready.wait(seen, left)) is not None:
+            seen, ready = received.number, json.loads(received.message.data)
+            if ready["reset"] == self._number:
+                for inbox in (self._estimate, self._judge):
+                    latest = inbox.latest()
+                    if inbox.wait(latest.number if latest else 0, left) is None:
+                        break
+                return str(ready["instruction"])
+        raise RobotFault(f"the simulated arm was not reset within {RESET_S:g} s")
+
+    def estimate(self) -> np.ndarray:
+        """The newest estimate."""
+        return self._newest(self._estimate).astype(np.float32)
+
+    def judge(self) -> tuple[int, float, bool]:
+        """The newest judgement."""
+        stage, progress, success = self._newest(self._judge)
+        return int(stage), float(progress), bool(success)
+
+    def _newest(self, inbox: Any) -> np.ndarray:
+        received = inbox.latest()
+        if received is None:
+            raise RobotFault(f"nothing on /{inbox.topic} yet")
+        return np.asarray(received.message.data)
+
+    def close(self) -> None:
+        """Leave the wire."""
+        self._transport.close()
+
+
+class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
+    """Actions at 20 Hz, in [-1, 1], one number for each driven axis; `info["executed_action"]` is what was executed.
+
+    Observation: `agent_pos` (joints, pose, wrench, setpoint minus pose, gripper opening, last executed action),
+    `estimate`, and `pixels` when the robot has cameras. A fault of the robot truncates the episode: `info["fault"]`
+    says which, the arm holds, and the observation is the last good one.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": [], "render_fps": 20}
+
+    def __init__(self, robot: Ros2Robot, task: Task, horizon: int = 120, unguarded: bool = False) -> None:
+        """An environment over a connected robot, which it closes in the end."""
+        self._robot, self._task, self.horizon, self._unguarded = robot, task, int(horizon), unguarded
+        self._period, actions = 1 / self.metadata["render_fps"], len(robot.config.axes)
+        self.action_space = spaces.Box(-1.0, 1.0, (actions,), np.float32)
+        axes, joints = len(robot.limits.step), len(robot.config.joints)
+        height, width = robot.config.image_size
+        box: dict[str, spaces.Space[Any]] = {
+            "agent_pos": spaces.Box(-np.inf, np.inf, (joints + 2 * axes + 6 + 1 + actions,), np.float32),
+            "estimate": spaces.Box(-np.inf, np.inf, task.estimate().shape, np.float32),
+        }
+        if robot.config.cameras:
+            frame = spaces.Box(0, 255, (height, width, 3), np.uint8)
+            box["pixels"] = spaces.Dict(dict.fromkeys(robot.config.cameras, frame))
+        self.observation_space = spaces.Dict(box)
+        self._executed, self._steps, self._due, self.instruction = np.zeros(actions), 0, 0.0, ""
+        self._last: dict[str, Any] = {}
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """A new scene, the arm armed at rest. RobotFault or ValueError when that is not possible."""
+        super().reset(seed=seed)
+        self._robot.disarm("reset")
+        seed = int(self.np_random.integers(2**31)) if seed is None else seed
+        self.instruction = self._task.reset(seed, options or {})
+        time.sleep(self._robot.limits.state_timeout_s)  # a state that is not refused now is that of the new scene
+        self._robot.arm(self._unguarded)
+        self._executed, self._steps, self._due = np.zeros(self.action_space.shape or ()), 0, time.monotonic()
+        self._last = self._observe(self._robot.observe())
+        return self._last, self._info()
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        """One period. Reward 1 on success, which terminates; the horizon and faults truncate."""
+        action, fault = check_action(action, len(self._executed)), ""
+        try:
+            self._executed = self._robot.send(action)
+            self._due = max(self._due + self._period, time.monotonic())  # late: the next period starts now
+            time.sleep(max(0.0, self._due - time.monotonic()))
+            self._last = self._observe(self._robot.observe())
+        except RobotFault as error:
+            fault, self._executed = str(error), np.zeros(len(action))
+        self._steps += 1
+        info = self._info()
+        success = info["is_success"] and not fault
+        info["executed_action"] = self._executed.astype(np.float32)
+        info["gated"] = bool(np.abs(self._executed - action).max() > 1e-6)
+        if fault:
+            info["fault"] = fault
+        elif success:
+            self._robot.hold("success")
+        return self._last, float(success), success, not success and (bool(fault) or self._steps >= self.horizon), info
+
+    def close(self) -> None:
+        """Hold, and leave the wire."""
+        self._robot.close()
+        self._task.close()
+
+    def _observe(self, seen: RobotObservation) -> dict[str, Any]:
+        sensed = seen.sensed
+        setpoint = np.where(np.isfinite(seen.setpoint), seen.setpoint, sensed.pose)
+        parts = [sensed.joints, sensed.pose, sensed.wrench, setpoint - sensed.pose, [GRIPPER_OPENING], self._executed]
+        observation = {"agent_pos": np.concatenate(parts).astype(np.float32), "estimate": self._task.estimate()}
+        return {**observation, "pixels": dict(seen.pixels)} if seen.pixels else observation
+
+    def _info(self) -> dict[str, Any]:
+        stage, progress, success = self._task.judge()
+        return {
+            "stage": stage,
+            "progress_oracle": progress,
+            "is_success": success,
+            "instruction": self.instruction,
+            "trips": self._robot.status().trips,
+        }

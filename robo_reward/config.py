@@ -404,10 +404,26 @@ class Config:
             if rival not in RIVALS:
                 raise ValueError(unknown("reward.rivals entry", rival, RIVALS))
         self._check_rival()
+        self._check_suite()
+        makes_model = self.command in ("train-reward", "bench-reward", "annotate") and self.reward_model is None
+        if makes_model and self.reward.kind == "oracle":
+            raise ValueError(f"reward=oracle is not trained, and {self.command} needs a model: use reward=compact")
         if self.reward.views is not None:
             for view in self.reward.views:
                 if view not in self.env.cameras:
                     raise ValueError(unknown("reward.views entry", view, self.env.cameras))
+
+    def _check_suite(self) -> None:
+        """What a suite would pass over in silence."""
+        for name, value in {
+            "dataset": self.dataset, "keyframes": self.keyframes, "reward_model": self.reward_model,
+            "reward.rivals": self.reward.rivals,
+        }.items():  # fmt: skip
+            if self.suite.tasks and value:
+                raise ValueError(
+                    f"{name}= with suite.tasks=[{','.join(self.suite.tasks)}]: a suite collects its own episodes and "
+                    "measures the compact model alone, leave one of the two out"
+                )
 
     def _check_rival(self) -> None:
         """A rival scores whole episodes: refused before it is trained for what asks about hops."""

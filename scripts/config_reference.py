@@ -110,7 +110,7 @@ def groups_block() -> str:
         settings = yaml.safe_load(text)
         chosen = [entry for entry in settings.pop("defaults", []) if isinstance(entry, dict)]
         same = [f"{key.split('/')[-1]}={value}" for entry in chosen for key, value in entry.items()]
-        same += _flat(settings, "" if group == "experiment" else f"{group}.")
+        same += _flat(settings, "" if "# @package _global_" in text else f"{group}.")
         lines.append(f"| `{group}={path.stem}` | {' '.join(comments)} | {' '.join(f'`{word}`' for word in same)} |")
     return "\n".join([*lines, ""])
 

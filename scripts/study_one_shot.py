@@ -39,8 +39,8 @@ from robo_reward.progress.models.compact import CompactModel, CompactSettings
 from robo_reward.progress.references import References
 from robo_reward.progress.tracker import TrackerSettings
 from robo_reward.progress.training import RewardModel, TrainSettings, fit, load_reward
+from robo_reward.runtime.collecting import read_split
 from robo_reward.runtime.run_folder import git_revision, write_atomic
-from robo_reward.runtime.steps import read_split
 from robo_reward.types import Episode
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"

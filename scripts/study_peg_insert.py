@@ -20,8 +20,9 @@ from robo_reward.config import Config, load_config
 from robo_reward.evaluation.paired import run_paired
 from robo_reward.evaluation.rollout import PolicyActor
 from robo_reward.evaluation.statistics import wilson_interval
-from robo_reward.runtime import steps
+from robo_reward.runtime import collecting, steps
 from robo_reward.runtime.tasks import make_env, task_of
+from robo_reward.types import Episode
 
 SEEDS = (0, 1, 2)
 CONTROLS = {
@@ -50,22 +51,34 @@ def success(config: Config, policy: Any) -> dict[str, float]:
     return {"success": wins / count, "success_low": low, "success_high": high}
 
 
-def cloning_controls(overrides: list[str]) -> dict[str, dict[str, float]]:
-    """Cloning without a learner: on the demonstrations, and on every success that the learner's run saw; step by step
-    (chunk 1, the stronger way to clone here) and both; and scripted search motions on the base."""
+def successes_used(data: Path, trained: Path) -> list[Episode]:
+    """Demonstrations, and the successes among the weak and the online rollouts: all that trained policy or reward.
+
+    Validation is left out: its successes are the expert's, and the run sets a threshold on them but never sees their
+    actions.
+
+    data, trained: folders of the collect stage and of the training stage.
+    """
     from robo_reward.data.store import TransitionStore
-    from robo_reward.policies.cloning import train_cloning
     from robo_reward.runtime.experience import ONLINE
 
+    recorded = [e for split in ("demos", "weak") for e in collecting.read_split(data, split, views=())]
+    store = TransitionStore(trained / "store")
+    online = [store.read(e.episode_id, frames=False) for e in store.episodes() if e.actor == ONLINE]
+    return [episode for episode in [*recorded, *online] if episode.success]
+
+
+def cloning_controls(overrides: list[str]) -> dict[str, dict[str, float]]:
+    """Cloning without a learner: on the demonstrations, and on `successes_used`; step by step (chunk 1, the stronger
+    way to clone here) and both; and scripted search motions on the base."""
+    from robo_reward.policies.cloning import train_cloning
+
     config = load_config(overrides)
-    data = steps.collect_stage(config)
+    data = collecting.collect_stage(config)
     reward, base = steps.reward_stage(config, data), steps.base_stage(config, data)
     trained = steps.residual_stage(config, data, reward, base, lambda *a, **k: None)
-    demos = steps.read_split(data.path, "demos", views=())
-    extra = [e for split in ("weak", "validation") for e in steps.read_split(data.path, split, views=())]
-    store = TransitionStore(trained.path / "store")
-    online = [store.read(e.episode_id, frames=False) for e in store.episodes() if e.actor == ONLINE]
-    everything = [*demos, *(episode for episode in [*extra, *online] if episode.success)]
+    demos = collecting.read_split(data.path, "demos", views=())
+    everything = successes_used(data.path, trained.path)
     one_step = load_config([*overrides, "base.chunk=1", "base.steps=6000"])
     columns = task_of(config.env).columns
     rows = {}

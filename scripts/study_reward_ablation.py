@@ -26,7 +26,7 @@ from robo_reward.config import Config, load_config
 from robo_reward.progress.bench.method import model_method
 from robo_reward.progress.bench.suite import BenchSettings, bench
 from robo_reward.progress.training import calibrate_completion, load_reward
-from robo_reward.runtime import steps
+from robo_reward.runtime import collecting, steps
 from robo_reward.runtime.run_folder import git_revision
 from robo_reward.runtime.stages import StageResult, run_stage
 from robo_reward.runtime.tasks import task_of
@@ -61,7 +61,7 @@ def measure(row: str, seed: int, overrides: list[str]) -> Line:
     trained_by = [word for word in change if not word.startswith("reward.fusion=")]
     config = load_config([*overrides, *trained_by, f"reward.seed={seed}"])
     fusion = load_config([*overrides, *change]).reward.fusion
-    data = steps.collect_stage(config)
+    data = collecting.collect_stage(config)
     reward = steps.reward_stage(config, data)
     key = {"fusion": fusion, "every": config.collect.query_every}
     stage = run_stage(config.run.stages, "ablation", key, [data, reward],
@@ -74,12 +74,12 @@ def score(config: Config, data: StageResult, reward: StageResult, fusion: str) -
     every, views = config.collect.query_every, config.reward.views
     trained = load_reward(reward.path)
     if fusion != trained.tracker.fusion:
-        validation = steps.read_split(data.path, "validation", every, views)
+        validation = collecting.read_split(data.path, "validation", every, views)
         tracker = replace(trained.tracker, fusion=fusion)
-        target = steps.reward_settings(config, len(task_of(config.env).stages)).completion
+        target = steps.completion_target(config)
         tracker, _ = calibrate_completion(trained.model, trained.references, tracker, validation, target)
         trained = replace(trained, tracker=tracker)
-    episodes = steps.read_split(data.path, "test", every, views)
+    episodes = collecting.read_split(data.path, "test", every, views)
     settings = BenchSettings(config.env.horizon, len(task_of(config.env).stages))
     [found] = bench([model_method(trained)], episodes, settings)
     names = [f"{metric}{suffix}" for metric in METRICS for suffix in ("", "_low", "_high") if metric in found]
@@ -135,9 +135,11 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="rows at a time, each on one core")
     arguments, words = parser.parse_known_args()
     overrides = ["quiet=true", *words]
-    # First the weights that the fusion rows share.
-    tasks = sorted(((row, seed) for row in ROWS for seed in SEEDS), key=lambda task: task[0].startswith("fusion"))
-    steps.collect_stage(load_config(overrides))
+    # Seed by seed, so that an unfinished table is level; in each, first the weights that the fusion rows share.
+    tasks = sorted(
+        ((row, seed) for row in ROWS for seed in SEEDS), key=lambda task: (task[1], task[0].startswith("fusion"))
+    )
+    collecting.collect_stage(load_config(overrides))
     lines: list[Line] = []
     with ThreadPoolExecutor(arguments.jobs) as pool:
         for done in as_completed([pool.submit(measured_apart, row, seed, overrides) for row, seed in tasks]):

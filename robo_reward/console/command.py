@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import secrets
 import signal
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from robo_reward.hil.protocol import ABORTED, LABELS
 from robo_reward.hil.session import summarise_session
 from robo_reward.interfaces import Policy
 from robo_reward.runtime import steps
+from robo_reward.runtime.collecting import dataset_stage
 from robo_reward.runtime.run_folder import RunFolder
 from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.tasks import first_seed, make_env, task_of
@@ -47,7 +48,7 @@ def console(config: Config) -> dict[str, Any]:
     from robo_reward.console.server import Console, Server
 
     with RunFolder(config.run.dir, config, "console", config.quiet) as run:
-        data = steps.dataset_stage(config)
+        data = dataset_stage(config)
         reward = steps.reward_stage(config, data) if config.reward.kind == "compact" else None
         base = steps.base_stage(config, data)
         task = task_of(config.env)
@@ -61,15 +62,26 @@ def console(config: Config) -> dict[str, Any]:
             token = secrets.token_urlsafe(16)
             server = Server(Console(session, token, axes), config.console.port)
             say(f"console: http://127.0.0.1:{server.port}/#{token}   (Ctrl-C ends the session)")
-            for number in (signal.SIGINT, signal.SIGTERM):  # between two steps: the episode under way is kept
-                signal.signal(number, lambda *_: session.stop())
             try:
-                session.run()
+                with _stopped_by_signals(session):
+                    session.run()
             finally:
                 server.close()
         figures = summarise_session(session.store.read_all(frames=False), task.fps, config.agent.residual_scale)
         labels = {f"labelled_{label}": session.protocol.labels.count(label) for label in (*LABELS, ABORTED)}
         return run.finish({**figures, **labels})
+
+
+@contextmanager
+def _stopped_by_signals(session: Session) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the session between two steps, so that the episode under way is kept."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda *_: session.stop()) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _actors(

@@ -14,8 +14,9 @@ import numpy as np
 from robo_reward.data.demonstration import Recording, read_recording
 from robo_reward.data.disk import replace_file
 from robo_reward.data.video import read_video
+from robo_reward.evaluation.reward_page import PERSPECTIVES
 from robo_reward.evaluation.video import VIEW_HEIGHT, write_episode_video
-from robo_reward.progress.annotate import QueryTrack, track_id, track_many
+from robo_reward.progress.annotate import QueryTrack, held, track_id, track_many
 from robo_reward.progress.blank import shows_nothing
 from robo_reward.progress.columns import columns_of
 from robo_reward.progress.completion import SUCCESS
@@ -25,7 +26,6 @@ from robo_reward.types import Episode
 SCORES, FILM = "scores.csv", "scored.mp4"
 FILM_FRAMES = 400
 """Most frames of the film, which is made in memory; longer recordings are shown in larger steps."""
-PERSPECTIVES = ("incremental", "forward", "backward")
 
 
 def score_videos(
@@ -59,8 +59,8 @@ def score_videos(
             "a single colour; give a recording that shows the task"
         )
     columns = columns_of(track, reward.model.settings.stages, reward.tracker.completion)
-    held = np.searchsorted(track.steps, np.arange(len(clip) + 1), side="right") - 1
-    curves = {name: np.array([getattr(p, name) for p in track.progress])[held] for name in PERSPECTIVES}
+    last = held(track.steps, len(clip))
+    curves = {name: np.array([getattr(p, name) for p in track.progress])[last] for name in PERSPECTIVES}
     verdict = track.verdict(reward.tracker.completion)
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ def score_videos(
             *(c[frame] for c in curves.values()),
         )
         cells = [f"{number:.4f}" if frame >= known_from else "" for number in numbers[1:]]
-        mark = int(answered[held[frame]])
+        mark = int(answered[last[frame]])
         table.writerow([frame, f"{numbers[0]:.4f}", *cells, int(columns.success[frame]), mark])
     replace_file(folder / SCORES, text.getvalue().encode())
 

@@ -12,7 +12,8 @@ from robo_reward.config import Config
 from robo_reward.data.split import iterate_split
 from robo_reward.progress.models.oracle import oracle_of
 from robo_reward.progress.tracker import queried_steps
-from robo_reward.runtime import steps
+from robo_reward.runtime.collecting import read_split
+from robo_reward.runtime.kept import kept_stage
 from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.tasks import task_of
 from robo_reward.types import Episode, Progress
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 def clips_stage(config: Config, data: StageResult, reward: StageResult, bench: StageResult) -> StageResult:
     """Films and pages of the episodes that `bench` got most and least right; its summary lists them."""
     key = {"every": config.collect.query_every, "gamma": config.agent.gamma}
-    return steps._stage(config, "clips", key, [data, reward, bench], lambda f: _clips(config, data, reward, bench, f))
+    return kept_stage(config, "clips", key, [data, reward, bench], lambda f: _clips(config, data, reward, bench, f))
 
 
 def _clips(config: Config, data: StageResult, reward: StageResult, bench: StageResult, folder: Path) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def _clips(config: Config, data: StageResult, reward: StageResult, bench: StageR
 
 def episode_errors(config: Config, data: StageResult, bench: StageResult) -> list[tuple[bool, float]]:
     """Success and progress error of each test episode, at the frames that the model was asked about."""
-    episodes = steps.read_split(data.path, "test", views=())
+    episodes = read_split(data.path, "test", views=())
     with np.load(bench.path / "tracks.npz", allow_pickle=False) as tracks:
         potentials = [tracks[name] for name in tracks.files]
     found = []

@@ -13,6 +13,7 @@ from robo_reward.data.demonstration import demonstration_files, read_demonstrati
 from robo_reward.data.split import iterate_split
 from robo_reward.progress.labels import PotentialLabels
 from robo_reward.runtime import steps
+from robo_reward.runtime.kept import kept_stage
 from robo_reward.runtime.stages import MARKER, StageResult, file_digest
 from robo_reward.types import Episode
 
@@ -30,7 +31,7 @@ def demo_stage(config: Config) -> StageResult:
         key = {"adapt": config.adapt, "base": [trained.model.model_id, *tracked], "seed": config.reward.seed}
     files = [[path.name, file_digest(path)] for path in demonstration_files(demo) if path.is_file()]
     key |= {"demo": Path(demo).name, "files": files, "instruction": config.instruction}
-    return steps._stage(config, "train-reward", key, [], lambda folder: _learn_demo(config, base, folder))
+    return kept_stage(config, "train-reward", key, [], lambda folder: _learn_demo(config, base, folder))
 
 
 def _learn_demo(config: Config, base: Path | None, folder: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from robo_reward.config import Config
-from robo_reward.runtime import steps
+from robo_reward.runtime import collecting, steps
 from robo_reward.runtime.run_folder import RunFolder
 from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.tables import print_labels, print_pairs
@@ -18,14 +18,14 @@ from robo_reward.terminal import progress, say
 def collect(config: Config) -> dict[str, Any]:
     """Record demonstrations and weak, validation and test rollouts as LeRobotDatasets."""
     with RunFolder(config.run.dir, config, "collect", config.quiet) as run:
-        stage = steps.collect_stage(config)
+        stage = collecting.collect_stage(config)
         return _finish(run, [stage], {"dataset": str(stage.path)})
 
 
 def label(config: Config) -> dict[str, Any]:
     """Keyframes and potentials of every episode."""
     with RunFolder(config.run.dir, config, "label", config.quiet) as run:
-        data = steps.dataset_stage(config)
+        data = collecting.dataset_stage(config)
         stage = steps.label_stage(config, data)
         print_labels(stage.summary, config.quiet)
         return _finish(run, [data, stage], {"labels": str(stage.path / "labels.json")})
@@ -40,7 +40,7 @@ def train_reward(config: Config) -> dict[str, Any]:
             stage = demo_stage(config)
             say("completion is not calibrated: one demonstration holds no failures", config.quiet)
             return _finish(run, [stage], {"reward_model": str(stage.path)})
-        data = steps.dataset_stage(config)
+        data = collecting.dataset_stage(config)
         stage = steps.reward_stage(config, data)
         print_pairs(stage.summary, config.quiet)
         return _finish(run, [data, stage], {"reward_model": str(stage.path)})
@@ -60,7 +60,7 @@ def bench_reward(config: Config) -> dict[str, Any]:
     from robo_reward.runtime.clips import clips_stage
 
     with RunFolder(config.run.dir, config, "bench-reward", config.quiet) as run:
-        data = steps.dataset_stage(config)
+        data = collecting.dataset_stage(config)
         reward = steps.reward_stage(config, data)
         rivals = [steps.reward_stage(steps.with_reward(config, kind), data) for kind in config.reward.rivals]
         bench = steps.bench_stage(config, data, reward, rivals)
@@ -74,6 +74,7 @@ def bench_reward(config: Config) -> dict[str, Any]:
 def _bench_suite(config: Config) -> dict[str, Any]:
     from robo_reward.evaluation import report
     from robo_reward.runtime import reward_results
+    from robo_reward.runtime.clips import clips_stage
     from robo_reward.runtime.suite import run_suite, suite_summary
 
     with RunFolder(config.run.dir, config, "bench-reward", config.quiet) as run:
@@ -82,7 +83,8 @@ def _bench_suite(config: Config) -> dict[str, Any]:
         for task in measured:
             say(f"\n{task.name}", config.quiet)
             reward_results.print_reward_table(task.bench, config.quiet)
-            parts = reward_results.reward_sections(task.bench)
+            clips = clips_stage(task.config, task.data, task.reward, task.bench)
+            parts = [*reward_results.reward_sections(task.bench), reward_results.clips_section(clips, run.path)]
             sections += [replace(part, title=f"{task.name}: {part.title}") for part in parts]
         report.write_report(run.path / "report.html", sections, title="Reward model, task by task")
         stages = {stage.path: stage for task in measured for stage in (task.data, task.reward, task.bench)}
@@ -126,7 +128,7 @@ def annotate(config: Config) -> dict[str, Any]:
     if config.to is not None:
         return _annotate_dataset(config)
     with RunFolder(config.run.dir, config, "annotate", config.quiet) as run:
-        data = steps.dataset_stage(config)
+        data = collecting.dataset_stage(config)
         reward = steps.reward_stage(config, data)
         stage = steps.annotate_stage(config, data, reward)
         return _finish(run, [data, reward, stage], {"annotations": str(stage.path / "annotations.npz")})
@@ -163,14 +165,14 @@ def _reward_model(config: Config) -> tuple[list[StageResult], str]:
     """The folder of `reward_model=`, or of the model that the settings train, with the stages it took."""
     if config.reward_model is not None:
         return [], config.reward_model
-    used = [data := steps.dataset_stage(config), steps.reward_stage(config, data)]
+    used = [data := collecting.dataset_stage(config), steps.reward_stage(config, data)]
     return used, str(used[1].path)
 
 
 def train_base(config: Config) -> dict[str, Any]:
     """Train the base policy."""
     with RunFolder(config.run.dir, config, "train-base", config.quiet) as run:
-        data = steps.dataset_stage(config)
+        data = collecting.dataset_stage(config)
         stage = steps.base_stage(config, data)
         return _finish(run, [data, stage], {"base_policy": str(stage.path)})
 
@@ -188,12 +190,13 @@ def evaluate(config: Config) -> dict[str, Any]:
 def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
     from robo_reward.runtime import results
     from robo_reward.runtime.clips import clips_stage
-    from robo_reward.runtime.robustness import robustness_stage
+    from robo_reward.runtime.local import needs_frames
+    from robo_reward.runtime.robustness import check_axes, robustness_stage
 
+    check_axes(config)
     with RunFolder(config.run.dir, config, command, config.quiet) as run:
-        data = steps.dataset_stage(config)
-        needs_reward = config.reward.kind != "oracle" and config.shaping.kind != "none"
-        reward = steps.reward_stage(config, data) if needs_reward else None
+        data = collecting.dataset_stage(config)
+        reward = steps.reward_stage(config, data) if needs_frames(config) else None
         bench = steps.bench_stage(config, data, reward) if reward and steps.can_bench(data) else None
         clips = clips_stage(config, data, reward, bench) if reward and bench else None
         base = steps.base_stage(config, data)

@@ -29,7 +29,6 @@ SHOWN = {
 }
 """Columns of the reward table: what discriminates first, what a clock can win last."""
 
-
 OUTCOMES = {
     "three_way_accuracy": "three outcomes",
     "completion_f1": "F1 of success",
@@ -196,7 +195,7 @@ def _interval(row: Mapping[str, Any], key: str) -> str | None:
 
 
 def _words(metrics: list[str]) -> str | None:
-    names = SHOWN | OUTCOMES
+    names = SHOWN | OUTCOMES | ANSWERS
     return "; ".join(names.get(metric, metric.replace("_", " ")) for metric in metrics) or None
 
 

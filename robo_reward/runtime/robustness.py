@@ -23,7 +23,8 @@ from robo_reward.evaluation.rollout import PolicyActor
 from robo_reward.evaluation.statistics import bootstrap_interval
 from robo_reward.evaluation.vector import make_vector, run_episodes
 from robo_reward.runtime import steps
-from robo_reward.runtime.local import trained_actor
+from robo_reward.runtime.kept import kept_stage
+from robo_reward.runtime.local import needs_frames, trained_actor
 from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.tasks import make_env
 from robo_reward.settings import unknown
@@ -36,20 +37,24 @@ COLUMNS = (
 """Of perturbations.csv; a cell is empty where it does not apply."""
 
 
+def check_axes(config: Config) -> None:
+    """Raises ValueError for an axis that cannot be measured, before anything is trained for it."""
+    for axis in config.perturb.axes:
+        if axis not in AXES:
+            raise ValueError(unknown("perturb.axes entry", axis, AXES))
+        if axis in VISUAL and not needs_frames(config):
+            raise ValueError(f"axis '{axis}' changes what cameras see, and this run has no reward model: leave it out")
+
+
 def robustness_stage(
     config: Config, data: StageResult, reward: StageResult | None, base: StageResult, trained: StageResult
 ) -> StageResult | None:
     """One row for every axis and severity; None when no axis is asked for."""
-    for axis in config.perturb.axes:
-        if axis not in AXES:
-            raise ValueError(unknown("perturb.axes entry", axis, AXES))
-        if axis in VISUAL and reward is None:
-            raise ValueError(f"axis '{axis}' changes what cameras see, and this run has no reward model: leave it out")
     if not config.perturb.axes:
         return None
     key = {"perturb": config.perturb, "evaluate": config.evaluate, "every": config.collect.query_every}
     inputs = [data, base, trained, *([reward] if reward else [])]
-    return steps._stage(config, "perturb", key, inputs,
+    return kept_stage(config, "perturb", key, inputs,
                         lambda folder: _measure(config, data, reward, base, trained, folder))  # fmt: skip
 
 

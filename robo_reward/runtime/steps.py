@@ -1,30 +1,28 @@
-"""The stages of the line, each kept by content: demonstrations -> reward model -> base -> residual -> evaluation."""
+"""The stages after collecting, each kept by content: labels -> reward model -> base -> residual -> evaluation."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from robo_reward.config import Config
-from robo_reward.data.split import dataset_recorder, iterate_split, store_recorder
 from robo_reward.evaluation.rollout import PolicyActor
 from robo_reward.evaluation.vector import Environments, Job, run_jobs
 from robo_reward.interfaces import Policy
 from robo_reward.progress.completion import CompletionTarget
 from robo_reward.progress.models.oracle import oracle_track
+from robo_reward.runtime.collecting import read_split
+from robo_reward.runtime.kept import kept_stage, world_key
 from robo_reward.runtime.labelling import find_keyframes, known_stages, label_key, write_labels
 from robo_reward.runtime.run_folder import write_atomic
-from robo_reward.runtime.stages import StageResult, file_digest, run_stage
-from robo_reward.runtime.tasks import SPLITS, first_seed, make_env, make_envs, scripted, task_of
-from robo_reward.terminal import progress
+from robo_reward.runtime.stages import StageResult
+from robo_reward.runtime.tasks import SPLITS, make_env, make_envs, task_of
 from robo_reward.types import Episode, PhiTrack
 
 if TYPE_CHECKING:
@@ -33,116 +31,22 @@ if TYPE_CHECKING:
     from robo_reward.runtime.experience import Annotate
 
 Log = Callable[..., None]
-ATTEMPTS = 100
-"""Initial states that a recorded episode may take until its outcome is the one that its split wants."""
-
-
-def collect_stage(config: Config) -> StageResult:
-    """Scripted rollouts of every split as LeRobotDatasets, one folder a split."""
-    counts = {split: getattr(config.collect, split) for split in SPLITS}
-    key = {"env": _world(config), "counts": counts, "seed": config.seed}
-    if not config.collect.all_frames:
-        key |= {"every": config.collect.query_every}
-    return _stage(config, "collect", key, [], lambda folder: _collect(config, folder, counts), resumable=True)
-
-
-def _collect(config: Config, folder: Path, counts: dict[str, int]) -> dict[str, Any]:
-    task = task_of(config.env)
-    summary: dict[str, Any] = {}
-    with closing(make_envs(config.env)) as env:
-        for split, count in counts.items():
-            if not count:
-                continue
-            recorder = (
-                dataset_recorder(folder / split, task.fps, task.robot, task.stages)
-                if config.collect.all_frames
-                else store_recorder(folder / split)
-            )
-            with recorder as (recorded, append):
-                missing = range(recorded, count)
-                rollouts = _split_episodes(config, env, split, missing)
-                for episode in progress(rollouts, len(missing), f"collect {split}", config.quiet):
-                    append(episode)
-    for split, count in counts.items():
-        episodes = read_split(folder, split, views=()) if count else []
-        summary |= {
-            f"{split}_episodes": len(episodes),
-            f"{split}_success": float(np.mean([e.success for e in episodes])) if episodes else 0.0,
-            f"{split}_redrawn": sum((e.seed - first_seed(config.seed, split)) % ATTEMPTS for e in episodes),
-        }
-    return summary
-
-
-def _split_episodes(config: Config, env: Environments, split: str, numbers: range) -> Iterator[Episode]:
-    """Demonstrations are the expert's successes, the weak split keeps what happens, and of validation and test every
-    third episode is a success of the expert, the others failures of the weak policy. What does not fit is drawn anew.
-    """
-    first = first_seed(config.seed, split)
-
-    def job(seed: int) -> Job:
-        expert = split == "demos" or (split != "weak" and (seed - first) // ATTEMPTS % 3 == 0)
-        kind = "expert" if expert else "weak"
-        return Job(seed, kind, PolicyActor(scripted(config.env, kind, seed)))
-
-    def again(episode: Episode) -> Job | None:
-        if split == "weak" or episode.success == (episode.source == "expert"):
-            return None
-        attempt = (episode.seed - first) % ATTEMPTS
-        if attempt + 1 == ATTEMPTS:
-            kind, what = ("expert", "success") if episode.source == "expert" else ("weak policy", "failure")
-            raise ValueError(
-                f"collect.{split}: the scripted {kind} of {config.env.id} gave no {what} in {ATTEMPTS} rollouts from "
-                f"seed {episode.seed - attempt}; set collect.{split}=0, or another env.horizon"
-            )
-        return job(episode.seed + 1)
-
-    every = 1 if config.collect.all_frames else config.collect.query_every
-    return run_jobs(env, (job(first + number * ATTEMPTS) for number in numbers), query_every=every, again=again)
-
-
-def read_split(folder: Path, split: str, query_every: int = 1, views: tuple[str, ...] | None = None) -> list[Episode]:
-    """Episodes of one split of a collected stage; none where the split is empty."""
-    return list(iterate_split(folder / split, query_every=query_every, views=views))
-
-
-def dataset_stage(config: Config) -> StageResult:
-    """The collected dataset, or the user's own with `dataset=`: a LeRobotDataset, or a file that is made one first."""
-    if config.dataset is None:
-        return collect_stage(config)
-    from robo_reward.data.convert import convert_file, is_foreign_file
-    from robo_reward.data.lerobot import read_info
-
-    path = Path(config.dataset)
-    if is_foreign_file(path):
-        return _stage(config, "convert", {"sha256": file_digest(path)}, [], lambda folder: convert_file(path, folder))
-    info = read_info(config.dataset)
-    key = {
-        "dataset": str(Path(config.dataset).resolve()),
-        "info": json.loads((info.root / "meta/info.json").read_text()),
-    }
-    return _stage(config, "dataset", key, [], lambda folder: _link_dataset(Path(config.dataset or ""), folder))
-
-
-def _link_dataset(dataset: Path, folder: Path) -> dict[str, Any]:
-    (folder / "demos").symlink_to(dataset.resolve(), target_is_directory=True)
-    episodes = read_split(folder, "demos", views=())
-    return {"demos_episodes": len(episodes), "demos_success": float(np.mean([e.success for e in episodes]))}
 
 
 def label_stage(config: Config, data: StageResult) -> StageResult:
     """Keyframes, by `label.source`, and the potential of every observation."""
     key = {**label_key(config), "pictures": config.label.pictures}
-    return _stage(config, "label", key, [data], lambda folder: write_labels(config, data.path, folder))
+    return kept_stage(config, "label", key, [data], lambda folder: write_labels(config, data.path, folder))
 
 
 def reward_stage(config: Config, data: StageResult) -> StageResult:
     """The reward model, from demonstrations and weak rollouts; compact's completion calibrated on validation."""
     settings = {name: value for name, value in asdict(config.reward).items() if name != "rivals"}
     key = {"reward": settings, "completion": config.completion, "every": config.collect.query_every,
-           **label_key(config), "env": _world(config)}  # fmt: skip
+           **label_key(config), "env": world_key(config)}  # fmt: skip
     compact = reward_stage(with_reward(config, "compact"), data) if config.reward.kind in _FROZEN else None
     inputs = [data, *([compact] if compact else [])]
-    return _stage(config, "train-reward", key, inputs, lambda folder: _train_reward(config, data, folder, compact))
+    return kept_stage(config, "train-reward", key, inputs, lambda folder: _train_reward(config, data, folder, compact))
 
 
 _FROZEN = ("transport", "feature_distance")
@@ -180,7 +84,7 @@ def bench_stage(
     config: Config, data: StageResult, reward: StageResult, rivals: Sequence[StageResult] = ()
 ) -> StageResult:
     """The reward model against rivals, controls and the oracle on the held-out test split."""
-    return _stage(config, "bench-reward", {"every": config.collect.query_every}, [data, reward, *rivals],
+    return kept_stage(config, "bench-reward", {"every": config.collect.query_every}, [data, reward, *rivals],
                   lambda folder: _bench(config, data, reward, rivals, folder))  # fmt: skip
 
 
@@ -212,7 +116,7 @@ def can_bench(data: StageResult) -> bool:
 
 def annotate_stage(config: Config, data: StageResult, reward: StageResult) -> StageResult:
     """The reward model's potential and confidence of every step of every episode."""
-    return _stage(config, "annotate", {"every": config.collect.query_every}, [data, reward],
+    return kept_stage(config, "annotate", {"every": config.collect.query_every}, [data, reward],
                   lambda folder: _annotate(config, data, reward, folder))  # fmt: skip
 
 
@@ -262,7 +166,7 @@ def completion_target(config: Config) -> CompletionTarget:
 def base_stage(config: Config, data: StageResult) -> StageResult:
     """The frozen base policy."""
     key = {"base": config.base, "seed": config.seed, "env": config.env.id}
-    return _stage(config, "train-base", key, [data], lambda folder: _train_base(config, data, folder))
+    return kept_stage(config, "train-base", key, [data], lambda folder: _train_base(config, data, folder))
 
 
 def _train_base(config: Config, data: StageResult, folder: Path) -> dict[str, Any]:
@@ -312,7 +216,7 @@ def residual_stage(
            "reward": config.reward.kind, "every": config.collect.query_every, "env": config.env,
            "hil": config.hil}  # fmt: skip
     inputs = [data, base, *([reward] if reward else [])]
-    return _stage(config, "train", key, inputs, lambda folder: _train(config, data, reward, base, folder, log),
+    return kept_stage(config, "train", key, inputs, lambda folder: _train(config, data, reward, base, folder, log),
                   resumable=True)  # fmt: skip
 
 
@@ -333,7 +237,7 @@ def _train(
 
 def recheck_stage(config: Config, reward: StageResult, trained: StageResult) -> StageResult:
     """The completion rule on the learner's own rollouts."""
-    return _stage(config, "recheck", {}, [reward, trained],
+    return kept_stage(config, "recheck", {}, [reward, trained],
                   lambda folder: _recheck(config, reward, trained, folder))  # fmt: skip
 
 
@@ -350,7 +254,7 @@ def evaluate_stage(
 ) -> StageResult:
     """Base and trained policy on the same initial states, and videos of some with the progress curve under them."""
     inputs = [data, base, trained, *([reward] if reward else [])]
-    return _stage(config, "evaluate", {"evaluate": config.evaluate, "env": _world(config)}, inputs,
+    return kept_stage(config, "evaluate", {"evaluate": config.evaluate, "env": world_key(config)}, inputs,
                   lambda folder: _evaluate(config, data, reward, base, trained, folder))  # fmt: skip
 
 
@@ -427,44 +331,3 @@ def load_agent(config: Config, data: StageResult, base: Policy, trained: StageRe
     agent = new_agent(config, read_split(data.path, "demos", views=()), base)
     agent.load_state_dict(load_weights(trained.path / "agent")[0])
     return agent
-
-
-_ROOMS = {
-    "convert": ("data",),
-    "collect": ("envs", "policies", "data", "safety"),
-    "label": ("progress", "evaluation"),
-    "train-reward": ("progress",),
-    "calibrate": ("progress",),
-    "bench-reward": ("progress", "shaping"),
-    "annotate": ("progress",),
-    "clips": ("progress", "shaping", "evaluation"),
-    "recheck": ("progress", "data"),
-    "train-base": ("policies",),
-    "train": ("envs", "learning", "shaping", "safety", "hil", "runtime"),
-    "evaluate": ("envs", "learning", "safety", "evaluation", "runtime"),
-    "perturb": ("envs", "learning", "safety", "evaluation", "runtime"),
-}
-"""Rooms whose code a stage's output depends on, beyond what its input stages already stand for."""
-
-
-def _world(config: Config) -> dict[str, Any]:
-    """The settings that an episode depends on: how many environments run at once is none of them."""
-    return {name: value for name, value in asdict(config.env).items() if name != "count"}
-
-
-def _stage(
-    config: Config, name: str, key: dict[str, Any], inputs: list[StageResult],
-    build: Callable[[Path], Any], resumable: bool = False,
-) -> StageResult:  # fmt: skip
-    key = {**key, "code": _code_digest(_ROOMS.get(name, ()))}
-    return run_stage(config.run.stages, name, key, inputs, build, resumable=resumable, quiet=config.quiet)
-
-
-@cache
-def _code_digest(rooms: tuple[str, ...]) -> str:
-    """sha256 (12 hex) of the rooms' source files: changed code computes anew."""
-    package, digest = Path(__file__).parents[1], hashlib.sha256()
-    for room in rooms:
-        for path in sorted((package / room).rglob("*.py")):
-            digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()[:12]

@@ -19,6 +19,8 @@ import yaml
 from robo_reward.config import Config, EnvConfig
 from robo_reward.evaluation.statistics import clopper_pearson
 from robo_reward.runtime import steps
+from robo_reward.runtime.collecting import collect_stage, read_split
+from robo_reward.runtime.kept import kept_stage
 from robo_reward.runtime.labelling import find_keyframes, label_key
 from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.tasks import task_of
@@ -56,7 +58,7 @@ class Measured:
 def run_suite(config: Config) -> list[Measured]:
     """Collect, train, calibrate and measure every task of `suite.tasks`; finished stages are reused."""
     configs = {name: task_config(config, name) for name in config.suite.tasks}
-    data = {name: steps.collect_stage(task) for name, task in configs.items()}
+    data = {name: collect_stage(task) for name, task in configs.items()}
     found = {}
     for group in groups(configs):
         joint = _joint_stage([(configs[name], data[name]) for name in group])
@@ -110,7 +112,7 @@ def _joint_stage(tasks: Sequence[tuple[Config, StageResult]]) -> StageResult:
     """One reward model for tasks with the same cameras; its completion rule is not calibrated yet."""
     config, _ = tasks[0]
     key = {"reward": config.reward, "every": config.collect.query_every, "labels": [label_key(c) for c, _ in tasks]}
-    return steps._stage(config, "train-reward", key, [data for _, data in tasks], lambda folder: _train(tasks, folder))
+    return kept_stage(config, "train-reward", key, [data for _, data in tasks], lambda folder: _train(tasks, folder))
 
 
 def _train(tasks: Sequence[tuple[Config, StageResult]], folder: Path) -> dict[str, Any]:
@@ -129,14 +131,14 @@ def _train(tasks: Sequence[tuple[Config, StageResult]], folder: Path) -> dict[st
 
 def _calibrate_stage(config: Config, data: StageResult, joint: StageResult) -> StageResult:
     key = {"every": config.collect.query_every, "views": config.reward.views, "completion": config.completion}
-    return steps._stage(config, "calibrate", key, [data, joint], lambda folder: _calibrate(config, data, joint, folder))
+    return kept_stage(config, "calibrate", key, [data, joint], lambda folder: _calibrate(config, data, joint, folder))
 
 
 def _calibrate(config: Config, data: StageResult, joint: StageResult, folder: Path) -> dict[str, Any]:
     from robo_reward.progress.training import calibrate_completion, load_reward
 
     reward = load_reward(joint.path)
-    episodes = steps.read_split(data.path, "validation", config.collect.query_every, config.reward.views)
+    episodes = read_split(data.path, "validation", config.collect.query_every, config.reward.views)
     tracker, summary = calibrate_completion(
         reward.model, reward.references, reward.tracker, episodes, steps.completion_target(config)
     )

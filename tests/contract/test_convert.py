@@ -15,7 +15,8 @@ h5py = pytest.importorskip("h5py")
 from robo_reward.config import load_config  # noqa: E402
 from robo_reward.data.convert import convert_file, is_foreign_file  # noqa: E402
 from robo_reward.data.lerobot import read_dataset, read_info  # noqa: E402
-from robo_reward.runtime.steps import dataset_stage, label_stage  # noqa: E402
+from robo_reward.runtime.collecting import dataset_stage  # noqa: E402
+from robo_reward.runtime.steps import label_stage  # noqa: E402
 
 
 def write_hil_serl(path: Path, outcomes: list[bool], steps: int = 4) -> Path:

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch")
 
 from robo_reward.config import load_config
-from robo_reward.runtime import steps
+from robo_reward.runtime import collecting
 from robo_reward.runtime.tasks import SEED_SPAN, SPLITS, first_seed
 
 
@@ -26,8 +26,8 @@ def rollouts(monkeypatch, split, numbers, succeeds):
                 retry = again(episode)
             yield episode.source, episode.success, attempt
 
-    monkeypatch.setattr(steps, "run_jobs", run)
-    return list(steps._split_episodes(load_config(), None, split, numbers))
+    monkeypatch.setattr(collecting, "run_jobs", run)
+    return list(collecting._split_episodes(load_config(), None, split, numbers))
 
 
 def test_an_outcome_that_does_not_fit_is_drawn_anew(monkeypatch):

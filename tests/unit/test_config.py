@@ -96,6 +96,15 @@ def test_configurations_are_frozen():
         ({"label": {"source": "varience"}}, "unknown label.source value 'varience': did you mean 'variance'"),
         ({"label": {"source": "file"}}, "label.source=file needs the file: add keyframes=FILE"),
         ({"label": {"source": "uvd"}, "keyframes": "k.json"}, "keyframes=k.json and label.source=uvd: give one"),
+        (
+            {"suite": {"tasks": ["lift"]}, "dataset": "mine"},
+            r"dataset= with suite.tasks=\[lift\]: a suite collects its own",
+        ),
+        ({"suite": {"tasks": ["lift"]}, "reward": {"rivals": ["sarm"]}}, "reward.rivals= with suite.tasks="),
+        (
+            {"command": "bench-reward", "reward": {"kind": "oracle"}},
+            "reward=oracle is not trained, and bench-reward needs",
+        ),
         ({"base": {"demos": 31}}, f"base.demos=31 exceeds collect.demos={CollectConfig().demos}"),
     ],
 )

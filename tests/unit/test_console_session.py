@@ -55,7 +55,7 @@ class Still:
         pass
 
 
-def until(condition, seconds=20.0):
+def until(condition, seconds=60.0):
     """Wait for another thread; generous, because it only bounds a failure."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import reduce
 from pathlib import Path
 
 import gymnasium
@@ -124,6 +125,16 @@ def reference(*flags: str | Path) -> subprocess.CompletedProcess[str]:
 def test_the_configuration_reference_is_current():
     answer = reference("--check")
     assert answer.returncode == 0, answer.stderr
+
+
+def test_what_an_option_sets_are_settings():
+    page = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    options = [line.split("|") for line in page.split("<!-- reference:groups -->")[1].splitlines() if "`" in line]
+    own = [cells for cells in options if cells[1].strip(" `").split("=")[0] not in ("robot", "safety")]
+    words = [word for *_, same, _ in own for word in re.findall(r"`([^`=]+)=", same)]
+    assert "collect.all_frames" in words
+    for word in words:
+        reduce(getattr, word.split("."), load_config())
 
 
 def test_an_outdated_reference_is_noticed_and_written_anew(tmp_path):

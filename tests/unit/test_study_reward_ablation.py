@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 from dataclasses import asdict
 
@@ -12,12 +11,9 @@ import pytest
 from robo_reward.config import load_config
 
 
-@pytest.fixture(scope="module")
-def study(project):
-    spec = importlib.util.spec_from_file_location("study", project / "scripts" / "study_reward_ablation.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def study(script):
+    return script("study_reward_ablation")
 
 
 def test_every_row_changes_one_setting_of_the_reward(study):
@@ -29,7 +25,7 @@ def test_every_row_changes_one_setting_of_the_reward(study):
 
 def test_fusion_rows_take_the_default_weights(study, monkeypatch):
     trained = []
-    monkeypatch.setattr(study.steps, "collect_stage", lambda config: None)
+    monkeypatch.setattr(study.collecting, "collect_stage", lambda config: None)
     monkeypatch.setattr(study.steps, "reward_stage", lambda config, data: trained.append(config.reward))
     monkeypatch.setattr(study, "run_stage", lambda root, name, key, *a, **k: type("Stage", (), {"summary": key}))
     lines = [study.measure(row, 1, []) for row in ("default", "fusion: average")]

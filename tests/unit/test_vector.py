@@ -247,7 +247,7 @@ def test_lift_with_views_does_not_depend_on_the_number_of_environments():
 def test_collecting_does_not_depend_on_the_number_of_environments():
     """Demonstrations, where a failed attempt is followed by another, and a split of one success to two failures."""
     pytest.importorskip("mujoco")
-    steps = pytest.importorskip("robo_reward.runtime.steps")
+    collecting = pytest.importorskip("robo_reward.runtime.collecting")
     from robo_reward.runtime.tasks import make_envs
 
     def collect(count):
@@ -256,7 +256,7 @@ def test_collecting_does_not_depend_on_the_number_of_environments():
             return [
                 episode
                 for split, numbers in (("demos", range(2, 5)), ("test", range(3)))
-                for episode in steps._split_episodes(config, env, split, numbers)
+                for episode in collecting._split_episodes(config, env, split, numbers)
             ]
 
     one, several = collect(1), collect(2)
@@ -271,16 +271,17 @@ def test_collecting_does_not_depend_on_the_number_of_environments():
 def test_the_stages_of_recorded_and_evaluated_episodes_do_not_depend_on_it(monkeypatch, tmp_path):
     """Training does: how often the policy changes between two of its episodes follows from how many run at once."""
     steps = pytest.importorskip("robo_reward.runtime.steps")
+    from robo_reward.runtime import collecting, kept
     from robo_reward.runtime.stages import StageResult, stage_digest
 
     def digest(root, name, key, inputs, build, **_):
         return StageResult(name, tmp_path, stage_digest(name, 1, key, inputs), {}, 0.0, False)
 
-    monkeypatch.setattr(steps, "run_stage", digest)
+    monkeypatch.setattr(kept, "run_stage", digest)
 
     def digests(*overrides):
         config = load_config(overrides)
-        data = steps.collect_stage(config)
+        data = collecting.collect_stage(config)
         reward, base = steps.reward_stage(config, data), steps.base_stage(config, data)
         trained = steps.residual_stage(config, data, reward, base, lambda *a, **k: None)
         # given the same training: its own digest is an input here

@@ -1,0 +1,54 @@
+"""Stages of the line as one configuration keeps them: below `run.stages`, by the code of their rooms too."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from robo_reward.config import Config
+from robo_reward.runtime.stages import StageResult, run_stage
+
+_ROOMS = {
+    "convert": ("data",),
+    "collect": ("envs", "policies", "data", "safety"),
+    "label": ("progress", "evaluation"),
+    "train-reward": ("progress",),
+    "calibrate": ("progress",),
+    "bench-reward": ("progress", "shaping"),
+    "annotate": ("progress",),
+    "clips": ("progress", "shaping", "evaluation"),
+    "recheck": ("progress", "data"),
+    "train-base": ("policies",),
+    "train": ("envs", "learning", "shaping", "safety", "hil", "runtime"),
+    "evaluate": ("envs", "learning", "safety", "evaluation", "runtime"),
+    "perturb": ("envs", "learning", "safety", "evaluation", "runtime"),
+}
+"""Rooms whose code a stage's output depends on, beyond what its input stages already stand for."""
+
+
+def world_key(config: Config) -> dict[str, Any]:
+    """The settings that an episode depends on: how many environments run at once is none of them."""
+    return {name: value for name, value in asdict(config.env).items() if name != "count"}
+
+
+def kept_stage(
+    config: Config, name: str, key: dict[str, Any], inputs: list[StageResult],
+    build: Callable[[Path], Any], resumable: bool = False,
+) -> StageResult:  # fmt: skip
+    """`run_stage` below `run.stages`, computed anew when the code of the stage's rooms has changed."""
+    key = {**key, "code": _code_digest(_ROOMS.get(name, ()))}
+    return run_stage(config.run.stages, name, key, inputs, build, resumable=resumable, quiet=config.quiet)
+
+
+@cache
+def _code_digest(rooms: tuple[str, ...]) -> str:
+    """sha256 (12 hex) of the rooms' source files: changed code computes anew."""
+    package, digest = Path(__file__).parents[1], hashlib.sha256()
+    for room in rooms:
+        for path in sorted((package / room).rglob("*.py")):
+            digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()[:12]

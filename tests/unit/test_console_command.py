@@ -1,0 +1,69 @@
+"""`robo-reward console` from its settings to its summary; the stages behind it are replaced."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+pytest.importorskip("aiohttp")
+pytest.importorskip("mujoco")
+
+from robo_reward.config import Config, ConsoleConfig, RewardConfig, RunConfig
+from robo_reward.console import command
+from robo_reward.console.session import Session
+from robo_reward.policies.simple import ZeroPolicy
+from robo_reward.runtime import steps
+from robo_reward.runtime.stages import StageResult
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    stage = StageResult("base", tmp_path, "0", {}, 0.0, True)
+    monkeypatch.setattr(steps, "dataset_stage", lambda config: stage)
+    monkeypatch.setattr(steps, "base_stage", lambda config, data: stage)
+    monkeypatch.setattr(steps, "load_base", lambda config, base: ZeroPolicy(4))
+    run = RunConfig(dir=str(tmp_path / "run"))
+    return Config(command="console", reward=RewardConfig(kind="oracle"), run=run, console=ConsoleConfig(port=0))
+
+
+def serve(config, monkeypatch, number):
+    """Run the command with an episode under way when the signal comes; what it said."""
+    said = []
+    monkeypatch.setattr(command, "say", said.append)
+    begun = Session.run
+
+    def run(session):
+        session.post("arm")
+
+        def go_on():
+            session.post("start").result(60)
+            while len(session.view.state["oracle"]) < 5:
+                time.sleep(0.01)
+            os.kill(os.getpid(), number)
+
+        threading.Thread(target=go_on).start()
+        begun(session)
+
+    monkeypatch.setattr(Session, "run", run)
+    command.console(config)
+    return said
+
+
+def test_a_signal_ends_the_session_with_a_summary_and_the_command_goes_on_with_it(config, monkeypatch, tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        [line] = serve(config, patch, signal.SIGINT)
+    assert line.startswith("console: http://127.0.0.1:") and "#" in line
+    assert signal.getsignal(signal.SIGINT) is before
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["hil_episodes"], summary["labelled_aborted"]) == (1, 1)
+    with monkeypatch.context() as patch:
+        [again] = serve(config, patch, signal.SIGTERM)
+    assert again.split("#")[1] != line.split("#")[1]  # another token
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["hil_episodes"], summary["labelled_aborted"]) == (2, 2)

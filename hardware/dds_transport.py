@@ -32,7 +32,8 @@ from robo_reward.hardware.transport import Qos, Send, Transport
 LOOPBACK = "127.0.0.1"
 DOMAINS = 101
 """Largest domain number whose ports lie below those that the system hands out."""
-_DOMAINS: dict[int, tuple[str, Any]] = {}
+_DOMAINS: dict[int, tuple[str, Any, int]] = {}
+"""Joined domains of this process: interface, the library's object, how many transports use it."""
 
 
 class DdsTransport(Transport):
@@ -52,7 +53,7 @@ class DdsTransport(Transport):
         """
         super().__init__()
         _join(domain, check_interface(interface, trusted_interface))
-        self._entities: list[Any] = []
+        self._domain, self._entities = domain, list[Any]()
         self._participant = self._keep(DomainParticipant(domain))
         self._wake = self._keep(GuardCondition(self._participant))
         self._waitset = self._keep(WaitSet(self._participant))
@@ -98,6 +99,7 @@ class DdsTransport(Transport):
         for entity in reversed(self._entities):
             entity.__del__()  # the library's only way to delete now; once deleted, it does nothing the next time
         self._entities.clear()
+        _leave(self._domain)
 
     def _keep(self, entity: Any) -> Any:
         self._entities.append(entity)
@@ -117,13 +119,22 @@ def check_interface(interface: str, trusted_interface: str) -> str:
 
 
 def _join(domain: int, interface: str) -> None:
-    """Configure a domain, once per process; the library keeps it as long as the process lives."""
+    """Configure a domain for the first transport in it; the others share it."""
     if not 0 <= domain <= DOMAINS:
         raise ValueError(f"domain {domain}: choose 0 to {DOMAINS}")
-    if domain not in _DOMAINS:
-        _DOMAINS[domain] = interface, Domain(domain, _configuration(interface))
-    elif _DOMAINS[domain][0] != interface:
-        raise ValueError(f"domain {domain} is open on {_DOMAINS[domain][0]} in this process, not on {interface}")
+    opened, library, users = _DOMAINS.get(domain) or (interface, Domain(domain, _configuration(interface)), 0)
+    if opened != interface:
+        raise ValueError(f"domain {domain} is open on {opened} in this process, not on {interface}")
+    _DOMAINS[domain] = opened, library, users + 1
+
+
+def _leave(domain: int) -> None:
+    """Close the domain behind its last transport: one that stayed would remember peers as lost and not greet them."""
+    interface, library, users = _DOMAINS.pop(domain)
+    if users > 1:
+        _DOMAINS[domain] = interface, library, users - 1
+    else:
+        library.__del__()
 
 
 def _configuration(interface: str) -> str:
@@ -131,7 +142,8 @@ def _configuration(interface: str) -> str:
     which = "address" if re.fullmatch(r"[\d.]+|.*:.*", interface) else "name"
     alone = 'multicast="false"' if loopback else ""
     multicast = "<AllowMulticast>false</AllowMulticast>" if loopback else ""
-    peers = f'<Peers><Peer address="{LOOPBACK}"/></Peers>' if loopback else ""
+    # Without multicast whoever missed the greeting waits for the next one, by default half a minute.
+    peers = f'<Peers><Peer address="{LOOPBACK}"/></Peers><SPDPInterval>2s</SPDPInterval>' if loopback else ""
     return f"""<CycloneDDS><Domain>
       <General>
         <Interfaces><NetworkInterface {which}="{interface}" {alone}/></Interfaces>

@@ -108,9 +108,11 @@ def test_actions_move_the_arm_as_far_as_the_gate_lets_them(robot):
     start = robot.observe()
     assert start.pixels["wrist"].shape == (84, 84, 3) and np.isnan(start.setpoint).all()  # not armed yet
     robot.arm()
-    executed = drive(robot, [0.5, 0, 0, 0])
-    np.testing.assert_allclose(executed, [0.5, 0, 0, 0], atol=1e-6)
-    assert robot.observe().sensed.pose[0] > start.sensed.pose[0] + 0.002
+    for _ in range(100):  # a busy machine simulates slowly
+        np.testing.assert_allclose(drive(robot, [0.5, 0, 0, 0], 1), [0.5, 0, 0, 0], atol=1e-6)
+        if robot.observe().sensed.pose[0] > start.sensed.pose[0] + 0.005:
+            break
+    assert robot.observe().sensed.pose[0] > start.sensed.pose[0] + 0.004
     assert robot.status().mode is Mode.ARMED and robot.status().trips == 0
 
 

@@ -54,7 +54,7 @@ def console(config: Config) -> dict[str, Any]:
         task = task_of(config.env)
         with closing(make_env(config.env)) as env:
             session = Session(
-                env, _actors(config, data, reward, base, run), Path(config.run.dir) / "session", fps=task.fps,
+                env, _actors(config, data, base, run), Path(config.run.dir) / "session", fps=task.fps,
                 first_seed=first_seed(config.seed, "session"), watch=_watch(reward),
                 query_every=config.collect.query_every,
             )  # fmt: skip
@@ -84,16 +84,14 @@ def _stopped_by_signals(session: Session) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _actors(
-    config: Config, data: StageResult, reward: StageResult | None, base: StageResult, run: RunFolder
-) -> Callable[[], PlanningActor]:
+def _actors(config: Config, data: StageResult, base: StageResult, run: RunFolder) -> Callable[[], PlanningActor]:
     """Makes the actor of an episode: the base policy, or the trained one on top of it."""
     policy = steps.load_base(config, base)
     if config.console.policy == "base":
         return lambda: BaseActor(policy)
-    from robo_reward.runtime.local import trained_actor
+    from robo_reward.runtime.local import needs_frames, trained_actor
 
-    shaped_by = reward if config.shaping.kind != "none" else None
+    shaped_by = steps.reward_stage(config, data) if needs_frames(config) else None
     agent = steps.load_agent(config, data, policy, steps.residual_stage(config, data, shaped_by, base, run.log))
     numbers = itertools.count()
     return lambda: trained_actor(policy, agent, next(numbers))

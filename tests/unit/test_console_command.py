@@ -24,7 +24,7 @@ from robo_reward.runtime.stages import StageResult
 @pytest.fixture
 def config(tmp_path, monkeypatch):
     stage = StageResult("base", tmp_path, "0", {}, 0.0, True)
-    monkeypatch.setattr(steps, "dataset_stage", lambda config: stage)
+    monkeypatch.setattr(command, "dataset_stage", lambda config: stage)
     monkeypatch.setattr(steps, "base_stage", lambda config, data: stage)
     monkeypatch.setattr(steps, "load_base", lambda config, base: ZeroPolicy(4))
     run = RunConfig(dir=str(tmp_path / "run"))

@@ -256,4 +256,3 @@ def _quieten_libraries() -> None:
     for library in ("robosuite_logs", "datasets", "absl", "matplotlib", "PIL"):
         logging.getLogger(library).setLevel(logging.ERROR)
     os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder: errors only
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")

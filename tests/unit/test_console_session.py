@@ -140,6 +140,7 @@ def test_a_person_takes_over_gives_back_and_is_missed_when_lost(tmp_path):
     world = World(length=10_000)
     with live(tmp_path, world) as session:
         do(session, "arm", "start")
+        until(lambda: world.now > 0)  # a dead-man that is held from the first step on counts for nothing
         for action, held, state in (([0.6, 0], True, "taken_over"), ([0, 0], False, "running"),
                                     ([0.6, 0], True, "taken_over")):  # fmt: skip
             session.operator.put(HumanInput(np.array(action, np.float32), held, session.clock()), 1)

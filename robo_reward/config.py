@@ -203,8 +203,12 @@ class AgentConfig:
     """Heads drawn for each target, whose smallest value counts."""
     hidden: int = number(128, low=1)
     """Width of the two hidden layers."""
+    layer_norm: bool = True
+    """After each hidden layer of actor and critics."""
     batch: int = number(128, low=2)
-    """Half demonstrations, half online."""
+    """Windows of an update."""
+    demonstration_share: float = number(0.5, low=0, high=1)
+    """Of a batch; the rest is online."""
     learning_rate: float = number(1e-3, above=0)
     """Of the critics."""
     actor_learning_rate: float = number(1e-3, above=0)

@@ -224,7 +224,7 @@ def base_rows(episode: Episode) -> np.ndarray:
     return np.concatenate([episode.base_action, episode.base_phase], axis=1)
 
 
-def concatenate(first: Batch, second: Batch) -> Batch:
-    """Both batches as one: half demonstrations, half online."""
-    names = first.__dataclass_fields__
-    return Batch(**{name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in names})
+def concatenate(*batches: Batch) -> Batch:
+    """Several batches as one: demonstrations, then online."""
+    names = Batch.__dataclass_fields__
+    return Batch(**{name: np.concatenate([getattr(batch, name) for batch in batches]) for name in names})

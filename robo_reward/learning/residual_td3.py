@@ -51,10 +51,10 @@ class ResidualTD3:
         self.mean, self.std = torch.from_numpy(mean_S), torch.from_numpy(std_S)
         self.action_size, self.phase_size, self.columns = action_size, phase_size, columns
         size, hidden = len(mean_S) + phase_size, settings.hidden
-        self.actor = ResidualActor(size, action_size, hidden)
-        self.actor_target = ResidualActor(size, action_size, hidden)
-        self.critic = EnsembleCritic(settings.heads, size + action_size, hidden)
-        self.critic_target = EnsembleCritic(settings.heads, size + action_size, hidden)
+        self.actor = self._new_actor(size)
+        self.actor_target = self._new_actor(size)
+        self.critic = EnsembleCritic(settings.heads, size + action_size, hidden, settings.layer_norm)
+        self.critic_target = EnsembleCritic(settings.heads, size + action_size, hidden, settings.layer_norm)
         self.actor_target.load_state_dict(self.actor.state_dict())
         self.actor_average = copy.deepcopy(self.actor)
         self.critic_target.load_state_dict(self.critic.state_dict())
@@ -64,8 +64,25 @@ class ResidualTD3:
         self.actor_optimiser = torch.optim.Adam(self.actor.parameters(), settings.actor_learning_rate, fused=True)
         self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), settings.learning_rate, fused=True)
 
-    def act(self, state_S: np.ndarray, base_R: np.ndarray, *, deployed: bool = False) -> np.ndarray:
+    def _new_actor(self, size: int) -> ResidualActor:
+        return ResidualActor(size, self.action_size, self.settings.hidden, self.settings.layer_norm)
+
+    @property
+    def exploration_noise(self) -> float:
+        """What is added to the actions of `act` while training: standard deviation, in action units."""
+        return self.settings.exploration_noise
+
+    def act(
+        self,
+        state_S: np.ndarray,
+        base_R: np.ndarray,
+        *,
+        deployed: bool = False,
+        rng: np.random.Generator | None = None,
+    ) -> np.ndarray:
         """The learned action for one observation and the base's row (action and phase), in [-1, 1], unexplored.
+
+        `rng` is for agents that draw their actions; this one does not.
 
         The newest actor chases the critics' noise from update to update, so none acts that is not an average:
         over about a hundred environment steps while training, over a dozen episodes when `deployed`.
@@ -86,12 +103,7 @@ class ResidualTD3:
             batch.reward_B, batch.phi_BW, batch.length_B, batch.terminated_B, gamma=s.gamma, scale=self.shaping_scale
         )
         with torch.no_grad():
-            next_state, next_base = self._observe(batch.next_state_BS, batch.next_base_BR)
-            noise = torch.empty_like(next_base).normal_(generator=self.generator) * s.target_noise
-            noise = noise.clamp(-s.target_noise_clip, s.target_noise_clip)
-            next_action = self._action(self.actor_target, next_state, next_base, noise)
-            heads = torch.randperm(s.heads, generator=self.generator)[: s.subset]
-            next_q = self.critic_target(next_state, next_action, heads).amin(0)
+            next_q = self._next_value(*self._observe(batch.next_state_BS, batch.next_base_BR))
             alive_discount = torch.from_numpy(batch.discount_B * (1.0 - batch.terminated_B))
             target = torch.from_numpy(np.asarray(reward, np.float32)) + alive_discount * next_q
         q_NB = self.critic(state, torch.from_numpy(batch.action_BA))
@@ -102,17 +114,22 @@ class ResidualTD3:
         _move(self.critic_target, self.critic, s.tau)
         return {"critic_loss": float(loss.detach()) / s.heads, "q": float(q_NB.detach().mean()), "critic_norm": norm}
 
+    def _next_value(self, state: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
+        """Smallest of a few heads drawn anew, at the target policy's action with clipped noise (B,)."""
+        s = self.settings
+        noise = torch.empty_like(base).normal_(generator=self.generator) * s.target_noise
+        noise = noise.clamp(-s.target_noise_clip, s.target_noise_clip)
+        return self._smallest(state, self._action(self.actor_target, state, base, noise))
+
+    def _smallest(self, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        heads = torch.randperm(self.settings.heads, generator=self.generator)[: self.settings.subset]
+        return self.critic_target(state, action, heads).amin(0)
+
     def update_actor(self, batch: Batch) -> dict[str, float]:
         """One step up the critics' lower bound, and towards the demonstrated actions."""
         s = self.settings
         state, base = self._observe(batch.state_BS, batch.base_BR)
-        action = self._action(self.actor, state, base)
-        self.critic.requires_grad_(False)
-        q_NB = self.critic(state, action)
-        self.critic.requires_grad_(True)
-        q_B = q_NB.mean(0)
-        # Where the heads disagree the critics know nothing: moving there is not an improvement.
-        loss = -(q_B - s.pessimism * q_NB.std(0)).mean()
+        action, loss, numbers = self._improvement(state, base)
         # The actor imitates the nearest action within the residual's reach; the critic learns from the executed one.
         executed, demonstration_B = torch.from_numpy(batch.action_BA), torch.from_numpy(batch.demonstration_B)
         shown = torch.minimum(torch.maximum(executed, base - s.residual_scale), base + s.residual_scale)
@@ -123,11 +140,26 @@ class ResidualTD3:
         _move(self.actor_target, self.actor, s.tau)
         _move(self.actor_average, self.actor, s.average_rate)
         return {
-            "actor_q": float(q_B.detach().mean()),
+            **numbers,
             "actor_norm": norm,
             "imitation_error": float(error_B.detach().mean()),
             "out_of_reach_share": float(beyond_B.sum() / demonstration_B.sum().clamp(min=1)),
         }
+
+    def _improvement(
+        self, state: torch.Tensor, base: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, dict[str, float]]:
+        """The actor's actions (B, A), the loss whose descent makes them better, and numbers to log."""
+        action = self._action(self.actor, state, base)
+        q_B = self._lower_bound(state, action)
+        return action, -q_B.mean(), {"actor_q": float(q_B.detach().mean())}
+
+    def _lower_bound(self, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        """Mean of the heads less their spread (B,): where they disagree, moving is not an improvement."""
+        self.critic.requires_grad_(False)
+        q_NB = self.critic(state, action)
+        self.critic.requires_grad_(True)
+        return q_NB.mean(0) - self.settings.pessimism * q_NB.std(0)
 
     def _observe(self, state_BS: np.ndarray, base_BR: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """What the networks take for the state, standardised input and phase, and the base's action."""

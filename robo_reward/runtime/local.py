@@ -57,7 +57,7 @@ class ResidualRollout:
         base_BA, self.state = self.base.act(agent_pos[None], estimate[None], self.state)
         base = np.concatenate([base_BA[0], phase_BK[0]]).astype(np.float32)
         inputs = policy_input(agent_pos, estimate, self.agent.columns)
-        action = self.agent.act(inputs, base, deployed=self.deployed)
+        action = self.agent.act(inputs, base, deployed=self.deployed, rng=self.rng)
         if self.noise > 0 and self.rng is not None:
             fresh = self.rng.normal(size=action.shape) * self.noise
             keep = self.agent.settings.noise_correlation
@@ -128,7 +128,7 @@ def train_residual(
                     corrected(
                         config,
                         ResidualRollout(
-                            base, agent, settings.exploration_noise, np.random.default_rng([config.seed, rollout])
+                            base, agent, agent.exploration_noise, np.random.default_rng([config.seed, rollout])
                         ),
                         rollout,
                         agent.action_size,
@@ -235,16 +235,16 @@ def learn(
     rng: np.random.Generator,
     actor_moves: bool = True,
 ) -> dict[str, float]:
-    """`updates` critic steps on half demonstrations, half online; the actor moves once per `actor_every` of them."""
+    """`updates` critic steps on demonstrations and online windows; the actor moves once per `actor_every` of them."""
     means: dict[str, list[float]] = {}
-    half = settings.batch // 2
+    shown = round(settings.batch * settings.demonstration_share)
+    parts = ((experience.demonstrations, slice(0, shown)), (experience.online, slice(shown, settings.batch)))
+    parts = tuple(part for part in parts if part[1].start < part[1].stop)
     for update in range(updates):
-        batch = concatenate(
-            experience.demonstrations.sample(half, rng), experience.online.sample(settings.batch - half, rng)
-        )
+        batch = concatenate(*(replay.sample(rows.stop - rows.start, rng) for replay, rows in parts))
         numbers = agent.update_critics(batch)
-        experience.demonstrations.prioritise(batch.place_B[:half], agent.error_B[:half])
-        experience.online.prioritise(batch.place_B[half:], agent.error_B[half:])
+        for replay, rows in parts:
+            replay.prioritise(batch.place_B[rows], agent.error_B[rows])
         if actor_moves and (update + 1) % settings.actor_every == 0:
             numbers |= agent.update_actor(batch)
         for key, value in numbers.items():

@@ -162,8 +162,9 @@ class SuiteConfig:
 class ShapingConfig:
     """How the potential enters the reward."""
 
-    kind: str = choice("potential", "none", "potential", "naive")
-    """potential leaves the best policy as it is; the others are controls."""
+    kind: str = choice("potential", "none", "potential", "naive", "absolute", "par", "gated", "contrast", "ra_bc")
+    """potential leaves the best policy as it is, and so do none and ra_bc, which weighs the imitation term; the others
+    are controls."""
     scale: float = number(1.0, low=0)
     """Multiplies the potential; it remains a potential."""
 
@@ -293,6 +294,11 @@ class TrainConfig:
     """First of them, of base plus noise, before the actor moves."""
     warmup_updates: int = number(1500, low=0)
     """Critic-only updates at the end of the warm-up."""
+    task_reward: str = choice("environment", "environment", "completion")
+    """Who says that an online rollout did the task: the simulator, or the reward model's completion rule, which can be
+    fooled."""
+    done_at: float | None = number(None, above=0, high=1)
+    """Completion score that task_reward=completion takes for done; null: the calibrated threshold."""
     evaluate_every: int = number(10, low=1)
     """[rollouts]"""
     evaluate_episodes: int = number(40, low=1)
@@ -388,6 +394,16 @@ class Config:
     def __post_init__(self) -> None:
         if self.agent.subset > self.agent.heads:
             raise ValueError(f"agent.subset={self.agent.subset} exceeds agent.heads={self.agent.heads}")
+        if self.agent.gamma == 1:
+            raise ValueError("agent.gamma=1: a time-out is bootstrapped, so values would grow for ever; set it below 1")
+        if self.train.task_reward == "completion":
+            if self.reward.kind != "compact":
+                raise ValueError(f"train.task_reward=completion asks a model that reward={self.reward.kind} is not: "
+                                 "use reward=compact")
+            if self.shaping.kind == "gated":
+                raise ValueError("shaping=gated waits for the simulator's success: set train.task_reward=environment")
+        elif self.train.done_at is not None:
+            raise ValueError(f"train.done_at={self.train.done_at} is read with train.task_reward=completion: add it")
         if self.base.demos > self.collect.demos:
             raise ValueError(f"base.demos={self.base.demos} exceeds collect.demos={self.collect.demos}")
         if self.hil.kind == "simulated" and self.env.count > 1:

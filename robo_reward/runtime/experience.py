@@ -16,6 +16,8 @@ from robo_reward.data.tracks import Choice, TrackStore
 from robo_reward.learning.replay import EpisodeReplay
 from robo_reward.learning.residual_td3 import ResidualTD3
 from robo_reward.policies.inputs import policy_input
+from robo_reward.runtime.believed import Judge, believed
+from robo_reward.shaping.schemes import WHOLE_EPISODES
 from robo_reward.terminal import say
 from robo_reward.types import Episode, PhiTrack
 
@@ -32,6 +34,7 @@ class Experience:
         folder: of the run's training stage; store and tracks are made in it.
         annotate: the run's own reward model.
         load_annotate: the reward model that a proposal names, from its folder.
+        judge: who says that an online rollout did its task; None: the simulator.
     """
 
     def __init__(
@@ -41,8 +44,10 @@ class Experience:
         folder: Path,
         annotate: Annotate,
         load_annotate: Callable[[str], Annotate],
+        judge: Judge | None = None,
     ) -> None:
-        self.agent, self.load_annotate = agent, load_annotate
+        self.agent, self.load_annotate, self.judge = agent, load_annotate, judge
+        self._own_tracks = config.shaping.kind in WHOLE_EPISODES
         self.store = TransitionStore(folder / "store", writable=True)
         self.tracks = TrackStore(folder / "tracks")
         self.demonstrations, self.online = new_replay(config, agent), new_replay(config, agent)
@@ -71,7 +76,7 @@ class Experience:
         """Fill the online replay with the stored episodes before this sequence number, in order."""
         for entry in self.store.episodes():
             if entry.actor == ONLINE and entry.first_sequence < sequence:
-                frames = entry.episode_id not in self._known
+                frames = entry.episode_id not in self._known or self.judge is not None
                 self._remember(self.online, [self.store.read(entry.episode_id, frames=frames)])
 
     @property
@@ -85,6 +90,8 @@ class Experience:
         if proposal is None or proposal == self._refused or proposal.model_id == self.model_id:
             return
         try:
+            if self._own_tracks:
+                raise ValueError("this run's shaping makes its own tracks: use shaping=potential")
             annotate, known = self.load_annotate(proposal.source), self.tracks.read(proposal.model_id)
             entries = self.store.episodes()
             for entry in entries:  # the annotator cannot know the newest ones
@@ -109,6 +116,9 @@ class Experience:
         for episode in episodes:
             inputs = policy_input(episode.agent_pos, episode.estimate, self.agent.columns)
             track = self._known[episode.episode_id]
+            if self.judge is not None and not demonstration:
+                episode, track = believed(episode, track, self.judge(episode))
+                inputs = inputs[: len(episode) + 1]
             replay.append(episode, inputs, track, demonstration=demonstration)
             if not demonstration and episode.intervention is not None and episode.intervention.any():
                 # A correction teaches the critics as a demonstration does; it is imitated only where it led to success.

@@ -22,11 +22,12 @@ from robo_reward.learning.replay import concatenate
 from robo_reward.learning.residual_td3 import ResidualTD3
 from robo_reward.learning.weights import save_weights
 from robo_reward.policies.inputs import policy_input
+from robo_reward.runtime.believed import Judge
 from robo_reward.runtime.checkpoint import Checkpoint
 from robo_reward.runtime.corrections import corrected, session_summary
 from robo_reward.runtime.experience import Annotate, Experience
 from robo_reward.runtime.tasks import first_seed, task_of
-from robo_reward.shaping import SCHEMES
+from robo_reward.shaping import SCHEMES, imitation_weights, ra_bc
 from robo_reward.terminal import progress
 from robo_reward.types import Episode
 
@@ -97,6 +98,7 @@ def train_residual(
     load_annotate: Callable[[str], Annotate],
     folder: Path,
     log: Callable[..., None],
+    judge: Judge | None = None,
 ) -> dict[str, Any]:
     """Alternate a round of rollouts, one for each environment, and their learner updates; evaluate now and then.
 
@@ -109,7 +111,7 @@ def train_residual(
     counters, rng = Progress(), np.random.default_rng(config.seed)
     checkpoint = Checkpoint(folder / "checkpoints", quiet=config.quiet)
     checkpoint.agent, checkpoint.counters, checkpoint.rng = agent, counters, rng
-    with Experience(config, agent, folder, annotate, load_annotate) as experience:
+    with Experience(config, agent, folder, annotate, load_annotate, judge) as experience:
         experience.add_demonstrations([with_base_actions(episode, base) for episode in demonstrations])
         if checkpoint.load():
             experience.restore(counters.sequence)
@@ -223,8 +225,9 @@ def with_base_actions(episode: Episode, base: Policy) -> Episode:
 
 
 def needs_frames(config: Config) -> bool:
-    """Whether the potential is read off camera frames: sparse and oracle rewards need none."""
-    return config.reward.kind != "oracle" and config.shaping.kind != "none"
+    """Whether potential or task reward are read off camera frames: sparse and oracle rewards need none."""
+    shaped = config.reward.kind != "oracle" and config.shaping.kind != "none"
+    return shaped or config.train.task_reward == "completion"
 
 
 def learn(
@@ -242,6 +245,9 @@ def learn(
     parts = tuple(part for part in parts if part[1].start < part[1].stop)
     for update in range(updates):
         batch = concatenate(*(replay.sample(rows.stop - rows.start, rng) for replay, rows in parts))
+        if agent.shaping is ra_bc:
+            weight_B = imitation_weights(batch.phi_BW, batch.length_B, batch.demonstration_B)
+            batch = replace(batch, demonstration_B=batch.demonstration_B * weight_B)
         numbers = agent.update_critics(batch)
         for replay, rows in parts:
             replay.prioritise(batch.place_B[rows], agent.error_B[rows])

@@ -111,6 +111,8 @@ class Config:
             raise ValueError(f"base.demos={self.base.demos} exceeds collect.demos={self.collect.demos}")
         if self.hil.kind == "simulated" and self.env.count > 1:
             raise ValueError(f"hil=simulated with env.count={self.env.count}: an operator attends to one arm, set 1")
+        if self.agent.kind == "residual_ppo" and self.env.count > 1:
+            raise ValueError(f"agent=residual_ppo with env.count={self.env.count}: its updates count rollouts, set 1")
         if self.adapt_from is not None and self.demo is None:
             raise ValueError(f"adapt_from={self.adapt_from} needs a demonstration: add demo=FOLDER or DATASET:EPISODE")
         if self.demo is not None and self.command != "train-reward":

@@ -64,6 +64,9 @@ class ResidualTD3:
         self.actor_optimiser = torch.optim.Adam(self.actor.parameters(), settings.actor_learning_rate, fused=True)
         self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), settings.learning_rate, fused=True)
 
+    imitates_successes = False
+    """Whether online successes are imitated as demonstrations are."""
+
     def _new_actor(self, size: int) -> ResidualActor:
         return ResidualActor(size, self.action_size, self.settings.hidden, self.settings.layer_norm)
 
@@ -115,13 +118,18 @@ class ResidualTD3:
         return {"critic_loss": float(loss.detach()) / s.heads, "q": float(q_NB.detach().mean()), "critic_norm": norm}
 
     def _next_value(self, state: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
-        """Smallest of a few heads drawn anew, at the target policy's action with clipped noise (B,)."""
+        """What the target bootstraps from (B,)."""
+        return self._smallest(state, self._target_action(state, base))
+
+    def _target_action(self, state: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
+        """The target policy's action with clipped noise (B, A)."""
         s = self.settings
         noise = torch.empty_like(base).normal_(generator=self.generator) * s.target_noise
         noise = noise.clamp(-s.target_noise_clip, s.target_noise_clip)
-        return self._smallest(state, self._action(self.actor_target, state, base, noise))
+        return self._action(self.actor_target, state, base, noise)
 
     def _smallest(self, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        """The smallest value among a few target heads drawn anew (B,)."""
         heads = torch.randperm(self.settings.heads, generator=self.generator)[: self.settings.subset]
         return self.critic_target(state, action, heads).amin(0)
 

@@ -7,13 +7,16 @@ episode is annotated by it.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from robo_reward.config import Config
 from robo_reward.data.store import TransitionStore
 from robo_reward.data.tracks import Choice, TrackStore
 from robo_reward.learning.replay import EpisodeReplay
+from robo_reward.learning.residual_ppo import Rollout
 from robo_reward.learning.residual_td3 import ResidualTD3
 from robo_reward.policies.inputs import policy_input
 from robo_reward.runtime.believed import Judge, believed
@@ -53,6 +56,8 @@ class Experience:
         self.demonstrations, self.online = new_replay(config, agent), new_replay(config, agent)
         chosen = self.tracks.in_force
         self.annotate = annotate if chosen is None else load_annotate(chosen.source)
+        self.recent: deque[Rollout] = deque(maxlen=config.agent.on_policy_rollouts)
+        """The newest online rollouts, for learners that are not off-policy."""
         self._known: dict[str, PhiTrack] = {}
         self._refused: Choice | None = None
 
@@ -120,7 +125,12 @@ class Experience:
                 episode, track = believed(episode, track, self.judge(episode))
                 inputs = inputs[: len(episode) + 1]
             replay.append(episode, inputs, track, demonstration=demonstration)
-            if not demonstration and episode.intervention is not None and episode.intervention.any():
+            if demonstration:
+                continue
+            self.recent.append((replace(episode, frame_steps=episode.frame_steps[:0], frames={}), track, inputs))
+            if episode.success and self.agent.imitates_successes:
+                self.demonstrations.append(episode, inputs, track, demonstration=True)
+            elif episode.intervention is not None and episode.intervention.any():
                 # A correction teaches the critics as a demonstration does; it is imitated only where it led to success.
                 self.demonstrations.append(
                     episode, inputs, track, demonstration=episode.success, begin_T=episode.intervention

@@ -18,13 +18,16 @@ import numpy as np
 from robo_reward.config import AgentConfig, Config, TrainConfig
 from robo_reward.evaluation.vector import Environments, Job, run_episodes, run_jobs
 from robo_reward.interfaces import Policy
-from robo_reward.learning.replay import concatenate
+from robo_reward.learning.agents import AGENTS
+from robo_reward.learning.replay import concatenate, whose_fault
+from robo_reward.learning.residual_ppo import ResidualPPO
 from robo_reward.learning.residual_td3 import ResidualTD3
 from robo_reward.learning.weights import save_weights
 from robo_reward.policies.inputs import policy_input
 from robo_reward.runtime.believed import Judge
 from robo_reward.runtime.checkpoint import Checkpoint
 from robo_reward.runtime.corrections import corrected, session_summary
+from robo_reward.runtime.demonstrations import check_demonstrations
 from robo_reward.runtime.experience import Annotate, Experience
 from robo_reward.runtime.tasks import first_seed, task_of
 from robo_reward.shaping import SCHEMES, imitation_weights, ra_bc
@@ -105,6 +108,7 @@ def train_residual(
     Everything lands in `folder` (store/, tracks/, checkpoints/, agent weights; curve as rows of `log`); called again on
     the same folder it goes on after the last finished round. Returns a flat summary with the learning curve.
     """
+    check_demonstrations(demonstrations, (env.action_space.shape or (0,))[-1])
     settings, train = config.agent, config.train
     query_every = config.collect.query_every if needs_frames(config) else 0
     agent = new_agent(config, demonstrations, base)
@@ -143,7 +147,11 @@ def train_residual(
             counters.sequence = experience.add(counters.sequence, episodes)
             for rollout, episode in zip(rollouts, episodes, strict=True):
                 updates, started = _updates_due(rollout, len(episode), config), time.monotonic()
-                numbers = learn(agent, experience, updates, settings, rng, rollout >= train.warmup_rollouts)
+                if isinstance(agent, ResidualPPO):
+                    due = (rollout + 1) % settings.on_policy_rollouts == 0
+                    updates, numbers = agent.learn_from(experience.recent) if due else (0, {})
+                else:
+                    numbers = learn(agent, experience, updates, settings, rng, rollout >= train.warmup_rollouts)
                 counters.learn_s += time.monotonic() - started
                 counters.rollouts, counters.updates = rollout + 1, counters.updates + updates
                 counters.env_steps += len(episode)
@@ -200,7 +208,7 @@ def new_agent(config: Config, demonstrations: list[Episode], base: Policy) -> Re
     """An untrained agent whose inputs are standardised by the demonstrations."""
     columns = task_of(config.env).columns
     inputs = np.concatenate([policy_input(e.agent_pos, e.estimate, columns) for e in demonstrations])
-    return ResidualTD3(
+    return AGENTS[config.agent.kind](
         inputs.mean(0),
         inputs.std(0) + 1e-3,
         demonstrations[0].action.shape[1],
@@ -248,11 +256,14 @@ def learn(
         if agent.shaping is ra_bc:
             weight_B = imitation_weights(batch.phi_BW, batch.length_B, batch.demonstration_B)
             batch = replace(batch, demonstration_B=batch.demonstration_B * weight_B)
-        numbers = agent.update_critics(batch)
+        try:
+            numbers = agent.update_critics(batch)
+            if actor_moves and (update + 1) % settings.actor_every == 0:
+                numbers |= agent.update_actor(batch)
+        except FloatingPointError as error:
+            raise ValueError(f"{whose_fault(batch)} ({error})") from error
         for replay, rows in parts:
             replay.prioritise(batch.place_B[rows], agent.error_B[rows])
-        if actor_moves and (update + 1) % settings.actor_every == 0:
-            numbers |= agent.update_actor(batch)
         for key, value in numbers.items():
             means.setdefault(key, []).append(value)
     return {key: float(np.mean(values)) for key, values in means.items()}

@@ -113,6 +113,8 @@ class Config:
             raise ValueError(f"hil=simulated with env.count={self.env.count}: an operator attends to one arm, set 1")
         if self.agent.kind == "residual_ppo" and self.env.count > 1:
             raise ValueError(f"agent=residual_ppo with env.count={self.env.count}: its updates count rollouts, set 1")
+        if self.agent.kind == "residual_ppo" and self.hil.kind != "none":
+            raise ValueError("agent=residual_ppo learns from its own actions only: leave hil= out")
         if self.adapt_from is not None and self.demo is None:
             raise ValueError(f"adapt_from={self.adapt_from} needs a demonstration: add demo=FOLDER or DATASET:EPISODE")
         if self.demo is not None and self.command != "train-reward":

@@ -46,6 +46,7 @@ def test_a_success_that_nobody_notices_is_a_time_out_without_reward():
     (["agent.gamma=1"], "agent.gamma=1: values are bootstrapped at time-outs"),
     (["agent.residual_scale=0"], "agent.residual_scale=0.0: must be > 0"),
     (["agent=residual_ppo", "env.count=2"], "set 1"),
+    (["agent=residual_ppo", "hil=simulated"], "leave hil= out"),
 ])  # fmt: skip
 def test_settings_that_cannot_work_are_refused_in_one_line(words, expected):
     with pytest.raises(ValueError, match=".*") as caught:

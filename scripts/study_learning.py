@@ -23,9 +23,8 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from robo_reward.config import load_config
 from robo_reward.evaluation.statistics import bootstrap_interval, interquartile_mean
@@ -61,8 +60,7 @@ BARE = [word for name in list(WITHOUT)[:4] for word in WITHOUT[name]] + ["agent.
 BELIEFS = {"calibrated": [], "half the score": ["train.done_at=0.5"]}
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One setting; a run of it for each seed."""
 
     task: str

@@ -92,6 +92,14 @@ class AgentConfig:
     """Of exploration and dither, from one step to the next."""
     imitation: float = number(1.0, low=0)
     """Weight of the imitation term on demonstrated steps."""
+    cloning_updates: int = number(0, low=0)
+    """Steps of imitation alone before the first rollout: the residual starts as a clone, not as nothing."""
+    prior: float = number(0.0, low=0)
+    """Weight of the pull, on the learner's own steps, towards that clone, or towards the base where there is none."""
+    self_imitation: float = number(0.0, low=0, high=0.99)
+    """Share of that weight on the steps of the learner's own successes."""
+    q_filter: bool = False
+    """Whether only those steps are imitated whose action the critics prefer to the actor's."""
     replay_capacity: int = number(200_000, low=1)
     """[observations]; the oldest episodes make room"""
     priority: float = number(0.0, low=0, high=1)

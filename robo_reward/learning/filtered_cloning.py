@@ -1,6 +1,7 @@
 """Filtered behaviour cloning, a peer: clone the demonstrations and one's own successes, try again, and so on.
 
-No critics: what did not succeed teaches nothing. The residual form only lets it start as the base.
+No critics: what did not succeed teaches nothing (`agent.self_imitation`). The residual form only lets it start as the
+base.
 """
 
 from __future__ import annotations
@@ -14,8 +15,6 @@ from robo_reward.learning.residual_td3 import ResidualTD3
 
 class FilteredCloning(ResidualTD3):
     """The imitation term of the residual TD3 alone; see there for the arguments."""
-
-    imitates_successes = True
 
     def update_critics(self, batch: Batch) -> dict[str, float]:
         """Nothing."""

@@ -38,7 +38,7 @@ class Batch:
     length_B: np.ndarray
     """m."""
     demonstration_B: np.ndarray
-    """1 where the first step's action came from a demonstrator."""
+    """How much the first step's action is worth imitating: 1 a demonstrator's, 0 or less than 1 the policy's own."""
     weight_B: np.ndarray
     """Importance of each window's error: 1 for uniform sampling."""
     place_B: np.ndarray
@@ -102,7 +102,7 @@ class EpisodeReplay:
         state_TS: np.ndarray,
         track: PhiTrack,
         *,
-        demonstration: bool,
+        demonstration: float,
         begin_T: np.ndarray | None = None,
     ) -> None:
         """Add one annotated episode with the policy's inputs (T+1, S) and base rows at every observation.
@@ -134,7 +134,7 @@ class EpisodeReplay:
             returns[inside] += self.gamma**offset * episode.reward[np.arange(steps)[inside] + offset]
         rows[:steps, self._reward], rows[:steps, self._length] = returns[:, None], lengths[:, None]
         rows[:steps, self._ends] = ((np.arange(steps) + lengths == steps) * float(episode.terminated))[:, None]
-        rows[:steps, self._shown] = float(demonstration)
+        rows[:steps, self._shown] = demonstration
         places = (self._oldest + self.transitions + np.arange(len(begins))) % self.capacity
         self._starts[places] = start + begins
         if self._tree is not None:

@@ -50,6 +50,7 @@ class Experience:
         judge: Judge | None = None,
     ) -> None:
         self.agent, self.load_annotate, self.judge = agent, load_annotate, judge
+        self.self_imitation = config.agent.self_imitation
         self._own_tracks = config.shaping.kind in WHOLE_EPISODES
         self.store = TransitionStore(folder / "store", writable=True)
         self.tracks = TrackStore(folder / "tracks")
@@ -124,13 +125,12 @@ class Experience:
             if self.judge is not None and not demonstration:
                 episode, track = believed(episode, track, self.judge(episode))
                 inputs = inputs[: len(episode) + 1]
-            replay.append(episode, inputs, track, demonstration=demonstration)
+            shown = 1.0 if demonstration else self.self_imitation * episode.success
+            replay.append(episode, inputs, track, demonstration=shown)
             if demonstration:
                 continue
             self.recent.append((replace(episode, frame_steps=episode.frame_steps[:0], frames={}), track, inputs))
-            if episode.success and self.agent.imitates_successes:
-                self.demonstrations.append(episode, inputs, track, demonstration=True)
-            elif episode.intervention is not None and episode.intervention.any():
+            if episode.intervention is not None and episode.intervention.any():
                 # A correction teaches the critics as a demonstration does; it is imitated only where it led to success.
                 self.demonstrations.append(
                     episode, inputs, track, demonstration=episode.success, begin_T=episode.intervention

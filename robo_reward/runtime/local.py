@@ -121,6 +121,8 @@ def train_residual(
             experience.restore(counters.sequence)
             for _ in range(counters.rollouts + sum(row[3] for row in counters.curve)):
                 base.initial_state(1)  # a scripted base draws every episode's style: pass over those that were used
+        else:
+            agent.clone(experience.demonstrations.sample(settings.batch, rng) for _ in range(settings.cloning_updates))
         for rollouts in progress(*_rounds(counters.rollouts, config), "train", config.quiet):
             experience.swap_if_proposed()
             if counters.model_id not in (None, experience.model_id):  # the critics' values are of another reward

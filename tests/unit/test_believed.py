@@ -72,8 +72,8 @@ def test_the_learner_is_told_what_the_judge_says_and_the_store_keeps_the_truth(t
         assert [experience.store.read(name).success for name in judge] == [False, True]
 
 
-@pytest.mark.parametrize("kind, imitated", [("filtered_cloning", 5 + 6), ("residual_td3", 5)])
-def test_filtered_cloning_takes_its_own_successes_for_demonstrations(tmp_path, kind, imitated):
+@pytest.mark.parametrize("kind, imitated", [("filtered_cloning", 0.99), ("ibrl", 0.0)])
+def test_filtered_cloning_imitates_its_own_successes_and_no_failure(tmp_path, kind, imitated):
     pytest.importorskip("torch")
     from robo_reward.runtime.experience import Experience
     from robo_reward.runtime.local import new_agent
@@ -83,8 +83,11 @@ def test_filtered_cloning_takes_its_own_successes_for_demonstrations(tmp_path, k
     agent = new_agent(config, [demonstration], base)
     with Experience(config, agent, tmp_path, annotate, None) as experience:
         experience.add_demonstrations([demonstration])
-        experience.add(0, [rollout(6, success=True, name="a"), rollout(6, success=False, name="b")])
-        assert experience.demonstrations.transitions == imitated and experience.online.transitions == 12
+        for sequence, success in enumerate((False, True)):
+            experience.add(sequence, [rollout(6, success=success, name=str(success))])
+            batch = experience.online.sample(100, np.random.default_rng(0))
+            assert batch.demonstration_B.max() == pytest.approx(imitated * success)
+        assert 0 < np.mean(batch.demonstration_B > 0) < 1 or not imitated
 
 
 def experiment(words):

@@ -28,8 +28,7 @@ from typing import Any, NamedTuple
 
 from robo_reward.config import load_config
 from robo_reward.evaluation.statistics import bootstrap_interval, interquartile_mean
-from robo_reward.runtime import collecting, steps
-from robo_reward.runtime.local import needs_frames
+from robo_reward.runtime.stages import MARKER
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 TASKS = {
@@ -160,17 +159,14 @@ def run(group: str, row: Row, seed: int, extra: Sequence[str]) -> None:
     subprocess.run(program, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     config = load_config(words)
     summary = json.loads((Path(config.run.dir) / "summary.json").read_text(encoding="utf-8"))
-    data = collecting.dataset_stage(config)
-    reward = steps.reward_stage(config, data) if needs_frames(config) else None
-    trained = steps.residual_stage(config, data, reward, steps.base_stage(config, data), lambda *a, **k: None)
+    trained = json.loads((Path(summary["train_folder"]) / MARKER).read_text(encoding="utf-8"))["summary"]
     named = {"task": row.task, "method": row.method, "shaping": row.shaping, "observation": row.observation,
              "seed": seed, "command": command_of(row, seed, extra)}  # fmt: skip
     names = ("rollouts", "env_steps", "successes", "episodes")
-    curve = [named | dict(zip(names, point, strict=True)) for point in trained.summary["curve"]]
+    curve = [named | dict(zip(names, point, strict=True)) for point in trained["curve"]]
     append_lines("learner_curves.csv", CURVE, curve)
-    if config.train.task_reward == "completion" and reward is not None:
-        recheck = steps.recheck_stage(config, reward, trained)
-        with (recheck.path / "onpolicy.csv").open(newline="", encoding="utf-8") as file:
+    if config.train.task_reward == "completion":
+        with (Path(summary["recheck_folder"]) / "onpolicy.csv").open(newline="", encoding="utf-8") as file:
             blocks = belief_blocks(list(csv.DictReader(file)), config.train.done_at)
         kept = {name: named[name] for name in HACKING if name in named}
         append_lines("learner_hacking.csv", HACKING, [kept | block for block in blocks])

@@ -47,11 +47,12 @@ class NormalActor(nn.Module):
 class ResidualPPO(ResidualTD3):
     """The parts of `ResidualTD3` (see there for the arguments); the mean of its critics at the base's action is V."""
 
+    actor: NormalActor
     exploration_noise = 0.0
     """Its own draws explore."""
     on_policy = True
 
-    def _new_actor(self, size: int) -> nn.Module:
+    def _new_actor(self, size: int) -> NormalActor:
         return NormalActor(size, self.action_size, self.settings)
 
     def act(

@@ -61,10 +61,11 @@ class GaussianActor(nn.Module):
 class ResidualSAC(ResidualTD3):
     """The residual TD3 with a stochastic actor; see there for the arguments."""
 
+    actor: GaussianActor
     exploration_noise = 0.0
     """Its own draws explore."""
 
-    def _new_actor(self, size: int) -> nn.Module:
+    def _new_actor(self, size: int) -> GaussianActor:
         return GaussianActor(size, self.action_size, self.settings)
 
     def act(

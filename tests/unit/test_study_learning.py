@@ -20,7 +20,6 @@ ENTRY = {
 
 @pytest.fixture
 def study(script, monkeypatch, tmp_path):
-    pytest.importorskip("torch")
     module = script("study_learning")
     monkeypatch.setattr(module, "RESULTS", tmp_path)
     return module

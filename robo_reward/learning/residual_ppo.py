@@ -29,8 +29,8 @@ class NormalActor(nn.Module):
     def __init__(self, state_size: int, action_size: int, settings: AgentConfig):
         super().__init__()
         self.layers = mlp(state_size + action_size, settings.hidden, action_size, settings.layer_norm)
-        nn.init.zeros_(self.layers[-1].weight)
-        nn.init.zeros_(self.layers[-1].bias)
+        for parameter in self.layers[-1].parameters():
+            nn.init.zeros_(parameter)
         std = max(settings.exploration_noise, 1e-3) / settings.residual_scale
         self.log_std = nn.Parameter(torch.full((action_size,), math.log(std)))
 

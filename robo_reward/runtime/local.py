@@ -251,8 +251,8 @@ def learn(
     """`updates` critic steps on demonstrations and online windows; the actor moves once per `actor_every` of them."""
     means: dict[str, list[float]] = {}
     shown = round(settings.batch * settings.demonstration_share)
-    parts = ((experience.demonstrations, slice(0, shown)), (experience.online, slice(shown, settings.batch)))
-    parts = tuple(part for part in parts if part[1].start < part[1].stop)
+    shares = ((experience.demonstrations, slice(0, shown)), (experience.online, slice(shown, settings.batch)))
+    parts = [(replay, rows) for replay, rows in shares if rows.start < rows.stop]
     for update in range(updates):
         batch = concatenate(*(replay.sample(rows.stop - rows.start, rng) for replay, rows in parts))
         if agent.shaping is ra_bc:

@@ -64,9 +64,9 @@ def training_summary(config: Config, line: Line) -> dict[str, Any]:
         summary |= {key: value for key, value in line.bench.summary.items() if key.startswith("reward_")}
     for stage in line.stages:
         summary[f"{stage.name.replace('-', '_')}_wall_s"] = stage.wall_s
-    for stage in (line.trained, line.recheck):
-        if stage:  # whose curve and rows a study reads
-            summary[f"{stage.name}_folder"] = str(stage.path)
+    for kept in (line.trained, line.recheck):
+        if kept:  # whose curve and rows a study reads
+            summary[f"{kept.name}_folder"] = str(kept.path)
     return summary
 
 

@@ -117,8 +117,9 @@ def train_residual(
     checkpoint.agent, checkpoint.counters, checkpoint.rng = agent, counters, rng
     with Experience(config, agent, folder, annotate, load_annotate, judge) as experience:
         experience.add_demonstrations([with_base_actions(episode, base) for episode in demonstrations])
-        if checkpoint.load():
-            experience.restore(counters.sequence)
+        loaded = checkpoint.load()
+        stored = experience.restore(counters.sequence)
+        if loaded:
             for _ in range(counters.rollouts + sum(row[3] for row in counters.curve)):
                 base.initial_state(1)  # a scripted base draws every episode's style: pass over those that were used
         else:
@@ -145,7 +146,9 @@ def train_residual(
                 )
                 for rollout in rollouts
             ]
-            episodes = list(run_jobs(env, jobs, query_every=query_every))
+            whole = len(stored) == len(rollouts)  # else it was a round of several environments: it repeats itself
+            episodes = stored if whole else list(run_jobs(env, jobs, query_every=query_every))
+            stored = []
             counters.sequence = experience.add(counters.sequence, episodes)
             for rollout, episode in zip(rollouts, episodes, strict=True):
                 updates, started = _updates_due(rollout, len(episode), config), time.monotonic()

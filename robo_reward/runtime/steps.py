@@ -19,11 +19,12 @@ from robo_reward.progress.completion import CompletionTarget
 from robo_reward.progress.models.oracle import oracle_track
 from robo_reward.runtime.believed import make_judge
 from robo_reward.runtime.collecting import read_split
-from robo_reward.runtime.kept import kept_stage, world_key
+from robo_reward.runtime.kept import kept_stage
 from robo_reward.runtime.labelling import find_keyframes, known_stages, label_key, write_labels
 from robo_reward.runtime.run_folder import write_atomic
 from robo_reward.runtime.stages import StageResult
-from robo_reward.runtime.tasks import SPLITS, make_env, make_envs, task_of
+from robo_reward.runtime.tasks import SPLITS, make_env, task_of
+from robo_reward.runtime.worlds import open_world, world_key
 from robo_reward.shaping import contrasted, gated
 from robo_reward.types import Episode, PhiTrack
 
@@ -214,8 +215,9 @@ def residual_stage(
     config: Config, data: StageResult, reward: StageResult | None, base: StageResult, log: Log
 ) -> StageResult:
     """The residual learner; resumed from its last checkpoint when it was interrupted."""
+    world = {**world_key(config), "count": config.env.count}  # so many rollouts share a policy
     key = {"agent": config.agent, "shaping": config.shaping, "train": config.train, "seed": config.seed,
-           "reward": config.reward.kind, "every": config.collect.query_every, "env": config.env,
+           "reward": config.reward.kind, "every": config.collect.query_every, "env": world,
            "hil": config.hil}  # fmt: skip
     inputs = [data, base, *([reward] if reward else [])]
     return kept_stage(config, "train", key, inputs, lambda folder: _train(config, data, reward, base, folder, log),
@@ -235,7 +237,7 @@ def _train(
     annotate, policy = learner_annotate(config, reward), load_base(config, base)
     judged = reward is not None and config.train.task_reward == "completion"
     judge = make_judge(reward.path, config.train.done_at) if reward and judged else None
-    with closing(make_envs(config.env)) as env:
+    with closing(open_world(config, folder)) as env:
         return train_residual(config, env, policy, demos, annotate, load_annotate, folder, log, judge)
 
 
@@ -273,7 +275,7 @@ def _evaluate(
     agent = load_agent(config, data, base, trained)
     first = config.evaluate.first_seed
     actors = {"base": lambda seed: PolicyActor(base), "trained": lambda seed: trained_actor(base, agent, seed)}
-    with closing(make_envs(config.env)) as env:
+    with closing(open_world(config, folder)) as env:
         outcomes = run_paired(env, actors, range(first, first + config.evaluate.episodes), config.quiet)
         videos = _videos(config, env, actors, reward, folder) if config.evaluate.videos else []
     episodes = {

@@ -55,6 +55,8 @@ class Experience:
         self.store = TransitionStore(folder / "store", writable=True)
         self.tracks = TrackStore(folder / "tracks")
         self.demonstrations, self.online = new_replay(config, agent), new_replay(config, agent)
+        self.warmup, self._warmup_rollouts = new_replay(config, agent), config.train.warmup_rollouts
+        """The first online episodes once more, to be drawn apart from the others."""
         chosen = self.tracks.in_force
         self.annotate = annotate if chosen is None else load_annotate(chosen.source)
         self.recent: deque[Rollout] = deque(maxlen=config.agent.on_policy_rollouts)
@@ -117,7 +119,7 @@ class Experience:
             say(f"the proposed reward model {proposal.model_id} is not taken up: {error}")
             self._refused = proposal
             return
-        for replay in (self.demonstrations, self.online):
+        for replay in (self.demonstrations, self.warmup, self.online):
             replay.swap_tracks(proposal.model_id, known)
         self.annotate, self._known = annotate, known
 
@@ -137,6 +139,8 @@ class Experience:
             replay.append(episode, inputs, track, demonstration=shown)
             if demonstration:
                 continue
+            if self.warmup.episodes < self._warmup_rollouts:
+                self.warmup.append(episode, inputs, track, demonstration=shown)
             self.recent.append((replace(episode, frame_steps=episode.frame_steps[:0], frames={}), track, inputs))
             if episode.intervention is not None and episode.intervention.any():
                 # A correction teaches the critics as a demonstration does; it is imitated only where it led to success.

@@ -151,7 +151,7 @@ def train_residual(
             stored = []
             counters.sequence = experience.add(counters.sequence, episodes)
             for rollout, episode in zip(rollouts, episodes, strict=True):
-                updates, started = _updates_due(rollout, len(episode), config), time.monotonic()
+                updates, started = updates_due(rollout, len(episode), config), time.monotonic()
                 if isinstance(agent, ResidualPPO):
                     due = (rollout + 1) % settings.on_policy_rollouts == 0
                     updates, numbers = agent.learn_from(experience.recent) if due else (0, {})
@@ -254,7 +254,12 @@ def learn(
     """`updates` critic steps on demonstrations and online windows; the actor moves once per `actor_every` of them."""
     means: dict[str, list[float]] = {}
     shown = round(settings.batch * settings.demonstration_share)
-    shares = ((experience.demonstrations, slice(0, shown)), (experience.online, slice(shown, settings.batch)))
+    anchored = shown + round((settings.batch - shown) * settings.anchor_share)
+    shares = (
+        (experience.demonstrations, slice(0, shown)),
+        (experience.warmup, slice(shown, anchored)),
+        (experience.online, slice(anchored, settings.batch)),
+    )
     parts = [(replay, rows) for replay, rows in shares if rows.start < rows.stop]
     for update in range(updates):
         batch = concatenate(*(replay.sample(rows.stop - rows.start, rng) for replay, rows in parts))
@@ -274,10 +279,12 @@ def learn(
     return {key: float(np.mean(values)) for key, values in means.items()}
 
 
-def _updates_due(rollout: int, steps: int, config: Config) -> int:
-    """None during warm-up, all that were saved up (critic only) at its end, then a fixed number per step."""
+def updates_due(rollout: int, steps: int, config: Config) -> int:
+    """None during warm-up, all that were saved up (critic only) at its end, then so many for every step."""
     if rollout + 1 < config.train.warmup_rollouts:
         return 0
     if rollout + 1 == config.train.warmup_rollouts:
         return config.train.warmup_updates
-    return steps * config.agent.updates_per_step
+    first, last = config.agent.updates_per_step, config.agent.last_updates_per_step
+    passed = rollout / max(config.train.rollouts - 1, 1)
+    return round(steps * (first if last is None else first + passed * (last - first)))

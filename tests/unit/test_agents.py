@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from robo_reward.config import AgentConfig  # noqa: E402
+from robo_reward.config import AgentConfig, load_config  # noqa: E402
 from robo_reward.learning.agents import AGENTS  # noqa: E402
 from robo_reward.learning.replay import Batch  # noqa: E402
 from robo_reward.learning.residual_sac import GaussianActor  # noqa: E402
@@ -66,6 +66,16 @@ class Fixed(torch.nn.Module):
 
 
 # ---- all of them ----
+
+
+@pytest.mark.parametrize("peer", ["rlpd", "hil_serl", "resfit", "ibrl", "filtered_cloning", "residual_ppo"])
+def test_a_peer_has_none_of_what_our_learner_adds_even_where_that_is_the_default(peer):
+    config = load_config([f"agent={peer}"])
+    off = {"cloning_updates": 0, "anchor_share": 0, "prior": 0, "priority": 0, "q_filter": False, "reach": "fixed",
+           "last_updates_per_step": None}  # fmt: skip
+    assert {name: getattr(config.agent, name) for name in off} == off
+    assert (config.agent.self_imitation > 0) == (peer == "filtered_cloning")
+    assert config.shaping.kind == "none" and (config.base.kind == "zero") == (peer in ("rlpd", "hil_serl"))
 
 
 @pytest.mark.parametrize("kind", sorted(AGENTS))

@@ -37,8 +37,9 @@ def open_world(config: Config, folder: Path) -> Environments:
 
     robot, limits = robot_of(config)
     return open_robot_env(
-        robot, limits, horizon=config.env.horizon, image_size=config.env.image_size, log=folder / ROBOT_LOG
-    )
+        robot, limits, horizon=config.env.horizon, image_size=config.env.image_size, log=folder / ROBOT_LOG,
+        unguarded=robot.unguarded,
+    )  # fmt: skip
 
 
 def world_key(config: Config) -> dict[str, Any]:

@@ -168,12 +168,17 @@ class ShapingConfig:
     """Multiplies the potential; it remains a potential."""
 
 
+TRAINED_BASES = ("cloning", "act", "diffusion", "distilled", "search")
+"""Base policies that `train-base` trains."""
+
+
 @dataclass(frozen=True)
 class BaseConfig:
     """The frozen base policy."""
 
-    kind: str = choice("cloning", "cloning", "search", "zero")
-    """cloning, or a control."""
+    kind: str = choice("cloning", *TRAINED_BASES, "lerobot", "remote", "zero")
+    """cloning; act or diffusion, LeRobot's networks; distilled, clones a run's successes; lerobot, one that LeRobot
+    saved; remote, on a policy server; search and zero, controls."""
     demos: int = number(8, low=1)
     """Few on purpose: what makes the base weak."""
     steps: int = number(2000, low=1)
@@ -183,9 +188,32 @@ class BaseConfig:
     learning_rate: float = number(1e-3, above=0)
     """Start of a cosine decay."""
     hidden: int = number(256, low=1)
-    """Width of the two hidden layers."""
+    """Width of the two hidden layers, of ACT's transformer, or of the diffusion U-Net's inner stage."""
     chunk: int = number(8, low=1)
-    """[steps] predicted at once"""
+    """[steps] predicted at once; executed of a server's chunk"""
+    ensemble: float | None = None
+    """Temporal ensembling's coefficient, such as 0.01: chunks are asked for at every step and averaged with weights
+    exp(-ensemble * i), i = 0 the oldest; null: a chunk is used up first."""
+    path: str | None = None
+    """Folder that LeRobot's save_pretrained wrote, for base=lerobot."""
+    run: str | None = None
+    """Training stage, or transition store, whose successful rollouts base=distilled clones."""
+    url: str | None = None
+    """Of the policy server for base=remote, such as ws://127.0.0.1:8000."""
+    timeout_s: float = number(10.0, above=0)
+    """[s] for which a policy server may keep the robot waiting"""
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """What a policy server calls things: state, prompt or a camera's name -> its key, such as
+    base.keys.front=observation/image; cameras that are not named are not sent. Default: observation/state, prompt, and
+    observation/CAMERA for every camera."""
+    action_scale: tuple[float, ...] = ()
+    """Factors from the units of a loaded or remote policy's actions to [-1, 1], one a dimension; default: the same."""
+
+    def __post_init__(self) -> None:
+        needed = {"lerobot": "path", "distilled": "run", "remote": "url"}
+        setting = needed.get(self.kind)
+        if setting is not None and getattr(self, setting) is None:
+            raise ValueError(f"base={self.kind} needs base.{setting}=...")
 
 
 @dataclass(frozen=True)
@@ -350,6 +378,9 @@ class Config:
     outcomes: str | None = None
     """JSON file of an operator's outcomes, episode id -> success, partial or failure, that `bench-reward` with store=
     counts in place of the recorded ones."""
+    observation: str = choice("state", "state", "features")
+    """What learned policies see: state, what the arm knows and the task's noisy estimates; features, what the arm knows
+    and the trained reward model's view of the cameras, without any estimate."""
     reward_model: str | None = None
     """Folder of a trained reward model, or of the run that trained it, for `annotate` with store= or to= and
     `bench-reward` with store= or video.CAMERA=; null: the one that the settings train."""
@@ -456,7 +487,8 @@ def register(command: str) -> None:
     for key in ("name", "dir", "stages"):
         defaults["run"][key] = "???"
     node = OmegaConf.create(defaults)
-    OmegaConf.set_struct(node.video, False)  # cameras have any names
+    for named in (node.video, node.base.keys):
+        OmegaConf.set_struct(named, False)  # cameras have any names
     ConfigStore.instance().store(name="defaults", node=node)
 
 

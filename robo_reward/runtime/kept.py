@@ -22,6 +22,7 @@ _ROOMS = {
     "annotate": ("progress",),
     "clips": ("progress", "shaping", "evaluation"),
     "recheck": ("progress", "data"),
+    "observe": ("progress", "data"),
     "train-base": ("policies",),
     "train": ("envs", "learning", "shaping", "safety", "hil", "runtime"),
     "evaluate": ("envs", "learning", "safety", "evaluation", "runtime"),

@@ -21,10 +21,10 @@ from robo_reward.interfaces import Policy
 from robo_reward.policies.chunks import looked
 from robo_reward.runtime import steps
 from robo_reward.runtime.collecting import dataset_stage
-from robo_reward.runtime.observing import make_world
+from robo_reward.runtime.observing import sight
 from robo_reward.runtime.run_folder import RunFolder
 from robo_reward.runtime.stages import StageResult
-from robo_reward.runtime.tasks import first_seed, task_of
+from robo_reward.runtime.tasks import first_seed, make_env, task_of
 from robo_reward.terminal import say
 
 
@@ -61,7 +61,7 @@ def console(config: Config) -> dict[str, Any]:
         seen = steps.observed_stage(config, data)
         base = steps.base_stage(config, seen)
         policy, task = steps.load_base(config, base), task_of(config.env)
-        with closing(make_world(config, seen, policy, count=1)) as env:
+        with closing(sight(config, seen, policy)(make_env(config.env))) as env:
             session = Session(
                 env, _actors(config, data, seen, base, policy, run), Path(config.run.dir) / "session", fps=task.fps,
                 first_seed=first_seed(config.seed, "session"), watch=_watch(reward),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,17 +13,17 @@ import numpy as np
 
 from robo_reward.config import Config
 from robo_reward.data.split import iterate_split, store_recorder
-from robo_reward.evaluation.vector import Environments, make_vector
 from robo_reward.interfaces import Policy
 from robo_reward.policies.chunks import looked
 from robo_reward.runtime.stages import StageResult
-from robo_reward.runtime.tasks import make_env, task_of
+from robo_reward.runtime.tasks import task_of
 from robo_reward.terminal import progress
 from robo_reward.types import Episode
 
 if TYPE_CHECKING:
     from robo_reward.progress.frame_features import FrameFeatures
 
+World = gymnasium.Env[Any, Any]
 _ENCODER = "encoder"
 
 
@@ -78,26 +78,18 @@ def with_base_actions(episode: Episode, base: Policy) -> Episode:
     return replace(episode, base_action=base_action, base_phase=base_phase, base_id=base.policy_id)
 
 
-def make_world(
-    config: Config, data: StageResult, base: Policy, wrap: Any = None, count: int | None = None
-) -> Environments:
-    """`env.count` environments as base and learner see them.
+def sight(config: Config, data: StageResult, base: Policy) -> Callable[[World], World]:
+    """What to put around a world so that base and learner see what they were made for; picklable.
 
     Args:
         data: of `observed_stage`.
         base: its cameras, if it has any, are shown to it.
-        wrap: what to put around the bare world, such as a perturbation.
-        count: another number of environments.
     """
     encoder = data.path / _ENCODER if config.observation == "features" else None
-    make = partial(_make, config, encoder, bool(getattr(base, "views", ())), wrap)
-    count = config.env.count if count is None else count
-    return make() if count == 1 else make_vector(make, count)
+    return partial(_see, encoder, bool(getattr(base, "views", ())))
 
 
-def _make(config: Config, encoder: Path | None, show: bool, wrap: Any) -> gymnasium.Env[Any, Any]:
-    env = make_env(config.env)
-    env = env if wrap is None else wrap(env)
+def _see(encoder: Path | None, show: bool, env: World) -> World:
     if encoder is None and not show:
         return env
     from robo_reward.envs.seeing import Seeing

@@ -25,8 +25,9 @@ from robo_reward.evaluation.vector import run_episodes
 from robo_reward.runtime import steps
 from robo_reward.runtime.kept import kept_stage
 from robo_reward.runtime.local import needs_frames, trained_actor
-from robo_reward.runtime.observing import make_world
+from robo_reward.runtime.observing import World, sight
 from robo_reward.runtime.stages import StageResult
+from robo_reward.runtime.tasks import make_envs
 from robo_reward.settings import unknown
 
 COLUMNS = (
@@ -75,8 +76,8 @@ def _measure(
             visual = axis in VISUAL and config.observation == "state"
             count = min(config.evaluate.episodes, config.perturb.filmed) if visual else config.evaluate.episodes
             seeds = range(config.evaluate.first_seed, config.evaluate.first_seed + count)
-            wrap = partial(Perturbed, axis=axis, severity=severity)
-            with closing(make_world(config, data, base, wrap)) as env:
+            wrap = partial(_perturbed, sight(config, data, base), axis, severity)
+            with closing(make_envs(config.env, wrap)) as env:
                 if visual:
                     films = run_episodes(env, actors["trained"], seeds, source="policy",
                                          query_every=config.collect.query_every)  # fmt: skip
@@ -91,6 +92,10 @@ def _measure(
         writer.writerows(rows)
     names = ("base_success", "final_success", "reward_error")
     return {f"perturb_{r['axis']}_{r['severity']}_{n}": r[n] for r in rows for n in names if n in r}
+
+
+def _perturbed(see: Callable[[World], World], axis: str, severity: int, env: World) -> World:
+    return see(Perturbed(env, axis, severity))
 
 
 def _reward_error(episodes: list[Any], track: Callable[..., Any]) -> dict[str, float]:

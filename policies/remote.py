@@ -28,7 +28,7 @@ def connect(
     chunk: int,
     cameras: Sequence[str],
     *,
-    keys: Mapping[str, str] | None = None,
+    names: Mapping[str, str] | None = None,
     ensemble: float | None = None,
     scale: tuple[float, ...] = (),
     timeout_s: float = 10.0,
@@ -40,7 +40,7 @@ def connect(
         action_size: numbers in an action.
         chunk: actions executed of each answer.
         cameras: of the environment.
-        keys: state, prompt or a camera's name -> what the server calls it; cameras that are not named are not sent.
+        names: state, prompt or a camera's name -> what the server calls it; cameras that are not named are not sent.
             Default: observation/state, prompt, and observation/CAMERA for all.
         ensemble: see `ChunkedPolicy`.
         scale: see `ChunkedPolicy`.
@@ -50,21 +50,21 @@ def connect(
         ValueError: no server there, or one that speaks otherwise; later, from `act`, a server that died, hangs, fails
             or answers what is no chunk of actions.
     """
-    keys = dict(keys or {})
-    views = tuple(name for name in keys if name not in ("state", "prompt"))
+    given = dict(names or {})
+    views = tuple(name for name in given if name not in ("state", "prompt"))
     if unknown := [view for view in views if view not in cameras]:
-        raise ValueError(f"base.keys names the camera '{unknown[0]}': there is {', '.join(cameras)}, state and prompt")
+        raise ValueError(f"base.names has the camera '{unknown[0]}': there is {', '.join(cameras)}, state and prompt")
     views = views or tuple(cameras)
-    names = {"state": "observation/state", "prompt": "prompt", **{view: f"observation/{view}" for view in views}} | keys
+    keys = {"state": "observation/state", "prompt": "prompt", **{view: f"observation/{view}" for view in views}} | given
     server = _Server(url, timeout_s)
 
     def predict(seen: Sequence[tuple[Seen, ...]]) -> np.ndarray:
         chunks = []
         for newest in (episode[-1] for episode in seen):
             assert newest.look is not None
-            observation = {names["state"]: np.asarray(newest.agent_pos, np.float32)}
-            observation |= {names[view]: newest.look.views[view] for view in views}
-            chunks.append(server.ask({**observation, names["prompt"]: newest.look.instruction}))
+            observation = {keys["state"]: np.asarray(newest.agent_pos, np.float32)}
+            observation |= {keys[view]: newest.look.views[view] for view in views}
+            chunks.append(server.ask({**observation, keys["prompt"]: newest.look.instruction}))
         shapes = {chunk.shape for chunk in chunks}
         if len(shapes) > 1:
             raise ValueError(f"policy server {url} returned chunks of different shapes: {sorted(shapes)}")

@@ -222,7 +222,7 @@ def register(command: str) -> None:
         defaults["run"][key] = "???"
     node = OmegaConf.create(defaults)
     # Cameras have any names; a robot's settings are checked where they are known.
-    for section in (node.video, node.robot, node.base.keys):
+    for section in (node.video, node.robot, node.base["names"]):
         OmegaConf.set_struct(section, False)
     ConfigStore.instance().store(name="defaults", node=node)
 

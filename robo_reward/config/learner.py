@@ -49,9 +49,9 @@ class BaseConfig:
     """Of the policy server for base=remote, such as ws://127.0.0.1:8000."""
     timeout_s: float = number(10.0, above=0)
     """[s] for which a policy server may keep the robot waiting"""
-    keys: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
     """What a policy server calls things: state, prompt or a camera's name -> its key, such as
-    base.keys.front=observation/image; cameras that are not named are not sent. Default: observation/state, prompt, and
+    base.names.front=observation/image; cameras that are not named are not sent. Default: observation/state, prompt, and
     observation/CAMERA for every camera."""
     action_scale: tuple[float, ...] = ()
     """Factors from the units of a loaded or remote policy's actions to [-1, 1], one a dimension; default: the same."""

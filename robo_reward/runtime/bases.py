@@ -107,8 +107,10 @@ def load_base(config: Config, stage: StageResult | Path) -> Policy:
     if b.kind == "remote":
         from robo_reward.policies.remote import connect
 
-        return connect(b.url or "", _action_size(config), b.chunk, config.env.cameras, keys=b.keys, ensemble=b.ensemble,
-                       scale=b.action_scale, timeout_s=b.timeout_s)  # fmt: skip
+        return connect(
+            b.url or "", _action_size(config), b.chunk, config.env.cameras, names=b.names, ensemble=b.ensemble,
+            scale=b.action_scale, timeout_s=b.timeout_s,
+        )  # fmt: skip
     if b.kind in ("act", "diffusion", "lerobot"):
         from robo_reward.policies.lerobot import load_lerobot
 

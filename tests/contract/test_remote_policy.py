@@ -56,11 +56,11 @@ def test_state_frames_and_instruction_reach_the_server_and_its_chunk_is_executed
 
 def test_a_servers_own_keys(server):
     """DROID's and LIBERO's servers call the cameras differently; those that are not named are not sent."""
-    policy = remote(server, keys={"wrist": "observation/image"})
+    policy = remote(server, names={"wrist": "observation/image"})
     assert policy.views == ("wrist",)
     np.testing.assert_allclose(ask(policy)[0, 1], 25 / 255, atol=1e-6)
     with pytest.raises(ValueError, match=r"camera 'top': there is front, wrist, state and prompt"):
-        remote(server, keys={"top": "observation/image"})
+        remote(server, names={"top": "observation/image"})
 
 
 def test_ensembling_asks_at_every_step(server):

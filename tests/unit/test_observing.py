@@ -160,7 +160,7 @@ def test_demonstrations_get_the_base_actions_that_a_rollout_would_have_had():
 
         columns, settings = None, None
 
-        def act(self, inputs, base, deployed):
+        def act(self, inputs, base, deployed, rng):
             return base[:2]
 
     env = Seeing(Corridor(), None, show=True)

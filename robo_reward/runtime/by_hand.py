@@ -1,6 +1,6 @@
-"""`robo-reward collect robot=NAME teleop=NAME to=FOLDER`: episodes that a person makes, not a stage that can be redone.
+"""`robo-reward collect robot= to=` with `teleop=` or `bag=`: a person's episodes, driven now or recorded before.
 
-The words are read without Hydra, like those of `robo-reward robot`.
+They are no stage that could be made again. The words are read without Hydra, like those of `robo-reward robot`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,19 @@ from robo_reward.safety.limits import Limits
 from robo_reward.settings import build, number
 from robo_reward.terminal import say
 
+TEXTS = ("robot", "teleop", "bag", "to", "instruction")
+"""Settings that are taken as they are written."""
+
 
 @dataclass(frozen=True)
 class HandConfig:
-    """What `collect` takes with `teleop=`."""
+    """What `collect` takes with `teleop=` or `bag=`."""
 
     robot: str = ""
     teleop: str = ""
     """A name in conf/teleop, a file ending in .yaml, or a recording ending in .jsonl."""
+    bag: str = ""
+    """An MCAP file, a folder of `ros2 bag record`, or a folder of them: an episode each."""
     to: str = ""
     """The LeRobotDataset; one that is there is gone on with."""
     instruction: str = ""
@@ -47,6 +52,10 @@ class HandConfig:
     """In place of the robot file's."""
     unguarded: bool = False
     """Whether a controller without a command time-out may be driven."""
+    success: bool = True
+    """Whether the bags hold successes."""
+    image_size: int | None = number(None, low=16, high=1024)
+    """[px] the bags' pictures are cut square and shrunk to it; null: as they are"""
 
 
 def main(words: list[str]) -> None:
@@ -56,7 +65,7 @@ def main(words: list[str]) -> None:
     if settings.domain is not None:
         config = replace(config, domain=settings.domain)
     try:
-        collect(settings, config, limits)
+        (import_bags if settings.bag else collect)(settings, config, limits)
     except RobotFault as error:
         raise ValueError(str(error)) from None
 
@@ -68,33 +77,28 @@ def read_settings(words: list[str]) -> HandConfig:
         name, equals, value = word.partition("=")
         if not equals:
             raise ValueError(f"{word}: settings are written name=value")
-        values[name] = (
-            yaml.safe_load(value) if name in ("episodes", "seconds", "seed", "domain", "unguarded") else value
-        )
+        values[name] = value if name in TEXTS else yaml.safe_load(value)
     settings = build(HandConfig, values)
+    if bool(settings.bag) == bool(settings.teleop):
+        raise ValueError("give one of them, teleop=NAME to drive or bag=PATH to read recordings")
     for name, example in {"robot": "robot=sim_arm", "to": "to=FOLDER"}.items():
         if not getattr(settings, name):
-            raise ValueError(f"teleop= needs {name}=, such as {example}")
+            raise ValueError(f"{'bag' if settings.bag else 'teleop'}= needs {name}=, such as {example}")
     return settings
 
 
 def collect(settings: HandConfig, config: RobotConfig, limits: Limits) -> None:
     """Connect, record, and leave the arm holding."""
     simulated = Path(settings.robot).stem == "sim_arm"
-    if not simulated and not settings.instruction:
-        raise ValueError('say what the robot is to do, in words: instruction="put the peg into the socket"')
+    if not simulated:
+        _check_instruction(settings)
     with ExitStack() as stack:
         keys = stack.enter_context(keyboard(urgent=" ")) if sys.stdin.isatty() else None
         teleop, device = open_device(settings.teleop, keys, config)
         stack.enter_context(closing(device))
         check_teleop(teleop, config)
-        writer = stack.enter_context(
-            DatasetWriter(
-                settings.to, fps=RobotEnv.metadata["render_fps"], robot_type=Path(settings.robot).stem, resume=True,
-                task_stages=TASKS["robo_reward/PegInsert-v0"].stages if simulated else (), close_every=1,
-                videos=bool(config.cameras), fidelity="compact",
-            )
-        )  # fmt: skip
+        stages = TASKS["robo_reward/PegInsert-v0"].stages if simulated else ()
+        writer = stack.enter_context(_writer(settings, config, stages))
         kept = len(writer.episode_ids)
         if kept >= settings.episodes:
             raise ValueError(f"{settings.to} has {kept} episodes already: for more of them set episodes= higher")
@@ -111,3 +115,33 @@ def collect(settings: HandConfig, config: RobotConfig, limits: Limits) -> None:
         collector.run(settings.episodes)
     told = ", ".join(f"{count} {label.replace('_', '-')}" for label, count in collector.labels.items())
     say(f"{collector.kept} episodes in {settings.to} ({told or 'none new'})")
+
+
+def import_bags(settings: HandConfig, config: RobotConfig, limits: Limits) -> None:
+    """Every bag an episode; those that are in the dataset already are passed over."""
+    from robo_reward.hardware.bags import Import, find_bags, read_bag
+
+    _check_instruction(settings)
+    bags = find_bags(Path(settings.bag))
+    told = Import(settings.instruction, settings.success, RobotEnv.metadata["render_fps"], settings.image_size)
+    with _writer(settings, config) as writer:
+        for bag in bags:
+            if bag.stem in writer.episode_ids:
+                say(f"{bag.name}: in {settings.to} already")
+                continue
+            episode, cut = read_bag(bag, config, limits, told)
+            writer.append(episode)
+            say(f"{bag.name}: {len(episode)} steps, {cut:.0%} with an action cut to the limits' step")
+        say(f"{len(writer.episode_ids)} episodes in {settings.to}")
+
+
+def _writer(settings: HandConfig, config: RobotConfig, stages: tuple[str, ...] = ()) -> DatasetWriter:
+    return DatasetWriter(
+        settings.to, fps=RobotEnv.metadata["render_fps"], robot_type=Path(settings.robot).stem, task_stages=stages,
+        resume=True, close_every=1, videos=bool(config.cameras), fidelity="compact",
+    )  # fmt: skip
+
+
+def _check_instruction(settings: HandConfig) -> None:
+    if not settings.instruction:
+        raise ValueError('say what the robot is to do, in words: instruction="put the peg into the socket"')

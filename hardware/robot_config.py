@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -56,6 +57,8 @@ class RobotConfig:
     camera_hz: float = number(30.0, above=0, high=1000.0)
     image_size: tuple[int, ...] = (480, 640)
     """Height and width of every camera's images; another size is refused."""
+    simulated: bool = False
+    """Whether it is the simulated arm, which commands start themselves and which judges its own episodes."""
 
 
 def load_robot(name: str) -> tuple[RobotConfig, Limits]:
@@ -66,11 +69,16 @@ def load_robot(name: str) -> tuple[RobotConfig, Limits]:
     """
     path, settings = read_yaml(name, FOLDER, "robot")
     try:
-        config = build(RobotConfig, settings)
-        limits = load_limits(config.limits)
-        check_robot(config, limits)
+        return make_robot(settings)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def make_robot(settings: Mapping[str, Any]) -> tuple[RobotConfig, Limits]:
+    """The robot of these settings and its limits; ValueError as `load_robot`."""
+    config = build(RobotConfig, settings)
+    limits = load_limits(config.limits)
+    check_robot(config, limits)
     return config, limits
 
 

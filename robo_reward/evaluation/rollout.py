@@ -63,6 +63,9 @@ class EpisodeRecorder:
         """Whether the environment terminated or truncated the episode."""
         return self._terminated or self._truncated
 
+    def __len__(self) -> int:
+        return len(self._actions)
+
     def action(self) -> np.ndarray:
         """The actor's action (A,) on the newest observation; to be called once a step."""
         action, base = self._act(self._agent_pos[-1], self._estimate[-1])
@@ -93,16 +96,20 @@ class EpisodeRecorder:
             self._frame_steps.append(len(self._actions))
             self._frames.append(views)
 
-    def cut(self, views: Mapping[str, np.ndarray]) -> None:
-        """End a running episode here, as a time-out would; `views` are those of the newest observation."""
+    def cut(self, views: Mapping[str, np.ndarray] | None) -> None:
+        """End a running episode here, as a time-out would; `views` are those of the newest observation, or None.
+
+        A step that was asked for and that nothing was appended of is left out.
+        """
         self._truncated = True
-        if self._frame_steps[-1:] != [len(self._actions)]:
+        if views is not None and self._frame_steps[-1:] != [len(self._actions)]:
             self._frame_steps.append(len(self._actions))
             self._frames.append(views)
 
     def episode(self) -> Episode:
-        """The whole episode; the actor is asked once more, for its base action at the last observation."""
-        self.action()
+        """The whole episode; the actor has been asked for its base action at the last observation too."""
+        if len(self._bases) == len(self._actions):
+            self.action()
         names = self._frames[0].keys() if self._frames else ()
         base = None if self._bases[0] is None else np.asarray(self._bases, np.float32)
         width = len(self._actions[0])
@@ -148,17 +155,24 @@ def run_episode(
     (or None). It is called once more on the final observation, so that the base action there is the one a learner must
     bootstrap from, while the chunk queue is still that of this episode. `act.base_id`, if it has one, names the base
     policy. `query_every` > 0 keeps the camera views of every such step and of the last one; 0 keeps none.
+
+    A step that `info["fault"]` speaks of, a robot's that cannot be believed, is left out: the episode is cut before it,
+    and begins anew where there is nothing before it.
     """
-    observation, info = env.reset(seed=seed, options=options)
     render = env.get_wrapper_attr("render_views") if query_every else None
-    recorder = EpisodeRecorder(act, seed, source, observation, info, render() if render else None)
-    step = 0
-    while not recorder.ended:
-        observation, reward, terminated, truncated, info = env.step(recorder.action())
-        step += 1
-        views = render() if render and is_query(step, query_every, terminated or truncated) else None
-        recorder.append(observation, reward, terminated, truncated, info, views)
-    return recorder.episode()
+    while True:
+        observation, info = env.reset(seed=seed, options=options)
+        recorder = EpisodeRecorder(act, seed, source, observation, info, render() if render else None)
+        while not recorder.ended:
+            observation, reward, terminated, truncated, info = env.step(recorder.action())
+            ended = terminated or truncated
+            views = render() if render and is_query(len(recorder) + 1, query_every, ended) else None
+            if "fault" in info:
+                recorder.cut(views)
+            else:
+                recorder.append(observation, reward, terminated, truncated, info, views)
+        if len(recorder):
+            return recorder.episode()
 
 
 class PolicyActor:

@@ -8,13 +8,14 @@ import torch
 from torch import nn
 
 
-def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """Two hidden layers with layer norm: (B, inputs) -> (B, outputs)."""
-    return nn.Sequential(
+def mlp(inputs: int, hidden: int, outputs: int, norm: bool = True) -> nn.Sequential:
+    """Two hidden layers, with layer norm unless `norm` is False: (B, inputs) -> (B, outputs)."""
+    layers = [
         nn.Linear(inputs, hidden), nn.LayerNorm(hidden), nn.ReLU(),
         nn.Linear(hidden, hidden), nn.LayerNorm(hidden), nn.ReLU(),
         nn.Linear(hidden, outputs),
-    )  # fmt: skip
+    ]  # fmt: skip
+    return nn.Sequential(*(layer for layer in layers if norm or not isinstance(layer, nn.LayerNorm)))
 
 
 class EnsembleLinear(nn.Module):
@@ -44,16 +45,20 @@ class EnsembleNorm(nn.Module):
 
 
 class EnsembleCritic(nn.Module):
-    """N critics Q(s, a): inputs (B, S) and (B, A) -> (N, B). LayerNorm after each hidden layer (RLPD)."""
+    """N critics Q(s, a): inputs (B, S) and (B, A) -> (N, B). LayerNorm after each hidden layer (RLPD).
 
-    def __init__(self, heads: int, inputs: int, hidden: int):
+    `norm` False leaves it out: a control.
+    """
+
+    def __init__(self, heads: int, inputs: int, hidden: int, norm: bool = True):
         super().__init__()
         self.heads = heads
-        self.layers = nn.ModuleList([
+        layers = [
             EnsembleLinear(heads, inputs, hidden), EnsembleNorm(heads, hidden), nn.ReLU(),
             EnsembleLinear(heads, hidden, hidden), EnsembleNorm(heads, hidden), nn.ReLU(),
             EnsembleLinear(heads, hidden, 1),
-        ])  # fmt: skip
+        ]  # fmt: skip
+        self.layers = nn.ModuleList(layer for layer in layers if norm or not isinstance(layer, EnsembleNorm))
 
     def forward(
         self, state_BS: torch.Tensor, action_BA: torch.Tensor, heads: torch.Tensor | None = None
@@ -69,9 +74,9 @@ class EnsembleCritic(nn.Module):
 class ResidualActor(nn.Module):
     """Residual pi(s, a_base) in [-1, 1]; the last layer starts at zero, so training starts from the base policy."""
 
-    def __init__(self, state_size: int, action_size: int, hidden: int):
+    def __init__(self, state_size: int, action_size: int, hidden: int, norm: bool = True):
         super().__init__()
-        self.layers = mlp(state_size + action_size, hidden, action_size)
+        self.layers = mlp(state_size + action_size, hidden, action_size, norm)
         for parameter in self.layers[-1].parameters():
             nn.init.zeros_(parameter)
 

@@ -18,15 +18,19 @@ import numpy as np
 from robo_reward.config import AgentConfig, Config, TrainConfig
 from robo_reward.evaluation.vector import Environments, Job, run_episodes, run_jobs
 from robo_reward.interfaces import Policy
-from robo_reward.learning.replay import concatenate
+from robo_reward.learning.agents import AGENTS
+from robo_reward.learning.replay import concatenate, whose_fault
+from robo_reward.learning.residual_ppo import ResidualPPO
 from robo_reward.learning.residual_td3 import ResidualTD3
 from robo_reward.learning.weights import save_weights
 from robo_reward.policies.inputs import policy_input
+from robo_reward.runtime.believed import Judge
 from robo_reward.runtime.checkpoint import Checkpoint
 from robo_reward.runtime.corrections import corrected, session_summary
+from robo_reward.runtime.demonstrations import check_demonstrations
 from robo_reward.runtime.experience import Annotate, Experience
 from robo_reward.runtime.tasks import first_seed, task_of
-from robo_reward.shaping import SCHEMES
+from robo_reward.shaping import SCHEMES, imitation_weights, ra_bc
 from robo_reward.terminal import progress
 from robo_reward.types import Episode
 
@@ -57,7 +61,7 @@ class ResidualRollout:
         base_BA, self.state = self.base.act(agent_pos[None], estimate[None], self.state)
         base = np.concatenate([base_BA[0], phase_BK[0]]).astype(np.float32)
         inputs = policy_input(agent_pos, estimate, self.agent.columns)
-        action = self.agent.act(inputs, base, deployed=self.deployed)
+        action = self.agent.act(inputs, base, deployed=self.deployed, rng=self.rng)
         if self.noise > 0 and self.rng is not None:
             fresh = self.rng.normal(size=action.shape) * self.noise
             keep = self.agent.settings.noise_correlation
@@ -97,24 +101,29 @@ def train_residual(
     load_annotate: Callable[[str], Annotate],
     folder: Path,
     log: Callable[..., None],
+    judge: Judge | None = None,
 ) -> dict[str, Any]:
     """Alternate a round of rollouts, one for each environment, and their learner updates; evaluate now and then.
 
     Everything lands in `folder` (store/, tracks/, checkpoints/, agent weights; curve as rows of `log`); called again on
     the same folder it goes on after the last finished round. Returns a flat summary with the learning curve.
     """
+    check_demonstrations(demonstrations, (env.action_space.shape or (0,))[-1])
     settings, train = config.agent, config.train
     query_every = config.collect.query_every if needs_frames(config) else 0
     agent = new_agent(config, demonstrations, base)
     counters, rng = Progress(), np.random.default_rng(config.seed)
     checkpoint = Checkpoint(folder / "checkpoints", quiet=config.quiet)
     checkpoint.agent, checkpoint.counters, checkpoint.rng = agent, counters, rng
-    with Experience(config, agent, folder, annotate, load_annotate) as experience:
+    with Experience(config, agent, folder, annotate, load_annotate, judge) as experience:
         experience.add_demonstrations([with_base_actions(episode, base) for episode in demonstrations])
-        if checkpoint.load():
-            experience.restore(counters.sequence)
+        loaded = checkpoint.load()
+        stored = experience.restore(counters.sequence)
+        if loaded:
             for _ in range(counters.rollouts + sum(row[3] for row in counters.curve)):
                 base.initial_state(1)  # a scripted base draws every episode's style: pass over those that were used
+        else:
+            agent.clone(experience.demonstrations.sample(settings.batch, rng) for _ in range(settings.cloning_updates))
         for rollouts in progress(*_rounds(counters.rollouts, config), "train", config.quiet):
             experience.swap_if_proposed()
             if counters.model_id not in (None, experience.model_id):  # the critics' values are of another reward
@@ -128,7 +137,7 @@ def train_residual(
                     corrected(
                         config,
                         ResidualRollout(
-                            base, agent, settings.exploration_noise, np.random.default_rng([config.seed, rollout])
+                            base, agent, agent.exploration_noise, np.random.default_rng([config.seed, rollout])
                         ),
                         rollout,
                         agent.action_size,
@@ -137,11 +146,17 @@ def train_residual(
                 )
                 for rollout in rollouts
             ]
-            episodes = list(run_jobs(env, jobs, query_every=query_every))
+            whole = len(stored) == len(rollouts)  # else it was a round of several environments: it repeats itself
+            episodes = stored if whole else list(run_jobs(env, jobs, query_every=query_every))
+            stored = []
             counters.sequence = experience.add(counters.sequence, episodes)
             for rollout, episode in zip(rollouts, episodes, strict=True):
                 updates, started = _updates_due(rollout, len(episode), config), time.monotonic()
-                numbers = learn(agent, experience, updates, settings, rng, rollout >= train.warmup_rollouts)
+                if isinstance(agent, ResidualPPO):
+                    due = (rollout + 1) % settings.on_policy_rollouts == 0
+                    updates, numbers = agent.learn_from(experience.recent) if due else (0, {})
+                else:
+                    numbers = learn(agent, experience, updates, settings, rng, rollout >= train.warmup_rollouts)
                 counters.learn_s += time.monotonic() - started
                 counters.rollouts, counters.updates = rollout + 1, counters.updates + updates
                 counters.env_steps += len(episode)
@@ -198,7 +213,7 @@ def new_agent(config: Config, demonstrations: list[Episode], base: Policy) -> Re
     """An untrained agent whose inputs are standardised by the demonstrations."""
     columns = task_of(config.env).columns
     inputs = np.concatenate([policy_input(e.agent_pos, e.estimate, columns) for e in demonstrations])
-    return ResidualTD3(
+    return AGENTS[config.agent.kind](
         inputs.mean(0),
         inputs.std(0) + 1e-3,
         demonstrations[0].action.shape[1],
@@ -223,8 +238,9 @@ def with_base_actions(episode: Episode, base: Policy) -> Episode:
 
 
 def needs_frames(config: Config) -> bool:
-    """Whether the potential is read off camera frames: sparse and oracle rewards need none."""
-    return config.reward.kind != "oracle" and config.shaping.kind != "none"
+    """Whether potential or task reward are read off camera frames: sparse and oracle rewards need none."""
+    shaped = config.reward.kind != "oracle" and config.shaping.kind != "none"
+    return shaped or config.train.task_reward == "completion"
 
 
 def learn(
@@ -235,18 +251,24 @@ def learn(
     rng: np.random.Generator,
     actor_moves: bool = True,
 ) -> dict[str, float]:
-    """`updates` critic steps on half demonstrations, half online; the actor moves once per `actor_every` of them."""
+    """`updates` critic steps on demonstrations and online windows; the actor moves once per `actor_every` of them."""
     means: dict[str, list[float]] = {}
-    half = settings.batch // 2
+    shown = round(settings.batch * settings.demonstration_share)
+    parts = ((experience.demonstrations, slice(0, shown)), (experience.online, slice(shown, settings.batch)))
+    parts = tuple(part for part in parts if part[1].start < part[1].stop)
     for update in range(updates):
-        batch = concatenate(
-            experience.demonstrations.sample(half, rng), experience.online.sample(settings.batch - half, rng)
-        )
-        numbers = agent.update_critics(batch)
-        experience.demonstrations.prioritise(batch.place_B[:half], agent.error_B[:half])
-        experience.online.prioritise(batch.place_B[half:], agent.error_B[half:])
-        if actor_moves and (update + 1) % settings.actor_every == 0:
-            numbers |= agent.update_actor(batch)
+        batch = concatenate(*(replay.sample(rows.stop - rows.start, rng) for replay, rows in parts))
+        if agent.shaping is ra_bc:
+            weight_B = imitation_weights(batch.phi_BW, batch.length_B, batch.demonstration_B)
+            batch = replace(batch, demonstration_B=batch.demonstration_B * weight_B)
+        try:
+            numbers = agent.update_critics(batch)
+            if actor_moves and (update + 1) % settings.actor_every == 0:
+                numbers |= agent.update_actor(batch)
+        except FloatingPointError as error:
+            raise ValueError(f"{whose_fault(batch)} ({error})") from error
+        for replay, rows in parts:
+            replay.prioritise(batch.place_B[rows], agent.error_B[rows])
         for key, value in numbers.items():
             means.setdefault(key, []).append(value)
     return {key: float(np.mean(values)) for key, values in means.items()}

@@ -17,12 +17,15 @@ from robo_reward.evaluation.vector import Environments, Job, run_jobs
 from robo_reward.interfaces import Policy
 from robo_reward.progress.completion import CompletionTarget
 from robo_reward.progress.models.oracle import oracle_track
+from robo_reward.runtime.believed import make_judge
 from robo_reward.runtime.collecting import read_split
-from robo_reward.runtime.kept import kept_stage, world_key
+from robo_reward.runtime.kept import kept_stage
 from robo_reward.runtime.labelling import find_keyframes, known_stages, label_key, write_labels
 from robo_reward.runtime.run_folder import write_atomic
 from robo_reward.runtime.stages import StageResult
-from robo_reward.runtime.tasks import SPLITS, make_env, make_envs, task_of
+from robo_reward.runtime.tasks import SPLITS, make_env, task_of
+from robo_reward.runtime.worlds import open_world, world_key
+from robo_reward.shaping import contrasted, gated
 from robo_reward.types import Episode, PhiTrack
 
 if TYPE_CHECKING:
@@ -212,8 +215,9 @@ def residual_stage(
     config: Config, data: StageResult, reward: StageResult | None, base: StageResult, log: Log
 ) -> StageResult:
     """The residual learner; resumed from its last checkpoint when it was interrupted."""
+    world = {**world_key(config), "count": config.env.count}  # so many rollouts share a policy
     key = {"agent": config.agent, "shaping": config.shaping, "train": config.train, "seed": config.seed,
-           "reward": config.reward.kind, "every": config.collect.query_every, "env": config.env,
+           "reward": config.reward.kind, "every": config.collect.query_every, "env": world,
            "hil": config.hil}  # fmt: skip
     inputs = [data, base, *([reward] if reward else [])]
     return kept_stage(config, "train", key, inputs, lambda folder: _train(config, data, reward, base, folder, log),
@@ -230,9 +234,11 @@ def _train(
     torch.set_num_threads(1)  # two threads are slower at this size, and one gives the same sums everywhere
     views = None if needs_frames(config) else ()
     demos = read_split(data.path, "demos", config.collect.query_every, views)
-    annotate, policy = make_annotate(config, reward), load_base(config, base)
-    with closing(make_envs(config.env)) as env:
-        return train_residual(config, env, policy, demos, annotate, load_annotate, folder, log)
+    annotate, policy = learner_annotate(config, reward), load_base(config, base)
+    judged = reward is not None and config.train.task_reward == "completion"
+    judge = make_judge(reward.path, config.train.done_at) if reward and judged else None
+    with closing(open_world(config, folder)) as env:
+        return train_residual(config, env, policy, demos, annotate, load_annotate, folder, log, judge)
 
 
 def recheck_stage(config: Config, reward: StageResult, trained: StageResult) -> StageResult:
@@ -269,7 +275,7 @@ def _evaluate(
     agent = load_agent(config, data, base, trained)
     first = config.evaluate.first_seed
     actors = {"base": lambda seed: PolicyActor(base), "trained": lambda seed: trained_actor(base, agent, seed)}
-    with closing(make_envs(config.env)) as env:
+    with closing(open_world(config, folder)) as env:
         outcomes = run_paired(env, actors, range(first, first + config.evaluate.episodes), config.quiet)
         videos = _videos(config, env, actors, reward, folder) if config.evaluate.videos else []
     episodes = {
@@ -309,6 +315,37 @@ def make_annotate(config: Config, reward: StageResult | None) -> Annotate:
     if reward is None:
         return lambda episodes: [oracle_track(episode) for episode in episodes]
     return load_annotate(str(reward.path))
+
+
+def learner_annotate(config: Config, reward: StageResult | None) -> Annotate:
+    """`make_annotate`, with the tracks as the learner's shaping scheme wants them."""
+    if config.shaping.kind == "contrast":
+        return _contrast(reward)
+    annotate = make_annotate(config, reward)
+    if config.shaping.kind == "gated":
+        return lambda episodes: [gated(e, track) for e, track in zip(episodes, annotate(episodes), strict=True)]
+    return annotate
+
+
+def _contrast(reward: StageResult | None) -> Annotate:
+    from robo_reward.progress.scorer import load_scorer
+
+    scorer = load_scorer(reward.path) if reward else None
+    if scorer is None or len(scorer.instructions) < 2:
+        raise ValueError(
+            f"shaping=contrast compares the goal with others, and {'this reward model' if scorer else 'reward=oracle'} "
+            "knows a single one: use reward=compact and a task with several, such as env=peg_insert"
+        )
+    known = scorer
+
+    def annotate(episodes: Sequence[Episode]) -> list[PhiTrack]:
+        by_goal = {goal: known.annotate(episodes, goal) for goal in known.instructions}
+        return [
+            contrasted(own, [tracks[n] for goal, tracks in by_goal.items() if goal != episode.instruction])
+            for n, (episode, own) in enumerate(zip(episodes, known.annotate(episodes), strict=True))
+        ]
+
+    return annotate
 
 
 def load_annotate(reward: str) -> Annotate:

@@ -1,0 +1,45 @@
+"""The operator of a run and the live session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from robo_reward.settings import choice, number
+
+
+@dataclass(frozen=True)
+class HilConfig:
+    """A person in the loop of `train`, here a simulated one; its times are the task's own."""
+
+    kind: str = choice("none", "none", "simulated")
+    """simulated: the scripted expert takes over where the policy gets stuck, and gives the arm back."""
+    patience_s: float = number(0.5, above=0)
+    """[s] without progress after which the operator takes over"""
+    late_s: float = number(3.0, above=0)
+    """[s] from the episode's start after which it takes over in any case"""
+    force: float = number(50.0, above=0)
+    """[N] contact force at which it takes over"""
+    reaction_s: float = number(0.3, low=0)
+    """[s] from trouble to the first corrected step"""
+    gain: float = number(1.0, above=0, high=1)
+    """Progress after which it gives the arm back; 1: it drives to the end."""
+    noise: float = number(0.05, low=0)
+    """Standard deviation of its tremor, in action units."""
+    skill: float = number(1.0, low=0, high=1)
+    """Share of episodes in which it knows the task; in the others it drives as the weak script does."""
+    attention: float = number(1.0, low=0, high=1)
+    """Share of episodes that it watches."""
+    budget_minutes: float = number(10.0, low=0)
+    """[min] of driving, over the whole run"""
+    blend_steps: int = number(3, low=1)
+    """[steps] of a hand-over between policy and operator; 1 switches at once"""
+
+
+@dataclass(frozen=True)
+class ConsoleConfig:
+    """The live session in the browser."""
+
+    port: int = number(8765, low=0, high=65535)
+    """On 127.0.0.1; 0 takes any free one."""
+    policy: str = choice("base", "base", "trained")
+    """What drives while nobody does: the base policy, or the one that `train` leaves with these settings."""

@@ -17,7 +17,7 @@ from robo_reward.config.evaluation import EvaluateConfig, PerturbConfig
 from robo_reward.config.learner import AgentConfig, BaseConfig, ShapingConfig, TrainConfig
 from robo_reward.config.person import ConsoleConfig, HilConfig
 from robo_reward.config.reward import RIVALS, AdaptConfig, CompletionConfig, RewardConfig, SuiteConfig
-from robo_reward.settings import build, number, settings_digest, unknown
+from robo_reward.settings import build, choice, number, settings_digest, unknown
 
 __all__ = [
     "RIVALS",
@@ -72,6 +72,9 @@ class Config:
     outcomes: str | None = None
     """JSON file of an operator's outcomes, episode id -> success, partial or failure, that `bench-reward` with store=
     counts in place of the recorded ones."""
+    observation: str = choice("state", "state", "features")
+    """What learned policies see: state, what the arm knows and the task's noisy estimates; features, what the arm knows
+    and the trained reward model's view of the cameras, without any estimate."""
     reward_model: str | None = None
     """Folder of a trained reward model, or of the run that trained it, for `annotate` with store= or to= and
     `bench-reward` with store= or video.CAMERA=; null: the one that the settings train."""
@@ -218,8 +221,9 @@ def register(command: str) -> None:
     for key in ("name", "dir", "stages"):
         defaults["run"][key] = "???"
     node = OmegaConf.create(defaults)
-    for name in ("video", "robot"):  # cameras have any names; a robot's settings are checked where they are known
-        OmegaConf.set_struct(node[name], False)
+    # Cameras have any names; a robot's settings are checked where they are known.
+    for section in (node.video, node.robot, node.base["names"]):
+        OmegaConf.set_struct(section, False)
     ConfigStore.instance().store(name="defaults", node=node)
 
 

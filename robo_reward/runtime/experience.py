@@ -130,7 +130,7 @@ class Experience:
             self.tracks.write(next(iter(fresh.values())).model_id, fresh)
             self._known |= fresh
         for episode in episodes:
-            inputs = policy_input(episode.agent_pos, episode.estimate, self.agent.columns)
+            inputs = policy_input(episode.agent_pos, episode.perceived, self.agent.columns)
             track = self._known[episode.episode_id]
             if self.judge is not None and not demonstration:
                 episode, track = believed(episode, track, self.judge(episode))

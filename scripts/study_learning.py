@@ -57,6 +57,20 @@ OTHERWISE = {
     "scale 1.0": ["agent.residual_scale=1.0"],
     "no imitation term": ["agent.imitation=0"],
 }
+OPTIONS = {
+    "residual_sac": ["agent=residual_sac"],
+    "one head in the target": ["agent.subset=1"],
+    "all heads in the target": ["agent.subset=5"],
+    "Q-filter": ["agent.q_filter=true"],
+    "imitation of own successes": ["agent.self_imitation=0.5"],
+    "start as a clone": ["agent.cloning_updates=1500"],
+    "start as a clone, held to it": ["agent.cloning_updates=1500", "agent.prior=0.2"],
+    "warm-up kept in sight": ["agent.anchor_share=0.25"],
+    "growing reach": ["agent.reach=growing"],
+    "learned reach": ["agent.reach=learned"],
+    "4 to 8 updates a step": ["agent.updates_per_step=4", "agent.last_updates_per_step=8"],
+}
+"""The algorithm's options, each by itself."""
 BELIEFS = {"calibrated": [], "half the score": ["train.done_at=0.5"]}
 
 
@@ -102,6 +116,14 @@ GROUPS: dict[str, tuple[tuple[int, ...], list[Row]]] = {
     "hacking": ((10, 11, 12), [
         row("peg_insert", f"completion as task reward, {name}", "none",
             ["train.task_reward=completion", "shaping=none", *words]) for name, words in BELIEFS.items()
+    ]),
+    "bases": ((10, 11, 12), [
+        row("peg_insert", "residual_td3 on ACT", "potential, learned", ["base=act"]),
+        row("peg_insert", "residual_td3", "potential, learned", ["observation=features"])._replace(
+            observation="features"),
+    ]),
+    "options": ((10, 11), [
+        row("peg_insert", name, "potential, oracle", [*ORACLE, *words]) for name, words in OPTIONS.items()
     ]),
     "family": ((10, 11), [
         row("peg_insert", "residual_td3", name, [f"shaping={name}"]) for name in FAMILY

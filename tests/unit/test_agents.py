@@ -128,10 +128,12 @@ def test_an_off_policy_learner_finds_the_better_action(kind):
 
 
 def test_layer_norm_can_be_left_out():
-    names = learner("residual_td3", layer_norm=False).state_dict()
-    with_norm = learner("residual_td3").state_dict()
-    assert len(names) < len(with_norm)
-    learner("residual_td3", layer_norm=False).update_critics(make_batch(16))
+    sizes = []
+    for norm in (False, True):
+        agent = learner("residual_td3", layer_norm=norm)
+        assert agent.update_critics(make_batch(16))
+        sizes.append(sum(tensor.numel() for tensor in agent.critic.state_dict().values()))
+    assert sizes[1] - sizes[0] == SETTINGS.heads * 2 * 2 * SETTINGS.hidden  # scale and shift of two layers
 
 
 # ---- SAC ----

@@ -68,7 +68,7 @@ class ResidualTD3:
         self.actor_optimiser = torch.optim.Adam(moved, settings.actor_learning_rate, fused=True)
         self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), settings.learning_rate, fused=True)
 
-    def _new_actor(self, size: int) -> ResidualActor:
+    def _new_actor(self, size: int) -> torch.nn.Module:
         return ResidualActor(size, self.action_size, self.settings.hidden, self.settings.layer_norm)
 
     @property
@@ -204,7 +204,7 @@ class ResidualTD3:
         return torch.cat([state, base[:, self.action_size :]], dim=-1), base[:, : self.action_size]
 
     def _action(
-        self, actor: ResidualActor, state: torch.Tensor, base: torch.Tensor, noise: torch.Tensor | None = None
+        self, actor: torch.nn.Module, state: torch.Tensor, base: torch.Tensor, noise: torch.Tensor | None = None
     ) -> torch.Tensor:
         residual = actor(state, base)
         if noise is not None:

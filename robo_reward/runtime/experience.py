@@ -80,12 +80,20 @@ class Experience:
         self._remember(self.online, episodes)
         return sequence
 
-    def restore(self, sequence: int) -> None:
-        """Fill the online replay with the stored episodes before this sequence number, in order."""
+    def restore(self, sequence: int) -> list[Episode]:
+        """Fill the online replay with the stored episodes before this sequence number, in order.
+
+        Returns the later ones: stored, but the run was interrupted before its next checkpoint. A robot could not
+        repeat them.
+        """
+        later = []
         for entry in self.store.episodes():
             if entry.actor == ONLINE and entry.first_sequence < sequence:
                 frames = entry.episode_id not in self._known or self.judge is not None
                 self._remember(self.online, [self.store.read(entry.episode_id, frames=frames)])
+            elif entry.actor == ONLINE:
+                later.append(self.store.read(entry.episode_id))
+        return later
 
     @property
     def model_id(self) -> str | None:
@@ -122,7 +130,7 @@ class Experience:
             self.tracks.write(next(iter(fresh.values())).model_id, fresh)
             self._known |= fresh
         for episode in episodes:
-            inputs = policy_input(episode.agent_pos, episode.estimate, self.agent.columns)
+            inputs = policy_input(episode.agent_pos, episode.perceived, self.agent.columns)
             track = self._known[episode.episode_id]
             if self.judge is not None and not demonstration:
                 episode, track = believed(episode, track, self.judge(episode))

@@ -25,7 +25,7 @@ from robo_reward.config import Config
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"(<!-- reference:(\w+) -->\n).*?(<!-- /reference -->)", re.DOTALL)
-TYPES = {int: "whole number", float: "number", bool: "true or false", str: "text"}
+TYPES = {int: "whole number", float: "number", bool: "true or false", str: "text", Any: "value"}
 
 
 def docstrings() -> dict[str, dict[str, str]]:

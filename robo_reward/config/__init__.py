@@ -17,7 +17,7 @@ from robo_reward.config.evaluation import EvaluateConfig, PerturbConfig
 from robo_reward.config.learner import AgentConfig, BaseConfig, ShapingConfig, TrainConfig
 from robo_reward.config.person import ConsoleConfig, HilConfig
 from robo_reward.config.reward import RIVALS, AdaptConfig, CompletionConfig, RewardConfig, SuiteConfig
-from robo_reward.settings import build, number, settings_digest, unknown
+from robo_reward.settings import build, choice, number, settings_digest, unknown
 
 __all__ = [
     "RIVALS",
@@ -72,6 +72,9 @@ class Config:
     outcomes: str | None = None
     """JSON file of an operator's outcomes, episode id -> success, partial or failure, that `bench-reward` with store=
     counts in place of the recorded ones."""
+    observation: str = choice("state", "state", "features")
+    """What learned policies see: state, what the arm knows and the task's noisy estimates; features, what the arm knows
+    and the trained reward model's view of the cameras, without any estimate."""
     reward_model: str | None = None
     """Folder of a trained reward model, or of the run that trained it, for `annotate` with store= or to= and
     `bench-reward` with store= or video.CAMERA=; null: the one that the settings train."""
@@ -81,6 +84,9 @@ class Config:
     instruction: str | None = None
     """What the robot is told, for `bench-reward` with video.CAMERA= and `train-reward` with a demo= of videos, and in
     place of the dataset's own for `annotate` with to= and demo=DATASET:EPISODE."""
+    robot: Mapping[str, Any] = field(default_factory=dict)
+    """Robot that stands in for the simulated world in `collect`, `train` and `evaluate`: robot=NAME of `conf/robot`;
+    its settings are those of docs/robot.md, such as robot.domain=3. Empty: none."""
     video: Mapping[str, str] = field(default_factory=dict)
     """Files that `bench-reward` scores, one a camera: video.front=a.mp4 video.side=b.mp4"""
     repair: bool = False
@@ -111,6 +117,10 @@ class Config:
             raise ValueError(f"base.demos={self.base.demos} exceeds collect.demos={self.collect.demos}")
         if self.hil.kind == "simulated" and self.env.count > 1:
             raise ValueError(f"hil=simulated with env.count={self.env.count}: an operator attends to one arm, set 1")
+        if self.agent.kind == "residual_ppo" and self.env.count > 1:
+            raise ValueError(f"agent=residual_ppo with env.count={self.env.count}: its updates count rollouts, set 1")
+        if self.agent.kind == "residual_ppo" and self.hil.kind != "none":
+            raise ValueError("agent=residual_ppo learns from its own actions only: leave hil= out")
         if self.adapt_from is not None and self.demo is None:
             raise ValueError(f"adapt_from={self.adapt_from} needs a demonstration: add demo=FOLDER or DATASET:EPISODE")
         if self.demo is not None and self.command != "train-reward":
@@ -128,6 +138,7 @@ class Config:
                 raise ValueError(unknown("reward.rivals entry", rival, RIVALS))
         self._check_rival()
         self._check_suite()
+        self._check_robot()
         makes_model = self.command in ("train-reward", "bench-reward", "annotate") and self.reward_model is None
         if makes_model and self.reward.kind == "oracle":
             raise ValueError(f"reward=oracle is not trained, and {self.command} needs a model: use reward=compact")
@@ -167,6 +178,18 @@ class Config:
                     "measures the compact model alone, leave one of the two out"
                 )
 
+    def _check_robot(self) -> None:
+        """What needs a simulated world, or several."""
+        if not self.robot:
+            return
+        if self.env.count > 1:
+            raise ValueError(f"env.count={self.env.count} with robot=: there is one arm, set 1")
+        for name, value in {"perturb.axes": self.perturb.axes, "suite.tasks": self.suite.tasks}.items():
+            if value:
+                raise ValueError(f"{name}=[{','.join(value)}] with robot=: only a simulated world can be changed")
+        if self.command == "console":
+            raise ValueError("console shows the simulated world: leave robot= out")
+
     def _check_rival(self) -> None:
         """A rival scores whole episodes: refused before it is trained for what asks about hops."""
         if self.reward.kind not in RIVALS:
@@ -198,7 +221,9 @@ def register(command: str) -> None:
     for key in ("name", "dir", "stages"):
         defaults["run"][key] = "???"
     node = OmegaConf.create(defaults)
-    OmegaConf.set_struct(node.video, False)  # cameras have any names
+    # Cameras have any names; a robot's settings are checked where they are known.
+    for section in (node.video, node.robot, node.base["names"]):
+        OmegaConf.set_struct(section, False)
     ConfigStore.instance().store(name="defaults", node=node)
 
 

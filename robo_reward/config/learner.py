@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from robo_reward.settings import choice, number
 
@@ -22,8 +23,9 @@ class ShapingConfig:
 class BaseConfig:
     """The frozen base policy."""
 
-    kind: str = choice("cloning", "cloning", "search", "zero")
-    """cloning, or a control."""
+    kind: str = choice("cloning", "cloning", "act", "diffusion", "lerobot", "remote", "distilled", "search", "zero")
+    """cloning; act or diffusion, LeRobot's networks; distilled, clones a run's successes; lerobot, one that LeRobot
+    saved; remote, on a policy server; search and zero, controls."""
     demos: int = number(8, low=1)
     """Few on purpose: what makes the base weak."""
     steps: int = number(2000, low=1)
@@ -33,9 +35,32 @@ class BaseConfig:
     learning_rate: float = number(1e-3, above=0)
     """Start of a cosine decay."""
     hidden: int = number(256, low=1)
-    """Width of the two hidden layers."""
+    """Width of the two hidden layers, of ACT's transformer, or of the diffusion U-Net's inner stage."""
     chunk: int = number(8, low=1)
-    """[steps] predicted at once"""
+    """[steps] predicted at once; executed of a server's chunk"""
+    ensemble: float | None = None
+    """Temporal ensembling's coefficient, such as 0.01: chunks are asked for at every step and averaged with weights
+    exp(-ensemble * i), i = 0 the oldest; null: a chunk is used up first."""
+    path: str | None = None
+    """Folder that LeRobot's save_pretrained wrote, for base=lerobot."""
+    run: str | None = None
+    """Training stage, or transition store, whose successful rollouts base=distilled clones."""
+    url: str | None = None
+    """Of the policy server for base=remote, such as ws://127.0.0.1:8000."""
+    timeout_s: float = number(10.0, above=0)
+    """[s] for which a policy server may keep the robot waiting"""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """What a policy server calls things: state, prompt or a camera's name -> its key, such as
+    base.names.front=observation/image; cameras that are not named are not sent. Default: observation/state, prompt, and
+    observation/CAMERA for every camera."""
+    action_scale: tuple[float, ...] = ()
+    """Factors from the units of a loaded or remote policy's actions to [-1, 1], one a dimension; default: the same."""
+
+    def __post_init__(self) -> None:
+        needed = {"lerobot": "path", "distilled": "run", "remote": "url"}
+        setting = needed.get(self.kind)
+        if setting is not None and getattr(self, setting) is None:
+            raise ValueError(f"base={self.kind} needs base.{setting}=...")
 
 
 @dataclass(frozen=True)
@@ -92,6 +117,14 @@ class AgentConfig:
     """Of exploration and dither, from one step to the next."""
     imitation: float = number(1.0, low=0)
     """Weight of the imitation term on demonstrated steps."""
+    cloning_updates: int = number(0, low=0)
+    """Steps of imitation alone before the first rollout: the residual starts as a clone, not as nothing."""
+    prior: float = number(0.0, low=0)
+    """Weight of the pull, on the learner's own steps, towards that clone, or towards the base where there is none."""
+    self_imitation: float = number(0.0, low=0, high=0.99)
+    """Share of that weight on the steps of the learner's own successes."""
+    q_filter: bool = False
+    """Whether only those steps are imitated whose action the critics prefer to the actor's."""
     replay_capacity: int = number(200_000, low=1)
     """[observations]; the oldest episodes make room"""
     priority: float = number(0.0, low=0, high=1)

@@ -17,6 +17,8 @@ class Policy(Protocol):
 
     def __call__(self, agent_pos: np.ndarray, estimate: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]: ...
 
+    def watch(self, info: Mapping[str, Any]) -> None: ...
+
     def flush(self) -> None: ...
 
 
@@ -36,9 +38,14 @@ class CorrectedActor:
 
     def __init__(self, act: Policy, operator: Operator, arbiter: Arbiter) -> None:
         self._act, self._operator, self._arbiter = act, operator, arbiter
-        self.base_id, self.watch = act.base_id, operator.watch
+        self.base_id = act.base_id
         self.decision: Decision | None = None
         """Of the last step."""
+
+    def watch(self, info: Mapping[str, Any]) -> None:
+        """Tells the policy and the operator what the environment says."""
+        self._act.watch(info)
+        self._operator.watch(info)
 
     @property
     def human_action(self) -> np.ndarray | None:

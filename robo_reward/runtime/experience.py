@@ -7,13 +7,16 @@ episode is annotated by it.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from robo_reward.config import Config
 from robo_reward.data.store import TransitionStore
 from robo_reward.data.tracks import Choice, TrackStore
 from robo_reward.learning.replay import EpisodeReplay
+from robo_reward.learning.residual_ppo import Rollout
 from robo_reward.learning.residual_td3 import ResidualTD3
 from robo_reward.policies.inputs import policy_input
 from robo_reward.runtime.believed import Judge, believed
@@ -47,12 +50,15 @@ class Experience:
         judge: Judge | None = None,
     ) -> None:
         self.agent, self.load_annotate, self.judge = agent, load_annotate, judge
+        self.self_imitation = config.agent.self_imitation
         self._own_tracks = config.shaping.kind in WHOLE_EPISODES
         self.store = TransitionStore(folder / "store", writable=True)
         self.tracks = TrackStore(folder / "tracks")
         self.demonstrations, self.online = new_replay(config, agent), new_replay(config, agent)
         chosen = self.tracks.in_force
         self.annotate = annotate if chosen is None else load_annotate(chosen.source)
+        self.recent: deque[Rollout] = deque(maxlen=config.agent.on_policy_rollouts)
+        """The newest online rollouts, for learners that are not off-policy."""
         self._known: dict[str, PhiTrack] = {}
         self._refused: Choice | None = None
 
@@ -72,12 +78,20 @@ class Experience:
         self._remember(self.online, episodes)
         return sequence
 
-    def restore(self, sequence: int) -> None:
-        """Fill the online replay with the stored episodes before this sequence number, in order."""
+    def restore(self, sequence: int) -> list[Episode]:
+        """Fill the online replay with the stored episodes before this sequence number, in order.
+
+        Returns the later ones: stored, but the run was interrupted before its next checkpoint. A robot could not
+        repeat them.
+        """
+        later = []
         for entry in self.store.episodes():
             if entry.actor == ONLINE and entry.first_sequence < sequence:
                 frames = entry.episode_id not in self._known or self.judge is not None
                 self._remember(self.online, [self.store.read(entry.episode_id, frames=frames)])
+            elif entry.actor == ONLINE:
+                later.append(self.store.read(entry.episode_id))
+        return later
 
     @property
     def model_id(self) -> str | None:
@@ -114,13 +128,17 @@ class Experience:
             self.tracks.write(next(iter(fresh.values())).model_id, fresh)
             self._known |= fresh
         for episode in episodes:
-            inputs = policy_input(episode.agent_pos, episode.estimate, self.agent.columns)
+            inputs = policy_input(episode.agent_pos, episode.perceived, self.agent.columns)
             track = self._known[episode.episode_id]
             if self.judge is not None and not demonstration:
                 episode, track = believed(episode, track, self.judge(episode))
                 inputs = inputs[: len(episode) + 1]
-            replay.append(episode, inputs, track, demonstration=demonstration)
-            if not demonstration and episode.intervention is not None and episode.intervention.any():
+            shown = 1.0 if demonstration else self.self_imitation * episode.success
+            replay.append(episode, inputs, track, demonstration=shown)
+            if demonstration:
+                continue
+            self.recent.append((replace(episode, frame_steps=episode.frame_steps[:0], frames={}), track, inputs))
+            if episode.intervention is not None and episode.intervention.any():
                 # A correction teaches the critics as a demonstration does; it is imitated only where it led to success.
                 self.demonstrations.append(
                     episode, inputs, track, demonstration=episode.success, begin_T=episode.intervention

@@ -7,7 +7,7 @@ because checkpoints are taken between episodes, when no simulator, tracker or ch
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,15 +18,20 @@ import numpy as np
 from robo_reward.config import AgentConfig, Config, TrainConfig
 from robo_reward.evaluation.vector import Environments, Job, run_episodes, run_jobs
 from robo_reward.interfaces import Policy
-from robo_reward.learning.replay import concatenate
+from robo_reward.learning.agents import AGENTS
+from robo_reward.learning.replay import concatenate, whose_fault
+from robo_reward.learning.residual_ppo import ResidualPPO
 from robo_reward.learning.residual_td3 import ResidualTD3
 from robo_reward.learning.weights import save_weights
+from robo_reward.policies.chunks import looked
 from robo_reward.policies.inputs import policy_input
 from robo_reward.runtime.believed import Judge
 from robo_reward.runtime.checkpoint import Checkpoint
 from robo_reward.runtime.corrections import corrected, session_summary
+from robo_reward.runtime.demonstrations import check_demonstrations
 from robo_reward.runtime.experience import Annotate, Experience
-from robo_reward.runtime.tasks import first_seed, task_of
+from robo_reward.runtime.observing import input_columns, with_base_actions
+from robo_reward.runtime.tasks import first_seed
 from robo_reward.shaping import SCHEMES, imitation_weights, ra_bc
 from robo_reward.terminal import progress
 from robo_reward.types import Episode
@@ -52,10 +57,16 @@ class ResidualRollout:
         self.state, self.base_id = base.initial_state(1), base.policy_id
         self.first_state = self.state
         self.drift: np.ndarray | None = None
+        self.info: Mapping[str, Any] = {}
+
+    def watch(self, info: Mapping[str, Any]) -> None:
+        """Takes in what the environment says: a base that looks is shown it."""
+        self.info = info
 
     def __call__(self, agent_pos: np.ndarray, estimate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         phase_BK = self.base.phase(self.state)
-        base_BA, self.state = self.base.act(agent_pos[None], estimate[None], self.state)
+        state = looked(self.base, self.state, self.info)
+        base_BA, self.state = self.base.act(agent_pos[None], estimate[None], state)
         base = np.concatenate([base_BA[0], phase_BK[0]]).astype(np.float32)
         inputs = policy_input(agent_pos, estimate, self.agent.columns)
         action = self.agent.act(inputs, base, deployed=self.deployed, rng=self.rng)
@@ -105,6 +116,7 @@ def train_residual(
     Everything lands in `folder` (store/, tracks/, checkpoints/, agent weights; curve as rows of `log`); called again on
     the same folder it goes on after the last finished round. Returns a flat summary with the learning curve.
     """
+    check_demonstrations(demonstrations, (env.action_space.shape or (0,))[-1])
     settings, train = config.agent, config.train
     query_every = config.collect.query_every if needs_frames(config) else 0
     agent = new_agent(config, demonstrations, base)
@@ -112,11 +124,16 @@ def train_residual(
     checkpoint = Checkpoint(folder / "checkpoints", quiet=config.quiet)
     checkpoint.agent, checkpoint.counters, checkpoint.rng = agent, counters, rng
     with Experience(config, agent, folder, annotate, load_annotate, judge) as experience:
-        experience.add_demonstrations([with_base_actions(episode, base) for episode in demonstrations])
-        if checkpoint.load():
-            experience.restore(counters.sequence)
+        experience.add_demonstrations(
+            [e if e.base_id == base.policy_id else with_base_actions(e, base) for e in demonstrations]
+        )
+        loaded = checkpoint.load()
+        stored = experience.restore(counters.sequence)
+        if loaded:
             for _ in range(counters.rollouts + sum(row[3] for row in counters.curve)):
                 base.initial_state(1)  # a scripted base draws every episode's style: pass over those that were used
+        else:
+            agent.clone(experience.demonstrations.sample(settings.batch, rng) for _ in range(settings.cloning_updates))
         for rollouts in progress(*_rounds(counters.rollouts, config), "train", config.quiet):
             experience.swap_if_proposed()
             if counters.model_id not in (None, experience.model_id):  # the critics' values are of another reward
@@ -139,11 +156,17 @@ def train_residual(
                 )
                 for rollout in rollouts
             ]
-            episodes = list(run_jobs(env, jobs, query_every=query_every))
+            whole = len(stored) == len(rollouts)  # else it was a round of several environments: it repeats itself
+            episodes = stored if whole else list(run_jobs(env, jobs, query_every=query_every))
+            stored = []
             counters.sequence = experience.add(counters.sequence, episodes)
             for rollout, episode in zip(rollouts, episodes, strict=True):
                 updates, started = _updates_due(rollout, len(episode), config), time.monotonic()
-                numbers = learn(agent, experience, updates, settings, rng, rollout >= train.warmup_rollouts)
+                if isinstance(agent, ResidualPPO):
+                    due = (rollout + 1) % settings.on_policy_rollouts == 0
+                    updates, numbers = agent.learn_from(experience.recent) if due else (0, {})
+                else:
+                    numbers = learn(agent, experience, updates, settings, rng, rollout >= train.warmup_rollouts)
                 counters.learn_s += time.monotonic() - started
                 counters.rollouts, counters.updates = rollout + 1, counters.updates + updates
                 counters.env_steps += len(episode)
@@ -198,9 +221,9 @@ def trained_actor(base: Policy, agent: ResidualTD3, seed: int) -> ResidualRollou
 
 def new_agent(config: Config, demonstrations: list[Episode], base: Policy) -> ResidualTD3:
     """An untrained agent whose inputs are standardised by the demonstrations."""
-    columns = task_of(config.env).columns
-    inputs = np.concatenate([policy_input(e.agent_pos, e.estimate, columns) for e in demonstrations])
-    return ResidualTD3(
+    columns = input_columns(config, demonstrations[0])
+    inputs = np.concatenate([policy_input(e.agent_pos, e.perceived, columns) for e in demonstrations])
+    return AGENTS[config.agent.kind](
         inputs.mean(0),
         inputs.std(0) + 1e-3,
         demonstrations[0].action.shape[1],
@@ -211,17 +234,6 @@ def new_agent(config: Config, demonstrations: list[Episode], base: Policy) -> Re
         columns,
         phase_size=base.phase(base.initial_state(1)).shape[1],
     )
-
-
-def with_base_actions(episode: Episode, base: Policy) -> Episode:
-    """The episode with what the base policy would have done at each of its observations, its queue kept as it goes."""
-    state, actions, phases = base.initial_state(1), [], []
-    for agent_pos, estimate in zip(episode.agent_pos, episode.estimate, strict=True):
-        phases.append(base.phase(state)[0])
-        action, state = base.act(agent_pos[None], estimate[None], state)
-        actions.append(action[0])
-    base_action, base_phase = np.asarray(actions, np.float32), np.asarray(phases, np.float32)
-    return replace(episode, base_action=base_action, base_phase=base_phase, base_id=base.policy_id)
 
 
 def needs_frames(config: Config) -> bool:
@@ -241,18 +253,21 @@ def learn(
     """`updates` critic steps on demonstrations and online windows; the actor moves once per `actor_every` of them."""
     means: dict[str, list[float]] = {}
     shown = round(settings.batch * settings.demonstration_share)
-    parts = ((experience.demonstrations, slice(0, shown)), (experience.online, slice(shown, settings.batch)))
-    parts = tuple(part for part in parts if part[1].start < part[1].stop)
+    shares = ((experience.demonstrations, slice(0, shown)), (experience.online, slice(shown, settings.batch)))
+    parts = [(replay, rows) for replay, rows in shares if rows.start < rows.stop]
     for update in range(updates):
         batch = concatenate(*(replay.sample(rows.stop - rows.start, rng) for replay, rows in parts))
         if agent.shaping is ra_bc:
             weight_B = imitation_weights(batch.phi_BW, batch.length_B, batch.demonstration_B)
             batch = replace(batch, demonstration_B=batch.demonstration_B * weight_B)
-        numbers = agent.update_critics(batch)
+        try:
+            numbers = agent.update_critics(batch)
+            if actor_moves and (update + 1) % settings.actor_every == 0:
+                numbers |= agent.update_actor(batch)
+        except FloatingPointError as error:
+            raise ValueError(f"{whose_fault(batch)} ({error})") from error
         for replay, rows in parts:
             replay.prioritise(batch.place_B[rows], agent.error_B[rows])
-        if actor_moves and (update + 1) % settings.actor_every == 0:
-            numbers |= agent.update_actor(batch)
         for key, value in numbers.items():
             means.setdefault(key, []).append(value)
     return {key: float(np.mean(values)) for key, values in means.items()}

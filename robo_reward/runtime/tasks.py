@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -86,9 +87,15 @@ def make_env(env: EnvConfig) -> gymnasium.Env[Any, Any]:
     return gymnasium.make(env.id, cameras=(), image_size=env.image_size, horizon=env.horizon)
 
 
-def make_envs(env: EnvConfig) -> Environments:
-    """`env.count` environments for `run_jobs`; a single one runs in this process."""
-    return make_env(env) if env.count == 1 else make_vector(partial(make_env, env), env.count)
+def make_envs(env: EnvConfig, wrap: Callable[[Any], Any] | None = None) -> Environments:
+    """`env.count` environments for `run_jobs`, each in `wrap`; a single one runs in this process."""
+    make = partial(_make_wrapped, env, wrap)
+    return make() if env.count == 1 else make_vector(make, env.count)
+
+
+def _make_wrapped(env: EnvConfig, wrap: Callable[[Any], Any] | None) -> gymnasium.Env[Any, Any]:
+    made = make_env(env)
+    return made if wrap is None else wrap(made)
 
 
 def scripted(env: EnvConfig, kind: str, seed: int) -> Policy:

@@ -243,10 +243,14 @@ class AgentConfig:
 
 @dataclass(frozen=True)
 class HilConfig:
-    """A person in the loop of `train`, here a simulated one; its times are the task's own."""
+    """A person in the loop of `train`; the times of the simulated one are the task's own."""
 
-    kind: str = choice("none", "none", "simulated")
-    """simulated: the scripted expert takes over where the policy gets stuck, and gives the arm back."""
+    kind: str = choice("none", "none", "simulated", "console")
+    """simulated: the scripted expert takes over where the policy gets stuck, and gives the arm back; console: you do,
+    in the browser."""
+    judge: str = choice("person", "person", "env")
+    """Who judges the episodes of hil=console: you, each of them, or the world, where you do not overrule it; then the
+    next episode starts by itself."""
     patience_s: float = number(0.5, above=0)
     """[s] without progress after which the operator takes over"""
     late_s: float = number(3.0, above=0)
@@ -386,8 +390,9 @@ class Config:
             raise ValueError(f"agent.subset={self.agent.subset} exceeds agent.heads={self.agent.heads}")
         if self.base.demos > self.collect.demos:
             raise ValueError(f"base.demos={self.base.demos} exceeds collect.demos={self.collect.demos}")
-        if self.hil.kind == "simulated" and self.env.count > 1:
-            raise ValueError(f"hil=simulated with env.count={self.env.count}: an operator attends to one arm, set 1")
+        if self.hil.kind != "none" and self.env.count > 1:
+            count = self.env.count
+            raise ValueError(f"hil={self.hil.kind} with env.count={count}: an operator attends to one arm, set 1")
         if self.adapt_from is not None and self.demo is None:
             raise ValueError(f"adapt_from={self.adapt_from} needs a demonstration: add demo=FOLDER or DATASET:EPISODE")
         if self.demo is not None and self.command != "train-reward":

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import secrets
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from robo_reward.config import Config
-from robo_reward.console.session import Session, Watch
+from robo_reward.console.session import Session
 from robo_reward.hil.corrected import Policy as PlanningActor
 from robo_reward.hil.protocol import ABORTED, LABELS
 from robo_reward.hil.session import summarise_session
@@ -23,7 +21,6 @@ from robo_reward.runtime.collecting import dataset_stage
 from robo_reward.runtime.run_folder import RunFolder
 from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.tasks import first_seed, make_env, task_of
-from robo_reward.terminal import say
 
 
 class BaseActor:
@@ -45,7 +42,7 @@ class BaseActor:
 
 def console(config: Config) -> dict[str, Any]:
     """Serve a session until interrupted; called again with the same settings it goes on with it."""
-    from robo_reward.console.server import Console, Server
+    from robo_reward.console.serving import serving, watch_with
 
     with RunFolder(config.run.dir, config, "console", config.quiet) as run:
         data = dataset_stage(config)
@@ -55,33 +52,14 @@ def console(config: Config) -> dict[str, Any]:
         with closing(make_env(config.env)) as env:
             session = Session(
                 env, _actors(config, data, base, run), Path(config.run.dir) / "session", fps=task.fps,
-                first_seed=first_seed(config.seed, "session"), watch=_watch(reward),
-                query_every=config.collect.query_every,
+                first_seed=first_seed(config.seed, "session"), watch=watch_with(reward.path if reward else None),
+                query_every=config.collect.query_every, blend_steps=config.hil.blend_steps,
             )  # fmt: skip
-            axes = ("dx", "dy", "dz", "dyaw", "gripper")[: session.action_size]
-            token = secrets.token_urlsafe(16)
-            server = Server(Console(session, token, axes), config.console.port)
-            say(f"console: http://127.0.0.1:{server.port}/#{token}   (Ctrl-C ends the session)")
-            try:
-                with _stopped_by_signals(session):
-                    session.run()
-            finally:
-                server.close()
+            with serving(session, config.console.port):
+                session.run()
         figures = summarise_session(session.store.read_all(frames=False), task.fps, config.agent.residual_scale)
         labels = {f"labelled_{label}": session.protocol.labels.count(label) for label in (*LABELS, ABORTED)}
         return run.finish({**figures, **labels})
-
-
-@contextmanager
-def _stopped_by_signals(session: Session) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the session between two steps, so that the episode under way is kept."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda *_: session.stop()) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
 
 
 def _actors(config: Config, data: StageResult, base: StageResult, run: RunFolder) -> Callable[[], PlanningActor]:
@@ -95,26 +73,3 @@ def _actors(config: Config, data: StageResult, base: StageResult, run: RunFolder
     agent = steps.load_agent(config, data, policy, steps.residual_stage(config, data, shaped_by, base, run.log))
     numbers = itertools.count()
     return lambda: trained_actor(policy, agent, next(numbers))
-
-
-def _watch(reward: StageResult | None) -> Callable[[str], Watch | None] | None:
-    """The trained reward model's live tracker of an episode."""
-    if reward is None:
-        return None
-    from robo_reward.progress.tracker import ProgressTracker
-    from robo_reward.progress.training import load_reward
-
-    trained = load_reward(reward.path)
-
-    def begin(instruction: str) -> Watch | None:
-        if instruction not in trained.references:
-            return None
-        tracker = ProgressTracker(trained.references, instruction, trained.tracker)
-
-        def see(views: Any) -> Any:
-            query = tracker.query(views)
-            return tracker.progress if query is None else tracker.apply(trained.model.hop(query))
-
-        return see
-
-    return begin

@@ -15,7 +15,8 @@ from typing import Any
 from robo_reward.data.disk import DISK, Disk, replace_file
 
 STATES = ("idle", "armed", "running", "taken_over", "paused", "judging", "resetting", "e_stopped")
-LABELS = ("success", "failure", "partial", "discard", "re_record")
+VERDICTS = ("success", "failure", "partial")
+LABELS = (*VERDICTS, "discard", "re_record")
 """What a person may say of an episode; after re_record the same scene comes again."""
 ABORTED = "aborted"
 """The mark of an episode that an e-stop or a restart cut off."""

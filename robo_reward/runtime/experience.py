@@ -42,7 +42,7 @@ class Experience:
         annotate: Annotate,
         load_annotate: Callable[[str], Annotate],
     ) -> None:
-        self.agent, self.load_annotate = agent, load_annotate
+        self.config, self.agent, self.load_annotate = config, agent, load_annotate
         self.store = TransitionStore(folder / "store", writable=True)
         self.tracks = TrackStore(folder / "tracks")
         self.demonstrations, self.online = new_replay(config, agent), new_replay(config, agent)
@@ -66,6 +66,17 @@ class Experience:
             sequence = self.store.append_episode(ONLINE, sequence, episode)
         self._remember(self.online, episodes)
         return sequence
+
+    def relearn(self, demonstrations: list[Episode], episodes: list[Episode]) -> None:
+        """Fill both replays anew: with the demonstrations and these online episodes, all of them in the store."""
+        self.demonstrations, self.online = (new_replay(self.config, self.agent) for _ in range(2))
+        self._remember(self.demonstrations, demonstrations, demonstration=True)
+        self.take(episodes)
+
+    def take(self, episodes: list[Episode]) -> None:
+        """Learn from online episodes that lie in the store already."""
+        for episode in episodes:
+            self._remember(self.online, [episode])
 
     def restore(self, sequence: int) -> None:
         """Fill the online replay with the stored episodes before this sequence number, in order."""

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from robo_reward.config import AgentConfig, Config, TrainConfig
+from robo_reward.evaluation.rollout import Actor
 from robo_reward.evaluation.vector import Environments, Job, run_episodes, run_jobs
 from robo_reward.interfaces import Policy
 from robo_reward.learning.replay import concatenate
@@ -116,10 +117,7 @@ def train_residual(
             for _ in range(counters.rollouts + sum(row[3] for row in counters.curve)):
                 base.initial_state(1)  # a scripted base draws every episode's style: pass over those that were used
         for rollouts in progress(*_rounds(counters.rollouts, config), "train", config.quiet):
-            experience.swap_if_proposed()
-            if counters.model_id not in (None, experience.model_id):  # the critics' values are of another reward
-                learn(agent, experience, train.warmup_updates, settings, rng, actor_moves=False)
-            counters.model_id = experience.model_id
+            follow_reward(config, experience, counters, rng)
             jobs = [
                 Job(
                     first_seed(config.seed, "online") + rollout,
@@ -140,22 +138,21 @@ def train_residual(
             episodes = list(run_jobs(env, jobs, query_every=query_every))
             counters.sequence = experience.add(counters.sequence, episodes)
             for rollout, episode in zip(rollouts, episodes, strict=True):
-                updates, started = _updates_due(rollout, len(episode), config), time.monotonic()
-                numbers = learn(agent, experience, updates, settings, rng, rollout >= train.warmup_rollouts)
-                counters.learn_s += time.monotonic() - started
-                counters.rollouts, counters.updates = rollout + 1, counters.updates + updates
-                counters.env_steps += len(episode)
-                if episode.intervention is not None:
-                    counters.operator_steps += int(episode.intervention.sum())
-                    numbers["intervention_rate"] = float(episode.intervention.mean())
-                numbers |= {"train_success": float(episode.success), "episode_steps": len(episode)}
+                numbers = learn_from(rollout, episode, config, experience, counters, rng)
                 if counters.rollouts % train.evaluate_every == 0 or counters.rollouts == train.rollouts:
-                    wins = _evaluate(env, base, agent, train)
+                    wins = evaluate_policy(env, partial(trained_actor, base, agent), train)
                     counters.curve.append([counters.rollouts, counters.env_steps, sum(wins), len(wins)])
                     numbers["success"] = float(np.mean(wins))
                 log(counters.env_steps, rollout=rollout + 1, **numbers)
             checkpoint.save()
-        session = session_summary(config, experience.store) if config.hil.kind != "none" else {}
+        return finish(config, experience, agent, counters, folder)
+
+
+def finish(
+    config: Config, experience: Experience, agent: ResidualTD3, counters: Progress, folder: Path
+) -> dict[str, Any]:
+    """Write the trained weights; returns the flat summary with the learning curve."""
+    session = session_summary(config, experience.store) if config.hil.kind != "none" else {}
     save_weights(folder / "agent", agent.state_dict(), {"rollouts": counters.rollouts})
     return {
         "rollouts": counters.rollouts,
@@ -165,6 +162,34 @@ def train_residual(
         "curve": counters.curve,
         **session,
     }
+
+
+def follow_reward(
+    config: Config, experience: Experience, counters: Progress, rng: np.random.Generator,
+    breathe: Callable[[str], None] = lambda busy: None,
+) -> None:  # fmt: skip
+    """Go over to a reward model that was proposed; the critics catch up, whose values were of another reward."""
+    experience.swap_if_proposed()
+    if counters.model_id not in (None, experience.model_id):
+        learn(experience.agent, experience, config.train.warmup_updates, config.agent, rng, False, breathe)
+    counters.model_id = experience.model_id
+
+
+def learn_from(
+    rollout: int, episode: Episode, config: Config, experience: Experience, counters: Progress,
+    rng: np.random.Generator, breathe: Callable[[str], None] = lambda busy: None,
+) -> dict[str, float]:  # fmt: skip
+    """The updates that an online episode brings, counted; returns the numbers to log."""
+    updates, started = _updates_due(rollout, len(episode), config), time.monotonic()
+    moves = rollout >= config.train.warmup_rollouts
+    numbers = learn(experience.agent, experience, updates, config.agent, rng, moves, breathe)
+    counters.learn_s += time.monotonic() - started
+    counters.rollouts, counters.updates = rollout + 1, counters.updates + updates
+    counters.env_steps += len(episode)
+    if episode.intervention is not None:
+        counters.operator_steps += int(episode.intervention.sum())
+        numbers["intervention_rate"] = float(episode.intervention.mean())
+    return numbers | {"train_success": float(episode.success), "episode_steps": len(episode)}
 
 
 def _rounds(done: int, config: Config) -> tuple[list[range], int]:
@@ -182,10 +207,9 @@ def _rounds(done: int, config: Config) -> tuple[list[range], int]:
     return rounds, len(rounds)
 
 
-def _evaluate(env: Environments, base: Policy, agent: ResidualTD3, train: TrainConfig) -> list[bool]:
+def evaluate_policy(env: Environments, actors: Callable[[int], Actor], train: TrainConfig) -> list[bool]:
     """Successes on the learning curve's initial states."""
     seeds = range(train.evaluate_seed, train.evaluate_seed + train.evaluate_episodes)
-    actors = partial(trained_actor, base, agent)
     return [episode.success for episode in run_episodes(env, actors, seeds, source="policy")]
 
 
@@ -234,11 +258,16 @@ def learn(
     settings: AgentConfig,
     rng: np.random.Generator,
     actor_moves: bool = True,
+    breathe: Callable[[str], None] = lambda busy: None,
 ) -> dict[str, float]:
-    """`updates` critic steps on half demonstrations, half online; the actor moves once per `actor_every` of them."""
+    """`updates` critic steps on half demonstrations, half online; the actor moves once per `actor_every` of them.
+
+    `breathe` is called before each of them and told how far it is.
+    """
     means: dict[str, list[float]] = {}
     half = settings.batch // 2
     for update in range(updates):
+        breathe(f"learning: {update} of {updates} updates")
         batch = concatenate(
             experience.demonstrations.sample(half, rng), experience.online.sample(settings.batch - half, rng)
         )

@@ -231,6 +231,13 @@ def _train(
     views = None if needs_frames(config) else ()
     demos = read_split(data.path, "demos", config.collect.query_every, views)
     annotate, policy = make_annotate(config, reward), load_base(config, base)
+    if config.hil.kind == "console":
+        from robo_reward.console.serving import watch_with
+        from robo_reward.console.training import train_attended
+
+        watch = watch_with(reward.path if reward and config.reward.kind == "compact" else None)
+        with closing(make_env(config.env)) as world:
+            return train_attended(config, world, policy, demos, annotate, load_annotate, watch, folder, log)
     with closing(make_envs(config.env)) as env:
         return train_residual(config, env, policy, demos, annotate, load_annotate, folder, log)
 

@@ -251,6 +251,15 @@ class HilConfig:
     judge: str = choice("person", "person", "env")
     """Who judges the episodes of hil=console: you, each of them, or the world, where you do not overrule it; then the
     next episode starts by itself."""
+    protocol: str = choice("takeovers", "takeovers", "demonstrations", "graded")
+    """What the simulated operator does: take over, show whole episodes first, or show some and then return to where the
+    policy gets stuck."""
+    demonstrations: int = number(5, low=0)
+    """First rollouts that it shows, unless it takes over"""
+    returns: int = number(2, low=1)
+    """Failures of the policy at a place, with hil.protocol=graded, until the operator shows the way from there"""
+    enough: float = number(0.9, above=0, high=1)
+    """Success of the policy alone from which hil.protocol=graded asks for no help"""
     patience_s: float = number(0.5, above=0)
     """[s] without progress after which the operator takes over"""
     late_s: float = number(3.0, above=0)
@@ -393,6 +402,10 @@ class Config:
         if self.hil.kind != "none" and self.env.count > 1:
             count = self.env.count
             raise ValueError(f"hil={self.hil.kind} with env.count={count}: an operator attends to one arm, set 1")
+        if self.hil.protocol != "takeovers" and self.hil.kind != "simulated":
+            raise ValueError(f"hil.protocol={self.hil.protocol} is the simulated operator's: add hil=simulated")
+        if self.hil.protocol == "graded" and self.shaping.kind == "none":
+            raise ValueError("hil.protocol=graded looks where the potential stalls: give a shaping other than none")
         if self.adapt_from is not None and self.demo is None:
             raise ValueError(f"adapt_from={self.adapt_from} needs a demonstration: add demo=FOLDER or DATASET:EPISODE")
         if self.demo is not None and self.command != "train-reward":

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from robo_reward.config import Config
 from robo_reward.data.store import TransitionStore
 from robo_reward.data.tracks import Choice, TrackStore
@@ -89,6 +91,10 @@ class Experience:
     def model_id(self) -> str | None:
         """Id of the reward model behind all potentials in use."""
         return self.demonstrations.model_id
+
+    def potential(self, episode_id: str) -> np.ndarray:
+        """Potential of a known episode's observations, (T+1,)."""
+        return self._known[episode_id].phi
 
     def swap_if_proposed(self) -> None:
         """Go over to the reward model that was proposed, if any; one that does not fit is told and passed over."""

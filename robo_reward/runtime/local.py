@@ -24,7 +24,7 @@ from robo_reward.learning.residual_td3 import ResidualTD3
 from robo_reward.learning.weights import save_weights
 from robo_reward.policies.inputs import policy_input
 from robo_reward.runtime.checkpoint import Checkpoint
-from robo_reward.runtime.corrections import corrected, session_summary
+from robo_reward.runtime.corrections import Operators, session_summary
 from robo_reward.runtime.experience import Annotate, Experience
 from robo_reward.runtime.tasks import first_seed, task_of
 from robo_reward.shaping import SCHEMES
@@ -79,8 +79,8 @@ class Progress:
     env_steps: int = 0
     updates: int = 0
     learn_s: float = 0.0
-    operator_steps: int = 0
-    """Steps that an operator has driven."""
+    past: list[list[Any]] = field(default_factory=list)
+    """What `corrections.Operators` remembers of every rollout."""
     sequence: int = 0
     """Of the actor's next record in the store."""
     model_id: str | None = None
@@ -116,6 +116,7 @@ def train_residual(
             experience.restore(counters.sequence)
             for _ in range(counters.rollouts + sum(row[3] for row in counters.curve)):
                 base.initial_state(1)  # a scripted base draws every episode's style: pass over those that were used
+        operators = Operators(config, env, counters.past, folder / "places")
         for rollouts in progress(*_rounds(counters.rollouts, config), "train", config.quiet):
             follow_reward(config, experience, counters, rng)
             jobs = [
@@ -123,21 +124,20 @@ def train_residual(
                     first_seed(config.seed, "online") + rollout,
                     "policy",
                     # Noise of its own for every rollout, so that it does not matter beside whom it runs.
-                    corrected(
-                        config,
+                    operators.beside(
                         ResidualRollout(
                             base, agent, settings.exploration_noise, np.random.default_rng([config.seed, rollout])
                         ),
                         rollout,
                         agent.action_size,
-                        counters.operator_steps,
                     ),
                 )
                 for rollout in rollouts
             ]
-            episodes = list(run_jobs(env, jobs, query_every=query_every))
+            episodes = list(run_jobs(operators.env, jobs, query_every=query_every))
             counters.sequence = experience.add(counters.sequence, episodes)
             for rollout, episode in zip(rollouts, episodes, strict=True):
+                operators.saw(rollout, episode, experience.potential(episode.episode_id))
                 numbers = learn_from(rollout, episode, config, experience, counters, rng)
                 if counters.rollouts % train.evaluate_every == 0 or counters.rollouts == train.rollouts:
                     wins = evaluate_policy(env, partial(trained_actor, base, agent), train)
@@ -152,7 +152,7 @@ def finish(
     config: Config, experience: Experience, agent: ResidualTD3, counters: Progress, folder: Path
 ) -> dict[str, Any]:
     """Write the trained weights; returns the flat summary with the learning curve."""
-    session = session_summary(config, experience.store) if config.hil.kind != "none" else {}
+    session = session_summary(config, experience.store, counters.past)
     save_weights(folder / "agent", agent.state_dict(), {"rollouts": counters.rollouts})
     return {
         "rollouts": counters.rollouts,
@@ -187,7 +187,6 @@ def learn_from(
     counters.rollouts, counters.updates = rollout + 1, counters.updates + updates
     counters.env_steps += len(episode)
     if episode.intervention is not None:
-        counters.operator_steps += int(episode.intervention.sum())
         numbers["intervention_rate"] = float(episode.intervention.mean())
     return numbers | {"train_success": float(episode.success), "episode_steps": len(episode)}
 

@@ -284,7 +284,11 @@ class HilConfig:
 
 @dataclass(frozen=True)
 class ConsoleConfig:
-    """The live session in the browser."""
+    """The pages in the browser."""
+
+    page: str = choice("live", "live", "watch", "review", "keyframes")
+    """live: a session; watch: a session that nobody commands, one episode after the other; review: the past episodes of
+    store=; keyframes: the sub-tasks of dataset=, to be marked."""
 
     port: int = number(8765, low=0, high=65535)
     """On 127.0.0.1; 0 takes any free one."""
@@ -406,6 +410,10 @@ class Config:
             raise ValueError(f"hil.protocol={self.hil.protocol} is the simulated operator's: add hil=simulated")
         if self.hil.protocol == "graded" and self.shaping.kind == "none":
             raise ValueError("hil.protocol=graded looks where the potential stalls: give a shaping other than none")
+        if self.command == "console":
+            for page, name, value in (("review", "store", self.store), ("keyframes", "dataset", self.dataset)):
+                if self.console.page == page and value is None:
+                    raise ValueError(f"console.page={page} needs {name}=FOLDER: what there is to look at")
         if self.adapt_from is not None and self.demo is None:
             raise ValueError(f"adapt_from={self.adapt_from} needs a demonstration: add demo=FOLDER or DATASET:EPISODE")
         if self.demo is not None and self.command != "train-reward":

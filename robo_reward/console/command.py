@@ -42,8 +42,11 @@ class BaseActor:
 
 def console(config: Config) -> dict[str, Any]:
     """Serve a session until interrupted; called again with the same settings it goes on with it."""
+    if config.console.page in ("review", "keyframes"):
+        return _look(config)
     from robo_reward.console.serving import serving, watch_with
 
+    watching = config.console.page == "watch"
     with RunFolder(config.run.dir, config, "console", config.quiet) as run:
         data = dataset_stage(config)
         reward = steps.reward_stage(config, data) if config.reward.kind == "compact" else None
@@ -53,13 +56,35 @@ def console(config: Config) -> dict[str, Any]:
             session = Session(
                 env, _actors(config, data, base, run), Path(config.run.dir) / "session", fps=task.fps,
                 first_seed=first_seed(config.seed, "session"), watch=watch_with(reward.path if reward else None),
-                query_every=config.collect.query_every, blend_steps=config.hil.blend_steps,
+                query_every=config.collect.query_every, blend_steps=config.hil.blend_steps, automatic=watching,
             )  # fmt: skip
-            with serving(session, config.console.port):
+            with serving(session, config.console.port, watching):
+                if watching:
+                    session.go()
                 session.run()
         figures = summarise_session(session.store.read_all(frames=False), task.fps, config.agent.residual_scale)
         labels = {f"labelled_{label}": session.protocol.labels.count(label) for label in (*LABELS, ABORTED)}
         return run.finish({**figures, **labels})
+
+
+def _look(config: Config) -> dict[str, Any]:
+    """The pages without a session: past episodes, or a dataset's keyframes."""
+    from robo_reward.console.archive import Archive
+    from robo_reward.console.keyframes import Keyframes
+    from robo_reward.console.serving import serve_alone
+    from robo_reward.data.store import find_store
+
+    with RunFolder(config.run.dir, config, "console", config.quiet) as run:
+        folder = Path(config.run.dir)
+        if config.console.page == "review":
+            past = find_store(config.store or "").parent
+            serve_alone(lambda token: Archive(past, token), config.console.port)
+            return run.finish({"reviewed": str(past)})
+        task = task_of(config.env)
+        serve_alone(
+            lambda token: Keyframes(config.dataset or "", folder, token, task.stages, task.events), config.console.port
+        )
+        return run.finish({"keyframes": str(folder / "keyframes.json")})
 
 
 def _actors(config: Config, data: StageResult, base: StageResult, run: RunFolder) -> Callable[[], PlanningActor]:

@@ -8,6 +8,7 @@ loop's thread: it works between two episodes and lets the session `breathe`.
 from __future__ import annotations
 
 import itertools
+import json
 import queue
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from robo_reward.data.disk import replace_file
 from robo_reward.data.store import TransitionStore
 from robo_reward.evaluation.rollout import EpisodeRecorder, is_query
 from robo_reward.hil.arbitration import Arbiter, HumanInput
@@ -38,6 +40,10 @@ ACTOR = "session"
 def episode_name(number: int) -> str:
     """Id of a session's n-th episode."""
     return f"{ACTOR}-{number:05d}"
+
+
+class Refusal(ValueError):
+    """What an operator asked for is not possible; the session goes on."""
 
 
 Watch = Callable[[Mapping[str, np.ndarray]], Progress]
@@ -77,7 +83,8 @@ class View:
 
 
 class Session:
-    """A session's folder: store/ with every episode, protocol.json with its state and labels.
+    """A session's folder: store/ with every episode, protocol.json with its state and labels, outcomes.json with the
+    labels by episode (what `bench-reward outcomes=` reads), curves/ with what the page drew of each episode.
 
     Arguments:
         env: the world, used by the thread that calls `run` or `run_until` alone.
@@ -116,8 +123,8 @@ class Session:
         self._make_watch, self.query_every, self.stale_s, self.clock = watch, query_every, stale_s, clock
         self.blend_steps, self.name, self.automatic = blend_steps, name, automatic
         self.action_size = int(np.prod(env.action_space.shape or ()))
-        folder.mkdir(parents=True, exist_ok=True)
-        self._own = store is None
+        self.folder, self._own = folder, store is None
+        (folder / "curves").mkdir(parents=True, exist_ok=True)
         self.store = TransitionStore(folder / "store", writable=True) if store is None else store
         self.protocol = Protocol(folder / "protocol.json")
         self.figures: Mapping[str, Any] = {}
@@ -146,6 +153,10 @@ class Session:
         self._events.put((event != "e_stop", next(self._posted), event, reply))
         return reply
 
+    def relabel(self, name: str, label: str) -> Future[str]:
+        """Ask to judge a past episode anew; the future gives the state, or the ValueError that refuses it."""
+        return self.post(f"relabel {name} {label}")
+
     def stop(self) -> None:
         """Let `run` return after the present step."""
         self._stopped = True
@@ -157,6 +168,10 @@ class Session:
         with self:
             while not self._stopped:
                 self._tick()
+
+    def go(self) -> None:
+        """Let an automatic session start its first episode by itself."""
+        self._going = True
 
     def run_until(self, done: Callable[[], bool]) -> None:
         """The same until `done`, asked once a step. KeyboardInterrupt after `stop`."""
@@ -224,7 +239,10 @@ class Session:
             self.protocol.apply("reset_done")
         elif self.automatic and state == "judging":
             self.protocol.apply("success" if self._info["is_success"] else "failure")
-        elif self.automatic and state == "armed" and self._going:
+            self._write_outcomes()
+        elif self.automatic and self._going and state == "idle":
+            self.protocol.apply("arm")
+        elif self.automatic and self._going and state == "armed":
             self.protocol.apply("start")
             self._begin()
 
@@ -236,23 +254,41 @@ class Session:
             except queue.Empty:
                 return
             try:
-                self._check(event)
-            except ValueError as refusal:
+                if event.startswith("relabel "):
+                    reply.set_result(self._relabel(*event.split(" ")[1:]))
+                else:
+                    self._check(event)
+                    self._obey(event, reply)
+            except Refusal as refusal:
                 reply.set_exception(refusal)
-            else:
-                self._obey(event, reply)
             self._publish()
             if self.clock() >= until:
                 return
 
+    def _relabel(self, name: str, label: str) -> str:
+        if name not in self.store.index.episodes:
+            raise Refusal(f"episode {name} is gone: it keeps what it has")
+        try:
+            self.protocol.relabel(int(name.removeprefix(f"{ACTOR}-")), label)
+        except ValueError as error:
+            raise Refusal(str(error)) from None
+        self._write_outcomes()
+        return self.protocol.state
+
+    def _write_outcomes(self) -> None:
+        replace_file(self.folder / "outcomes.json", (json.dumps(dict(self.judged())) + "\n").encode())
+
     def _check(self, event: str) -> None:
         if event not in COMMANDS:
-            raise ValueError(f"{event!r} is no command: choose {', '.join(COMMANDS)}")
-        self.protocol.check(event)
+            raise Refusal(f"{event!r} is no command: choose {', '.join(COMMANDS)}")
+        try:
+            self.protocol.check(event)
+        except ValueError as error:
+            raise Refusal(str(error)) from None
         if event == "start" and self._busy:
-            raise ValueError(f"{self._busy}: the next episode starts when that is done")
+            raise Refusal(f"{self._busy}: the next episode starts when that is done")
         if event in LABELS and self.protocol.state in IN_FLIGHT and not self._sources:
-            raise ValueError("the episode has no step yet: judge it after the first")
+            raise Refusal("the episode has no step yet: judge it after the first")
 
     def _obey(self, event: str, reply: Future[str]) -> None:
         """A disk or a world that fails ends the session: it must not go on with an arm that nobody records."""
@@ -261,7 +297,9 @@ class Session:
             if in_flight and event in LABELS:
                 self._keep()  # before its label, which must not be of an episode that a crash has taken
             state = self.protocol.apply(event)
-            if event in ("start", "e_stop"):  # the first start, and the one after an e-stop, are a person's
+            if event in (*LABELS, "undo"):
+                self._write_outcomes()
+            if event in ("start", "disarm", "e_stop"):  # the first start, and the one after a stop, are a person's
                 self._going = event == "start"
             if event == "start":
                 self._begin()
@@ -323,7 +361,10 @@ class Session:
             return
         if not recorder.ended:
             recorder.cut(self.view.frames)
-        episode = replace(recorder.episode(), episode_id=episode_name(self._number))
+        name = episode_name(self._number)
+        curves = {"oracle": self._oracle, "model": self._model, "sources": self._sources}
+        replace_file(self.folder / "curves" / f"{name}.json", json.dumps(curves).encode())
+        episode = replace(recorder.episode(), episode_id=name)
         known = self.store.index.actors.get(self.name)
         self.store.append_episode(self.name, known.acknowledged + 1 if known else 0, episode)
 
@@ -333,6 +374,7 @@ class Session:
         self._sources = ""
         self._oracle: list[float] = []
         self._model: list[list[float]] = []
+        self._completed = False
 
     def _look(self) -> Mapping[str, np.ndarray]:
         frames = self.env.get_wrapper_attr("render_views")()
@@ -347,6 +389,7 @@ class Session:
             seen = self._watch(self.view.frames)
             values = (seen.phi, seen.incremental, seen.forward, seen.backward, seen.confidence)
             self._model.append([round(float(value), 4) for value in values])
+            self._completed = seen.completed
 
     def _publish(self) -> None:
         protocol = self.protocol
@@ -365,6 +408,7 @@ class Session:
             "oracle": list(self._oracle),
             "model": list(self._model),
             "success": bool(self._info["is_success"]),
+            "completed": self._completed,
             "gated": bool(self._info.get("gated", False)),
             "driven": self.operator.driven,
             "notice": self._notice,

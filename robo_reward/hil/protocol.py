@@ -101,6 +101,19 @@ class Protocol:
             self._save()
         return self.state
 
+    def relabel(self, episode: int, label: str) -> None:
+        """Say something else of an episode that was judged before; durable on return.
+
+        Raises:
+            ValueError: the label is unknown, or there is no such episode, or it was never judged; nothing has changed.
+        """
+        if label not in LABELS[:-1]:
+            raise ValueError(f"label {label!r} is none for an episode that is over: choose {', '.join(LABELS[:-1])}")
+        if not 0 <= episode < len(self.labels) or self.labels[episode] not in LABELS[:-1]:
+            raise ValueError(f"episode {episode} was not judged, or is gone: it keeps what it has")
+        self.labels[episode] = label
+        self._save()
+
     def _allows(self, event: str) -> bool:
         if event == "undo" and (not self.labels or self.labels[-1] == ABORTED):
             return False

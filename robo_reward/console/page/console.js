@@ -152,6 +152,7 @@ function show() {
   byId("instruction").textContent = state.instruction ? `episode ${state.episode}: ${state.instruction}` : "";
   byId("who").textContent = state.you === "operator" ? "you have control" : state.you === "watcher" ? "you are watching" : "";
   byId("notice").textContent = state.notice || "";
+  byId("completed").textContent = `${state.completed ? "\u2714 done, says the reward model" : ""} ${state.success ? "\u2714 done, says the simulator" : ""}`;
   byId("busy").textContent = state.busy || "";
   byId("figures").textContent = training(state.figures || {});
   byId("control").textContent = state.you === "operator" ? "Give control back" : "Take control";
@@ -218,4 +219,5 @@ function draw() {
 }
 
 window.console_figures = () => ({presses: latencies.length, p50: quantile(latencies, .5), p99: quantile(latencies, .99), pictures});
+byId("review").href = `/review.html${location.hash}`;
 connect();

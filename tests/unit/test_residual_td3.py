@@ -422,7 +422,8 @@ def test_the_q_filter_imitates_only_what_the_critics_prefer():
 # ---- how far the residual reaches ----
 
 
-def residual_of(agent, base=np.zeros(A, np.float32)):
+def residual_of(agent, base=None):
+    base = np.zeros(A, np.float32) if base is None else base
     return np.abs(agent.act(np.ones(S, np.float32), base)).max()
 
 

@@ -33,6 +33,7 @@ from robo_reward.runtime.stages import MARKER
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 TASKS = {
     "peg_insert": [],
+    "peg_insert_long": ["experiment=peg_insert_long"],
     # 75k environment steps are about 420 rollouts, and nobody measures every tenth of them on 40 episodes.
     "nut_assembly": ["experiment=nut_assembly", "train.rollouts=420", "train.evaluate_every=30",
                      "train.evaluate_episodes=25"],
@@ -94,7 +95,8 @@ ORACLE = SHAPINGS["potential, oracle"]
 """Ablations use the simulator's potential: the same for all, and no reward model to train."""
 GROUPS: dict[str, tuple[tuple[int, ...], list[Row]]] = {
     "shaping": ((10, 11, 12, 13, 14), [
-        row(task, "residual_td3", name, words) for task in ("peg_insert",) for name, words in SHAPINGS.items()
+        row(task, "residual_td3", name, words) for task in ("peg_insert", "peg_insert_long")
+        for name, words in SHAPINGS.items()
     ]),
     "nut": ((10, 11, 12), [
         row("nut_assembly", "residual_td3", name, SHAPINGS[name])

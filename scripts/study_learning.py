@@ -162,7 +162,8 @@ def run(group: str, row: Row, seed: int, extra: Sequence[str]) -> None:
     summary = json.loads((Path(config.run.dir) / "summary.json").read_text(encoding="utf-8"))
     data = collecting.dataset_stage(config)
     reward = steps.reward_stage(config, data) if needs_frames(config) else None
-    trained = steps.residual_stage(config, data, reward, steps.base_stage(config, data), lambda *a, **k: None)
+    seen = steps.observed_stage(config, data)
+    trained = steps.residual_stage(config, seen, reward, steps.base_stage(config, seen), lambda *a, **k: None)
     named = {"task": row.task, "method": row.method, "shaping": row.shaping, "observation": row.observation,
              "seed": seed, "command": command_of(row, seed, extra)}  # fmt: skip
     names = ("rollouts", "env_steps", "successes", "episodes")

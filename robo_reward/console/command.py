@@ -55,6 +55,7 @@ def console(config: Config) -> dict[str, Any]:
     """Serve a session until interrupted; called again with the same settings it goes on with it."""
     from robo_reward.console.server import Console, Server
 
+    steps.check_base(config)
     with RunFolder(config.run.dir, config, "console", config.quiet) as run:
         data = dataset_stage(config)
         reward = steps.reward_stage(config, data) if config.reward.kind == "compact" else None

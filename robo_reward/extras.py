@@ -18,6 +18,7 @@ EXTRA_OF = {
     "datasets": "lerobot",
     "pyarrow": "lerobot",
     "h5py": "lerobot",
+    "mcap": "bags",
     "aiohttp": "console",
     "torchvision": "lerobot",
     "torchcodec": "lerobot",

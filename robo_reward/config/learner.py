@@ -81,6 +81,8 @@ class AgentConfig:
     """Windows of an update."""
     demonstration_share: float = number(0.5, low=0, high=1)
     """Of a batch; the rest is online."""
+    anchor_share: float = number(0.0, low=0, high=1)
+    """Of what is online in a batch, from the rollouts of the warm-up: they keep the values around the base in sight."""
     learning_rate: float = number(1e-3, above=0)
     """Of the critics."""
     actor_learning_rate: float = number(1e-3, above=0)
@@ -91,8 +93,15 @@ class AgentConfig:
     """Share by which the deployed actor, a long average, follows at every actor update."""
     residual_scale: float = number(0.4, above=0, high=2)
     """Largest residual, in action units."""
+    reach: str = choice("fixed", "fixed", "growing", "learned")
+    """What becomes of that scale: growing starts at a tenth of it; learned finds one for each dimension of the action,
+    up to twice as large."""
+    reach_updates: int = number(5000, low=1)
+    """Actor steps until a growing one is whole."""
     updates_per_step: int = number(4, low=1)
     """Critic updates for each environment step."""
+    last_updates_per_step: int | None = number(None, low=1)
+    """That number at the last rollout, reached in equal steps; null: the same all along."""
     actor_every: int = number(2, low=1)
     """Critic updates for each actor update."""
     exploration_noise: float = number(0.05, low=0)

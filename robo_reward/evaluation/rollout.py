@@ -132,7 +132,7 @@ class EpisodeRecorder:
             action=np.asarray(self._actions, np.float32),
             reward=np.asarray(self._rewards, np.float32),
             stage=np.asarray(self._stages, np.int64),
-            oracle=np.asarray(self._oracle, np.float32),
+            oracle=None if self._oracle[0] is None else np.asarray(self._oracle, np.float32),
             terminated=self._terminated,
             truncated=self._truncated and not self._terminated,
             success=bool(self._info["is_success"]),

@@ -47,6 +47,14 @@ TASKS = {
         columns=(*range(13, 30), *range(33, 46)),
         events=(EventSignal(15, "contact", threshold=4.0, slack=2.0),),  # vertical force [N]; the gripper never moves
     ),
+    "robo_reward/PegInsertLong-v0": Task(
+        ("near the peg", "grasped", "at the mouth", "inserted"),
+        "panda_primitive",
+        "scripted_peg_long:ScriptedPegLong",
+        # as PegInsert's, and the height of the peg in the hand
+        columns=(*range(13, 31), *range(34, 48)),
+        events=(EventSignal(25, "gripper", threshold=0.020, slack=0.003),),  # a finger's way; the peg keeps it at 10 mm
+    ),
     "robo_reward/Lift-v0": Task(
         ("near the cube", "around the cube", "grasped", "lifted"),
         "panda",
@@ -66,6 +74,12 @@ TASKS = {
         # all but the yaw of a round can
         columns=(*range(29), *range(31, 34)),
         events=(EventSignal(14, "gripper", threshold=0.065, slack=0.005),),  # finger gap [m]; the can is 50 mm wide
+    ),
+    "robo_reward/Stack-v0": Task(
+        ("near the cube", "grasped", "over the green cube", "stacked"),
+        "panda",
+        "scripted_stack:ScriptedStack",
+        events=(EventSignal(14, "gripper", threshold=0.06, slack=0.005),),  # finger gap [m]; the cube is 40 mm wide
     ),
 }
 

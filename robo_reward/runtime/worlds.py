@@ -39,8 +39,9 @@ def open_world(config: Config, folder: Path, wrap: Callable[[Any], Any] | None =
 
     robot, limits = robot_of(config)
     world = open_robot_env(
-        robot, limits, horizon=config.env.horizon, image_size=config.env.image_size, log=folder / ROBOT_LOG
-    )
+        robot, limits, horizon=config.env.horizon, image_size=config.env.image_size, log=folder / ROBOT_LOG,
+        unguarded=robot.unguarded,
+    )  # fmt: skip
     return world if wrap is None else wrap(world)
 
 

@@ -52,7 +52,7 @@ class Robot:
         return RobotObservation(sensed, np.zeros(6), {"front": picture}, 0.004)
 
     def status(self) -> BridgeStatus:
-        return BridgeStatus(Mode.ARMED, "", 0, 0, False, np.zeros(4), np.zeros(6), 0.0, 0.0)
+        return BridgeStatus(Mode.ARMED, "", 0, 0, False, np.zeros(4), np.zeros(6), 0.08, 0.0, 0.0)
 
     def close(self) -> None: ...
 

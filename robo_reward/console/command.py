@@ -54,6 +54,7 @@ def console(config: Config) -> dict[str, Any]:
         return _look(config)
     from robo_reward.console.serving import serving, watch_with
 
+    steps.check_base(config)
     watching = config.console.page == "watch"
     with RunFolder(config.run.dir, config, "console", config.quiet) as run:
         data = dataset_stage(config)

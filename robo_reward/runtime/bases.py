@@ -26,6 +26,20 @@ if TYPE_CHECKING:
 _COLUMNS = "columns.json"
 
 
+def check_base(config: Config) -> None:
+    """Raises ValueError for a base policy that cannot be had, before anything is computed for it."""
+    b = config.base
+    setting = {"lerobot": "path", "distilled": "run", "remote": "url"}.get(b.kind)
+    if setting is not None and getattr(b, setting) is None:
+        raise ValueError(f"base={b.kind} needs base.{setting}=...")
+    if b.kind == "distilled":
+        find_store(b.run or "")
+    if b.kind == "lerobot" and not Path(b.path or "").is_dir():
+        raise ValueError(f"base.path={b.path} is no folder: give the one that LeRobot's save_pretrained wrote")
+    if b.kind == "remote":
+        load_base(config, Path())
+
+
 def base_stage(config: Config, data: StageResult) -> StageResult:
     """The frozen base policy, from the demonstrations of `observed_stage`."""
     key: dict[str, Any] = {"base": config.base, "seed": config.seed, "env": config.env.id}

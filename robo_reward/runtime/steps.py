@@ -20,6 +20,7 @@ from robo_reward.interfaces import Policy
 from robo_reward.progress.completion import CompletionTarget
 from robo_reward.progress.models.oracle import oracle_track
 from robo_reward.runtime.bases import base_stage as base_stage
+from robo_reward.runtime.bases import check_base as check_base
 from robo_reward.runtime.bases import cloning_settings as cloning_settings
 from robo_reward.runtime.bases import load_base as load_base
 from robo_reward.runtime.believed import make_judge

@@ -24,7 +24,7 @@ from robo_reward.runtime.labelling import find_keyframes, known_stages, label_ke
 from robo_reward.runtime.run_folder import write_atomic
 from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.tasks import SPLITS, make_env, task_of
-from robo_reward.runtime.worlds import open_world, world_key
+from robo_reward.runtime.worlds import open_world, robot_of, world_key
 from robo_reward.shaping import contrasted, gated
 from robo_reward.types import Episode, PhiTrack
 
@@ -199,8 +199,9 @@ def load_base(config: Config, stage: StageResult) -> Policy:
     if config.base.kind == "zero":
         from robo_reward.policies.simple import ZeroPolicy
 
-        env = make_env(config.env)
-        return ZeroPolicy(int(np.prod(env.action_space.shape or ())))
+        if config.robot:
+            return ZeroPolicy(robot_of(config)[0].actions)
+        return ZeroPolicy(int(np.prod(make_env(config.env).action_space.shape or ())))
     from robo_reward.policies.cloning import ClonedPolicy
 
     cloned = ClonedPolicy.load(stage.path)

@@ -18,6 +18,7 @@ from robo_reward.runtime.observing import input_columns
 from robo_reward.runtime.run_folder import write_atomic
 from robo_reward.runtime.stages import MARKER, StageResult, manifest
 from robo_reward.runtime.tasks import make_env
+from robo_reward.runtime.worlds import robot_of
 from robo_reward.types import Episode
 
 if TYPE_CHECKING:
@@ -145,5 +146,7 @@ def load_base(config: Config, stage: StageResult | Path) -> Policy:
 
 
 def _action_size(config: Config) -> int:
+    if config.robot:
+        return robot_of(config)[0].actions
     with closing(make_env(config.env)) as env:
         return int(np.prod(env.action_space.shape or ()))

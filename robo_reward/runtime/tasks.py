@@ -38,7 +38,10 @@ class Task:
     fps: int = 20
 
 
+REAL = "robot"
+"""Environment id of an arm that no simulator of this project knows."""
 TASKS = {
+    REAL: Task(("done",), "robot", ""),
     "robo_reward/PegInsert-v0": Task(
         ("over the socket", "at the mouth", "engaged", "inserted"),
         "panda_primitive",
@@ -96,6 +99,8 @@ def make_env(env: EnvConfig) -> gymnasium.Env[Any, Any]:
     import robo_reward.envs  # noqa: F401 - registers the ids
 
     task_of(env)
+    if env.id == REAL:
+        raise ValueError(f"env.id={REAL} is a real arm: add robot=NAME, or choose a simulated world")
     made = gymnasium.make(env.id, cameras=env.cameras, image_size=env.image_size, horizon=env.horizon)
     made.close()  # the cameras were only named to be checked
     return gymnasium.make(env.id, cameras=(), image_size=env.image_size, horizon=env.horizon)
@@ -114,7 +119,10 @@ def _make_wrapped(env: EnvConfig, wrap: Callable[[Any], Any] | None) -> gymnasiu
 
 def scripted(env: EnvConfig, kind: str, seed: int) -> Policy:
     """The environment's scripted expert or weak policy."""
-    module, name = task_of(env).script.split(":")
+    script = task_of(env).script
+    if not script:
+        raise ValueError(f"env.id={env.id} has no scripted expert: give demonstrations of your own, dataset=FOLDER")
+    module, name = script.split(":")
     made: Policy = getattr(importlib.import_module(f"robo_reward.policies.{module}"), name)(kind, seed)
     return made
 

@@ -23,7 +23,7 @@ SMALL = ["agent.hidden=8", "agent.heads=2", "agent.batch=8", "agent.on_policy_ro
 def train(config, folder, interrupt_at=None):
     env, annotated = gymnasium.make("robo_reward/PegInsert-v0", horizon=6), 0
     base = ZeroPolicy(4)
-    demonstrations = list(run_policy(env, ScriptedPeg("weak", 0), [1, 2], source="expert"))
+    demonstrations = list(run_policy(env, ScriptedPeg("expert", 0), [1, 2], source="expert"))
 
     def annotate(episodes):
         nonlocal annotated

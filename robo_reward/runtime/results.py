@@ -67,6 +67,9 @@ def training_summary(config: Config, line: Line) -> dict[str, Any]:
     summary |= robot_summary(line.stages)
     for stage in line.stages:
         summary[f"{stage.name.replace('-', '_')}_wall_s"] = stage.wall_s
+    for kept in (line.trained, line.recheck):
+        if kept:  # whose curve and rows a study reads
+            summary[f"{kept.name}_folder"] = str(kept.path)
     return summary
 
 

@@ -120,8 +120,17 @@ class Config:
             )
         if self.base.demos > self.collect.demos:
             raise ValueError(f"base.demos={self.base.demos} exceeds collect.demos={self.collect.demos}")
-        if self.hil.kind == "simulated" and self.env.count > 1:
-            raise ValueError(f"hil=simulated with env.count={self.env.count}: an operator attends to one arm, set 1")
+        if self.hil.kind != "none" and self.env.count > 1:
+            count = self.env.count
+            raise ValueError(f"hil={self.hil.kind} with env.count={count}: an operator attends to one arm, set 1")
+        if self.hil.protocol != "takeovers" and self.hil.kind != "simulated":
+            raise ValueError(f"hil.protocol={self.hil.protocol} is the simulated operator's: add hil=simulated")
+        if self.hil.protocol == "graded" and self.shaping.kind == "none":
+            raise ValueError("hil.protocol=graded looks where the potential stalls: give a shaping other than none")
+        if self.command == "console":
+            for page, name, value in (("review", "store", self.store), ("keyframes", "dataset", self.dataset)):
+                if self.console.page == page and value is None:
+                    raise ValueError(f"console.page={page} needs {name}=FOLDER: what there is to look at")
         if self.agent.kind == "residual_ppo" and self.env.count > 1:
             raise ValueError(f"agent=residual_ppo with env.count={self.env.count}: its updates count rollouts, set 1")
         if self.agent.kind == "residual_ppo" and self.hil.kind != "none":

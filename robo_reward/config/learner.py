@@ -56,12 +56,6 @@ class BaseConfig:
     action_scale: tuple[float, ...] = ()
     """Factors from the units of a loaded or remote policy's actions to [-1, 1], one a dimension; default: the same."""
 
-    def __post_init__(self) -> None:
-        needed = {"lerobot": "path", "distilled": "run", "remote": "url"}
-        setting = needed.get(self.kind)
-        if setting is not None and getattr(self, setting) is None:
-            raise ValueError(f"base={self.kind} needs base.{setting}=...")
-
 
 @dataclass(frozen=True)
 class AgentConfig:

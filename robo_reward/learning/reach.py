@@ -15,6 +15,8 @@ class Reach(nn.Module):
     actor's objective. growing: from a tenth of the scale to all of it over the first `agent.reach_updates` actor steps.
     """
 
+    scale_A: torch.Tensor
+
     def __init__(self, settings: AgentConfig, action_size: int):
         super().__init__()
         self.settings = settings

@@ -18,12 +18,27 @@ from robo_reward.runtime.observing import input_columns
 from robo_reward.runtime.run_folder import write_atomic
 from robo_reward.runtime.stages import MARKER, StageResult, manifest
 from robo_reward.runtime.tasks import make_env
+from robo_reward.runtime.worlds import robot_of
 from robo_reward.types import Episode
 
 if TYPE_CHECKING:
     from robo_reward.policies.cloning import CloningSettings
 
 _COLUMNS = "columns.json"
+
+
+def check_base(config: Config) -> None:
+    """Raises ValueError for a base policy that cannot be had, before anything is computed for it."""
+    b = config.base
+    setting = {"lerobot": "path", "distilled": "run", "remote": "url"}.get(b.kind)
+    if setting is not None and getattr(b, setting) is None:
+        raise ValueError(f"base={b.kind} needs base.{setting}=...")
+    if b.kind == "distilled":
+        find_store(b.run or "")
+    if b.kind == "lerobot" and not Path(b.path or "").is_dir():
+        raise ValueError(f"base.path={b.path} is no folder: give the one that LeRobot's save_pretrained wrote")
+    if b.kind == "remote":
+        load_base(config, Path())
 
 
 def base_stage(config: Config, data: StageResult) -> StageResult:
@@ -131,5 +146,7 @@ def load_base(config: Config, stage: StageResult | Path) -> Policy:
 
 
 def _action_size(config: Config) -> int:
+    if config.robot:
+        return robot_of(config)[0].actions
     with closing(make_env(config.env)) as env:
         return int(np.prod(env.action_space.shape or ()))

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from robo_reward.config import Config
 from robo_reward.data.store import TransitionStore
 from robo_reward.data.tracks import Choice, TrackStore
@@ -49,7 +51,7 @@ class Experience:
         load_annotate: Callable[[str], Annotate],
         judge: Judge | None = None,
     ) -> None:
-        self.agent, self.load_annotate, self.judge = agent, load_annotate, judge
+        self.config, self.agent, self.load_annotate, self.judge = config, agent, load_annotate, judge
         self.self_imitation = config.agent.self_imitation
         self._own_tracks = config.shaping.kind in WHOLE_EPISODES
         self.store = TransitionStore(folder / "store", writable=True)
@@ -80,6 +82,17 @@ class Experience:
         self._remember(self.online, episodes)
         return sequence
 
+    def relearn(self, demonstrations: list[Episode], episodes: list[Episode]) -> None:
+        """Fill both replays anew: with the demonstrations and these online episodes, all of them in the store."""
+        self.demonstrations, self.online = (new_replay(self.config, self.agent) for _ in range(2))
+        self._remember(self.demonstrations, demonstrations, demonstration=True)
+        self.take(episodes)
+
+    def take(self, episodes: list[Episode]) -> None:
+        """Learn from online episodes that lie in the store already."""
+        for episode in episodes:
+            self._remember(self.online, [episode])
+
     def restore(self, sequence: int) -> list[Episode]:
         """Fill the online replay with the stored episodes before this sequence number, in order.
 
@@ -99,6 +112,10 @@ class Experience:
     def model_id(self) -> str | None:
         """Id of the reward model behind all potentials in use."""
         return self.demonstrations.model_id
+
+    def potential(self, episode_id: str) -> np.ndarray:
+        """Potential of a known episode's observations, (T+1,)."""
+        return self._known[episode_id].phi
 
     def swap_if_proposed(self) -> None:
         """Go over to the reward model that was proposed, if any; one that does not fit is told and passed over."""

@@ -19,7 +19,7 @@ from robo_reward.runtime.pipeline import train, train_base  # noqa: E402
 
 pytestmark = pytest.mark.slow
 TINY = [
-    "experiment=smoke", "quiet=true", "reward=oracle", "env.horizon=30", "collect.demos=2", "collect.weak=1",
+    "experiment=smoke", "quiet=true", "reward=oracle", "env.horizon=40", "collect.demos=2", "collect.weak=1",
     "collect.validation=0", "collect.test=0", "reward.steps=2", "base.demos=1", "base.steps=5", "train.rollouts=2",
     "train.warmup_updates=4", "agent.updates_per_step=1", "evaluate.episodes=1",
 ]  # fmt: skip

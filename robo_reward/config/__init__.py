@@ -113,6 +113,11 @@ class Config:
         if self.agent.subset > self.agent.heads:
             raise ValueError(f"agent.subset={self.agent.subset} exceeds agent.heads={self.agent.heads}")
         self._check_task_reward()
+        if self.agent.value_init == "potential" and self.shaping.kind != "potential":
+            raise ValueError(
+                f"agent.value_init=potential with shaping={self.shaping.kind}: the critics start at the potential only "
+                "under shaping=potential, leave one of the two out"
+            )
         if self.base.demos > self.collect.demos:
             raise ValueError(f"base.demos={self.base.demos} exceeds collect.demos={self.collect.demos}")
         if self.hil.kind != "none" and self.env.count > 1:

@@ -50,10 +50,11 @@ def stored(root):
 
 
 def test_features_for_base_and_learner(root):
-    assert finished(train(configured(root, "observation=features")))
+    run = configured(root, "observation=features")
+    assert finished(train(run))
     episodes = stored(root)
     assert len(episodes) == 4 and all(e.features.shape == (len(e) + 1, 128) for e in episodes)
-    config = configured(root, "observation=features", "base=distilled", f"base.run={stage(root, 'train')}")
+    config = configured(root, "observation=features", "base=distilled", f"base.run={run.run.dir}")
     with pytest.raises(ValueError, match="has no successful rollout to clone"):
         train_base(config)
     other = replace(config, reward=replace(config.reward, steps=3))

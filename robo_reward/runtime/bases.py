@@ -76,6 +76,8 @@ def _train_base(config: Config, data: StageResult, folder: Path) -> dict[str, An
     demos = read_split(data.path, "demos", views=())[: config.base.demos]
     if kind == "distilled":
         demos = _successes(config, data)
+    if not demos:
+        raise ValueError("no demonstrations for a base policy: set collect.demos above 0, or give dataset= with some")
     columns = input_columns(config, demos[0])
     if kind in ("act", "diffusion", "lerobot"):
         write_atomic(folder / _COLUMNS, json.dumps(columns))

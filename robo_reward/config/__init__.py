@@ -141,6 +141,8 @@ class Config:
             raise ValueError(f"demo= is for train-reward: give {self.command} the model that it leaves, reward_model=")
         if self.outcomes is not None and self.store is None:
             raise ValueError(f"outcomes={self.outcomes} are those of a store's episodes: add store=FOLDER")
+        if not self.collect.all_frames and self.observation == "features" and self.dataset is None:
+            raise ValueError("observation=features looks at every frame: set collect.all_frames=true")
         if not self.collect.all_frames and self.label.source != "predicates":
             raise ValueError(f"label.source={self.label.source} looks at every frame: set collect.all_frames=true")
         if self.label.source == "file" and self.keyframes is None:

@@ -130,20 +130,23 @@ def table(findings: list[Finding], colour: bool = False) -> str:
 
 
 def _jog(config: RobotConfig, limits: Limits, settings: dict[str, str]) -> None:
-    print("w/s x, a/d y, r/f z, q/e turn; space stops; x leaves. Moves while the key is held.")
+    more = " o/c open and close the gripper;" if config.gripper else ""
+    print(f"w/s x, a/d y, r/f z, q/e turn;{more} space stops; x leaves. Moves while the key is held.")
     with keyboard(urgent="x ") as keys, _armed(config, limits, settings) as robot:
-        jog(robot, config.axes, lambda seconds: keys(seconds)[-1:])
+        jog(robot, config.axes, lambda seconds: keys(seconds)[-1:], bool(config.gripper))
 
 
-def jog(robot: Robot, axes: tuple[int, ...], key: Callable[[float], str]) -> None:
+def jog(robot: Robot, axes: tuple[int, ...], key: Callable[[float], str], gripper: bool = False) -> None:
     """Send what the keys say, 20 times a second, until `x`.
 
     Args:
         robot: armed.
         axes: those that actions drive.
         key: waits so many seconds at most and returns the key that was pressed, or an empty text.
+        gripper: whether o opens and c closes one.
     """
     axis, direction, pressed = 0, 0.0, -np.inf
+    grip: list[float] = []
     while (found := key(PERIOD_S)) != "x":
         now = time.monotonic()
         if found == " ":
@@ -154,7 +157,9 @@ def jog(robot: Robot, axes: tuple[int, ...], key: Callable[[float], str]) -> Non
         action = np.zeros(len(axes))
         if now - pressed <= DEAD_MAN_S:
             action[axes.index(axis)] = direction
-        robot.send(action)
+        if gripper and found in ("o", "c"):
+            grip = [-1.0 if found == "o" else 1.0]
+        robot.send(np.append(action, grip))
 
 
 def _home(config: RobotConfig, limits: Limits, settings: dict[str, str]) -> None:

@@ -1,7 +1,6 @@
 """A robot as a gymnasium environment: the observation and the action of the simulated one, over the wire.
 
-What an arm cannot know itself, namely where the things are and whether the task is done, comes from a `Task`: for the
-simulated arm from topics of its own, for a real one from perception and a person.
+What an arm cannot know itself comes from a `Task`.
 """
 
 from __future__ import annotations
@@ -13,8 +12,9 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -22,85 +22,19 @@ from gymnasium import spaces
 
 from robo_reward.hardware.bridge import open_transport
 from robo_reward.hardware.images import square
-from robo_reward.hardware.messages import Float64MultiArray, JointState, String
+from robo_reward.hardware.messages import JointState
 from robo_reward.hardware.robot import RobotFault, RobotObservation, Ros2Robot
 from robo_reward.hardware.robot_config import RobotConfig
-from robo_reward.hardware.transport import LATCHED
+from robo_reward.hardware.tasks import RESET_S, OperatorTask, SimArmTask, Task
 from robo_reward.safety.gate import check_action
 from robo_reward.safety.limits import Limits
 
 GRIPPER_OPENING = 0.010
-"""What the opening reads while the peg is held [m]: there is no gripper on the wire yet."""
-RESET_S = 20.0
+"""What the opening of a robot without a gripper on the wire reads [m]: PegInsert's, with the peg in hand."""
 ARM_S = 3.0
 """Time within which arming is tried again: a state that came late is no reason to give up."""
 RECOVERIES = 1
 """Episodes in a row that may end in a fault before a person has to look."""
-
-
-class Task(Protocol):
-    """What the environment needs to know besides the arm."""
-
-    def reset(self, seed: int, options: dict[str, Any]) -> str:
-        """Make the scene ready while the bridge is silent; returns the instruction."""
-
-    def estimate(self) -> np.ndarray:
-        """Estimated object poses, float32 (E,)."""
-
-    def judge(self) -> tuple[int, float, bool]:
-        """Stages reached, progress in [0, 1], success."""
-
-    def close(self) -> None:
-        """Leave."""
-
-
-class SimArmTask:
-    """The task of the simulated arm, by its topics."""
-
-    def __init__(self, config: RobotConfig) -> None:
-        self._transport = open_transport(config)
-        self._ask = self._transport.advertise("sim_arm/reset", String, LATCHED)
-        self._ready = self._transport.subscribe("sim_arm/ready", String, LATCHED)
-        self._estimate = self._transport.subscribe("sim_arm/estimate", Float64MultiArray)
-        self._judge = self._transport.subscribe("sim_arm/judge", Float64MultiArray)
-        self._number = 0
-        if not all(inbox.wait(timeout_s=RESET_S) for inbox in (self._estimate, self._judge)):
-            self.close()
-            raise ValueError(f"no estimates on /{self._estimate.topic}: is this the simulated arm?")
-
-    def reset(self, seed: int, options: dict[str, Any]) -> str:
-        """Ask for a new scene and wait until it is there; RobotFault when the arm does not answer."""
-        self._number = max(self._number + 1, time.monotonic_ns())  # unlike any that another client asked for
-        self._ask(String(data=json.dumps({"seed": seed, "reset": self._number, **options})))
-        deadline, seen = time.monotonic() + RESET_S, 0
-        while (left := deadline - time.monotonic()) > 0 and (received := self._ready.wait(seen, left)) is not None:
-            seen, ready = received.number, json.loads(received.message.data)
-            if ready["reset"] == self._number:
-                for inbox in (self._estimate, self._judge):
-                    latest = inbox.latest()
-                    if inbox.wait(latest.number if latest else 0, left) is None:
-                        break
-                return str(ready["instruction"])
-        raise RobotFault(f"the simulated arm was not reset within {RESET_S:g} s")
-
-    def estimate(self) -> np.ndarray:
-        """The newest estimate."""
-        return self._newest(self._estimate).astype(np.float32)
-
-    def judge(self) -> tuple[int, float, bool]:
-        """The newest judgement."""
-        stage, progress, success = self._newest(self._judge)
-        return int(stage), float(progress), bool(success)
-
-    def _newest(self, inbox: Any) -> np.ndarray:
-        received = inbox.latest()
-        if received is None:
-            raise RobotFault(f"nothing on /{inbox.topic} yet")
-        return np.asarray(received.message.data)
-
-    def close(self) -> None:
-        """Leave the wire."""
-        self._transport.close()
 
 
 class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
@@ -134,7 +68,7 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         """
         self._robot, self._task, self.horizon, self._unguarded = robot, task, int(horizon), unguarded
         self._image_size, self._log, self._owned = image_size, log, ExitStack()
-        self._period, actions = 1 / self.metadata["render_fps"], len(robot.config.axes)
+        self._period, actions = 1 / self.metadata["render_fps"], robot.config.actions
         self.action_space = spaces.Box(-1.0, 1.0, (actions,), np.float32)
         axes, joints = len(robot.limits.step), len(robot.config.joints)
         height, width = (image_size, image_size) if image_size else robot.config.image_size
@@ -240,7 +174,8 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     def _observe(self, seen: RobotObservation) -> dict[str, Any]:
         sensed = seen.sensed
         setpoint = np.where(np.isfinite(seen.setpoint), seen.setpoint, sensed.pose)
-        parts = [sensed.joints, sensed.pose, sensed.wrench, setpoint - sensed.pose, [GRIPPER_OPENING], self._executed]
+        opening = GRIPPER_OPENING if seen.opening is None else seen.opening
+        parts = [sensed.joints, sensed.pose, sensed.wrench, setpoint - sensed.pose, [opening], self._executed]
         observation = {"agent_pos": np.concatenate(parts).astype(np.float32), "estimate": self._task.estimate()}
         size = self._image_size
         pixels = {name: square(rgb, size) if size else rgb for name, rgb in seen.pixels.items()}
@@ -277,7 +212,7 @@ def open_robot_env(
         robot = Ros2Robot(config, limits)
         robot.connect(timeout_s=RESET_S)
         stack.callback(robot.close)
-        task = SimArmTask(config)
+        task = SimArmTask(config) if config.simulated else OperatorTask(robot, unguarded)
         env = RobotEnv(robot, task, horizon, unguarded, image_size, log)
         env._owned = stack.pop_all()
         return env
@@ -294,7 +229,7 @@ def start_sim_arm(config: RobotConfig) -> Callable[[], None]:
         transport.close()
     if there:
         return lambda: None
-    words = [f"domain={config.domain}", f"parent={os.getpid()}"]
+    words = [f"settings={json.dumps(asdict(config))}", f"parent={os.getpid()}"]
     process = subprocess.Popen([sys.executable, "-m", "robo_reward.hardware.sim_arm", *words])
 
     def end() -> None:

@@ -22,6 +22,11 @@ EXTRA_OF = {
     "aiohttp": "console",
     "torchvision": "lerobot",
     "torchcodec": "lerobot",
+    "diffusers": "lerobot",
+    "imageio": "lerobot",
+    "serial": "lerobot",
+    "websockets": "remote",
+    "msgpack": "remote",
 }
 """Import name -> extra of pyproject.toml."""
 

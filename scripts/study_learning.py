@@ -28,12 +28,12 @@ from typing import Any, NamedTuple
 
 from robo_reward.config import load_config
 from robo_reward.evaluation.statistics import bootstrap_interval, interquartile_mean
-from robo_reward.runtime import collecting, steps
-from robo_reward.runtime.local import needs_frames
+from robo_reward.runtime.stages import MARKER
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 TASKS = {
     "peg_insert": [],
+    "peg_insert_long": ["experiment=peg_insert_long"],
     # 75k environment steps are about 420 rollouts, and nobody measures every tenth of them on 40 episodes.
     "nut_assembly": ["experiment=nut_assembly", "train.rollouts=420", "train.evaluate_every=30",
                      "train.evaluate_episodes=25"],
@@ -47,16 +47,31 @@ SHAPINGS = {
 FAMILY = ("absolute", "par", "gated", "contrast", "ra_bc")
 PEERS = ("rlpd", "hil_serl", "resfit", "ibrl", "filtered_cloning", "residual_ppo")
 WITHOUT = {
-    "no demonstrations in the batch": ["agent.demonstration_share=0"],
-    "n-step 1": ["agent.n_step=1"],
-    "no layer norm": ["agent.layer_norm=false"],
-    "no warm-up": ["train.warmup_rollouts=0", "train.warmup_updates=0"],
+    "demonstrations": ["agent.demonstration_share=0", "agent.imitation=0"],
+    "n-step returns": ["agent.n_step=1"],
+    "layer norm": ["agent.layer_norm=false"],
+    "warm-up": ["train.warmup_rollouts=0", "train.warmup_updates=0"],
+}
+"""How each ingredient of the recipe is left out; a published residual with none of them scored 0, 0 and 97 %."""
+OTHERWISE = {
     "scale 0.1": ["agent.residual_scale=0.1"],
     "scale 1.0": ["agent.residual_scale=1.0"],
     "no imitation term": ["agent.imitation=0"],
 }
-"""The recipe's ingredients, each left out: a published residual without them scored 0, 0 and 97 % on its tasks."""
-BARE = [word for name in list(WITHOUT)[:4] for word in WITHOUT[name]] + ["agent.imitation=0"]
+OPTIONS = {
+    "residual_sac": ["agent=residual_sac"],
+    "one head in the target": ["agent.subset=1"],
+    "all heads in the target": ["agent.subset=5"],
+    "Q-filter": ["agent.q_filter=true"],
+    "imitation of own successes": ["agent.self_imitation=0.5"],
+    "start as a clone": ["agent.cloning_updates=1500"],
+    "start as a clone, held to it": ["agent.cloning_updates=1500", "agent.prior=0.2"],
+    "warm-up kept in sight": ["agent.anchor_share=0.25"],
+    "growing reach": ["agent.reach=growing"],
+    "learned reach": ["agent.reach=learned"],
+    "4 to 8 updates a step": ["agent.updates_per_step=4", "agent.last_updates_per_step=8"],
+}
+"""The algorithm's options, each by itself."""
 BELIEFS = {"calibrated": [], "half the score": ["train.done_at=0.5"]}
 
 
@@ -80,7 +95,8 @@ ORACLE = SHAPINGS["potential, oracle"]
 """Ablations use the simulator's potential: the same for all, and no reward model to train."""
 GROUPS: dict[str, tuple[tuple[int, ...], list[Row]]] = {
     "shaping": ((10, 11, 12, 13, 14), [
-        row(task, "residual_td3", name, words) for task in ("peg_insert",) for name, words in SHAPINGS.items()
+        row(task, "residual_td3", name, words) for task in ("peg_insert", "peg_insert_long")
+        for name, words in SHAPINGS.items()
     ]),
     "nut": ((10, 11, 12), [
         row("nut_assembly", "residual_td3", name, SHAPINGS[name])
@@ -92,12 +108,24 @@ GROUPS: dict[str, tuple[tuple[int, ...], list[Row]]] = {
     ]),
     "ingredients": ((10, 11), [
         row("peg_insert", "residual_td3", "potential, oracle", ORACLE),
-        *(row("peg_insert", name, "potential, oracle", [*ORACLE, *words]) for name, words in WITHOUT.items()),
-        row("peg_insert", "none of the first four", "potential, oracle", [*ORACLE, *BARE]),
+        *(row("peg_insert", f"without {name}", "potential, oracle", [*ORACLE, *words])
+          for name, words in WITHOUT.items()),
+        row("peg_insert", "with none of the four", "potential, oracle", [*ORACLE, *sum(WITHOUT.values(), [])]),
+        *(row("peg_insert", f"with {kept} alone", "potential, oracle",
+              [*ORACLE, *(word for name in WITHOUT if name != kept for word in WITHOUT[name])]) for kept in WITHOUT),
+        *(row("peg_insert", name, "potential, oracle", [*ORACLE, *words]) for name, words in OTHERWISE.items()),
     ]),
     "hacking": ((10, 11, 12), [
         row("peg_insert", f"completion as task reward, {name}", "none",
             ["train.task_reward=completion", "shaping=none", *words]) for name, words in BELIEFS.items()
+    ]),
+    "bases": ((10, 11, 12), [
+        row("peg_insert", "residual_td3 on ACT", "potential, learned", ["base=act"]),
+        row("peg_insert", "residual_td3", "potential, learned", ["observation=features"])._replace(
+            observation="features"),
+    ]),
+    "options": ((10, 11), [
+        row("peg_insert", name, "potential, oracle", [*ORACLE, *words]) for name, words in OPTIONS.items()
     ]),
     "family": ((10, 11), [
         row("peg_insert", "residual_td3", name, [f"shaping={name}"]) for name in FAMILY
@@ -160,17 +188,14 @@ def run(group: str, row: Row, seed: int, extra: Sequence[str]) -> None:
     subprocess.run(program, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     config = load_config(words)
     summary = json.loads((Path(config.run.dir) / "summary.json").read_text(encoding="utf-8"))
-    data = collecting.dataset_stage(config)
-    reward = steps.reward_stage(config, data) if needs_frames(config) else None
-    trained = steps.residual_stage(config, data, reward, steps.base_stage(config, data), lambda *a, **k: None)
+    trained = json.loads((Path(summary["train_folder"]) / MARKER).read_text(encoding="utf-8"))["summary"]
     named = {"task": row.task, "method": row.method, "shaping": row.shaping, "observation": row.observation,
              "seed": seed, "command": command_of(row, seed, extra)}  # fmt: skip
     names = ("rollouts", "env_steps", "successes", "episodes")
-    curve = [named | dict(zip(names, point, strict=True)) for point in trained.summary["curve"]]
+    curve = [named | dict(zip(names, point, strict=True)) for point in trained["curve"]]
     append_lines("learner_curves.csv", CURVE, curve)
-    if config.train.task_reward == "completion" and reward is not None:
-        recheck = steps.recheck_stage(config, reward, trained)
-        with (recheck.path / "onpolicy.csv").open(newline="", encoding="utf-8") as file:
+    if config.train.task_reward == "completion":
+        with (Path(summary["recheck_folder"]) / "onpolicy.csv").open(newline="", encoding="utf-8") as file:
             blocks = belief_blocks(list(csv.DictReader(file)), config.train.done_at)
         kept = {name: named[name] for name in HACKING if name in named}
         append_lines("learner_hacking.csv", HACKING, [kept | block for block in blocks])

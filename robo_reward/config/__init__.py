@@ -17,7 +17,7 @@ from robo_reward.config.evaluation import EvaluateConfig, PerturbConfig
 from robo_reward.config.learner import AgentConfig, BaseConfig, ShapingConfig, TrainConfig
 from robo_reward.config.person import ConsoleConfig, HilConfig
 from robo_reward.config.reward import RIVALS, AdaptConfig, CompletionConfig, RewardConfig, SuiteConfig
-from robo_reward.settings import build, number, settings_digest, unknown
+from robo_reward.settings import build, choice, number, settings_digest, unknown
 
 __all__ = [
     "RIVALS",
@@ -72,6 +72,9 @@ class Config:
     outcomes: str | None = None
     """JSON file of an operator's outcomes, episode id -> success, partial or failure, that `bench-reward` with store=
     counts in place of the recorded ones."""
+    observation: str = choice("state", "state", "features")
+    """What learned policies see: state, what the arm knows and the task's noisy estimates; features, what the arm knows
+    and the trained reward model's view of the cameras, without any estimate."""
     reward_model: str | None = None
     """Folder of a trained reward model, or of the run that trained it, for `annotate` with store= or to= and
     `bench-reward` with store= or video.CAMERA=; null: the one that the settings train."""
@@ -112,8 +115,17 @@ class Config:
         self._check_task_reward()
         if self.base.demos > self.collect.demos:
             raise ValueError(f"base.demos={self.base.demos} exceeds collect.demos={self.collect.demos}")
-        if self.hil.kind == "simulated" and self.env.count > 1:
-            raise ValueError(f"hil=simulated with env.count={self.env.count}: an operator attends to one arm, set 1")
+        if self.hil.kind != "none" and self.env.count > 1:
+            count = self.env.count
+            raise ValueError(f"hil={self.hil.kind} with env.count={count}: an operator attends to one arm, set 1")
+        if self.hil.protocol != "takeovers" and self.hil.kind != "simulated":
+            raise ValueError(f"hil.protocol={self.hil.protocol} is the simulated operator's: add hil=simulated")
+        if self.hil.protocol == "graded" and self.shaping.kind == "none":
+            raise ValueError("hil.protocol=graded looks where the potential stalls: give a shaping other than none")
+        if self.command == "console":
+            for page, name, value in (("review", "store", self.store), ("keyframes", "dataset", self.dataset)):
+                if self.console.page == page and value is None:
+                    raise ValueError(f"console.page={page} needs {name}=FOLDER: what there is to look at")
         if self.agent.kind == "residual_ppo" and self.env.count > 1:
             raise ValueError(f"agent=residual_ppo with env.count={self.env.count}: its updates count rollouts, set 1")
         if self.agent.kind == "residual_ppo" and self.hil.kind != "none":
@@ -218,8 +230,9 @@ def register(command: str) -> None:
     for key in ("name", "dir", "stages"):
         defaults["run"][key] = "???"
     node = OmegaConf.create(defaults)
-    for name in ("video", "robot"):  # cameras have any names; a robot's settings are checked where they are known
-        OmegaConf.set_struct(node[name], False)
+    # Cameras have any names; a robot's settings are checked where they are known.
+    for section in (node.video, node.robot, node.base["names"]):
+        OmegaConf.set_struct(section, False)
     ConfigStore.instance().store(name="defaults", node=node)
 
 

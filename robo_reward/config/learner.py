@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from robo_reward.settings import choice, number
 
@@ -22,8 +23,9 @@ class ShapingConfig:
 class BaseConfig:
     """The frozen base policy."""
 
-    kind: str = choice("cloning", "cloning", "search", "zero")
-    """cloning, or a control."""
+    kind: str = choice("cloning", "cloning", "act", "diffusion", "lerobot", "remote", "distilled", "search", "zero")
+    """cloning; act or diffusion, LeRobot's networks; distilled, clones a run's successes; lerobot, one that LeRobot
+    saved; remote, on a policy server; search and zero, controls."""
     demos: int = number(8, low=1)
     """Few on purpose: what makes the base weak."""
     steps: int = number(2000, low=1)
@@ -33,9 +35,26 @@ class BaseConfig:
     learning_rate: float = number(1e-3, above=0)
     """Start of a cosine decay."""
     hidden: int = number(256, low=1)
-    """Width of the two hidden layers."""
+    """Width of the two hidden layers, of ACT's transformer, or of the diffusion U-Net's inner stage."""
     chunk: int = number(8, low=1)
-    """[steps] predicted at once"""
+    """[steps] predicted at once; executed of a server's chunk"""
+    ensemble: float | None = None
+    """Temporal ensembling's coefficient, such as 0.01: chunks are asked for at every step and averaged with weights
+    exp(-ensemble * i), i = 0 the oldest; null: a chunk is used up first."""
+    path: str | None = None
+    """Folder that LeRobot's save_pretrained wrote, for base=lerobot."""
+    run: str | None = None
+    """Training stage, or transition store, whose successful rollouts base=distilled clones."""
+    url: str | None = None
+    """Of the policy server for base=remote, such as ws://127.0.0.1:8000."""
+    timeout_s: float = number(10.0, above=0)
+    """[s] for which a policy server may keep the robot waiting"""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """What a policy server calls things: state, prompt or a camera's name -> its key, such as
+    base.names.front=observation/image; cameras that are not named are not sent. Default: observation/state, prompt, and
+    observation/CAMERA for every camera."""
+    action_scale: tuple[float, ...] = ()
+    """Factors from the units of a loaded or remote policy's actions to [-1, 1], one a dimension; default: the same."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +81,8 @@ class AgentConfig:
     """Windows of an update."""
     demonstration_share: float = number(0.5, low=0, high=1)
     """Of a batch; the rest is online."""
+    anchor_share: float = number(0.0, low=0, high=1)
+    """Of what is online in a batch, from the rollouts of the warm-up: they keep the values around the base in sight."""
     learning_rate: float = number(1e-3, above=0)
     """Of the critics."""
     actor_learning_rate: float = number(1e-3, above=0)
@@ -72,8 +93,15 @@ class AgentConfig:
     """Share by which the deployed actor, a long average, follows at every actor update."""
     residual_scale: float = number(0.4, above=0, high=2)
     """Largest residual, in action units."""
+    reach: str = choice("fixed", "fixed", "growing", "learned")
+    """What becomes of that scale: growing starts at a tenth of it; learned finds one for each dimension of the action,
+    up to twice as large."""
+    reach_updates: int = number(5000, low=1)
+    """Actor steps until a growing one is whole."""
     updates_per_step: int = number(4, low=1)
     """Critic updates for each environment step."""
+    last_updates_per_step: int | None = number(None, low=1)
+    """That number at the last rollout, reached in equal steps; null: the same all along."""
     actor_every: int = number(2, low=1)
     """Critic updates for each actor update."""
     exploration_noise: float = number(0.05, low=0)

@@ -15,7 +15,8 @@ from typing import Any
 from robo_reward.data.disk import DISK, Disk, replace_file
 
 STATES = ("idle", "armed", "running", "taken_over", "paused", "judging", "resetting", "e_stopped")
-LABELS = ("success", "failure", "partial", "discard", "re_record")
+VERDICTS = ("success", "failure", "partial")
+LABELS = (*VERDICTS, "discard", "re_record")
 """What a person may say of an episode; after re_record the same scene comes again."""
 ABORTED = "aborted"
 """The mark of an episode that an e-stop or a restart cut off."""
@@ -99,6 +100,19 @@ class Protocol:
         if not {before, self.state} <= {"running", "taken_over"}:  # a restart need not tell those two apart
             self._save()
         return self.state
+
+    def relabel(self, episode: int, label: str) -> None:
+        """Say something else of an episode that was judged before; durable on return.
+
+        Raises:
+            ValueError: the label is unknown, or there is no such episode, or it was never judged; nothing has changed.
+        """
+        if label not in LABELS[:-1]:
+            raise ValueError(f"label {label!r} is none for an episode that is over: choose {', '.join(LABELS[:-1])}")
+        if not 0 <= episode < len(self.labels) or self.labels[episode] not in LABELS[:-1]:
+            raise ValueError(f"episode {episode} was not judged, or is gone: it keeps what it has")
+        self.labels[episode] = label
+        self._save()
 
     def _allows(self, event: str) -> bool:
         if event == "undo" and (not self.labels or self.labels[-1] == ABORTED):

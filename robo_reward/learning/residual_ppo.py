@@ -29,8 +29,8 @@ class NormalActor(nn.Module):
     def __init__(self, state_size: int, action_size: int, settings: AgentConfig):
         super().__init__()
         self.layers = mlp(state_size + action_size, settings.hidden, action_size, settings.layer_norm)
-        nn.init.zeros_(self.layers[-1].weight)
-        nn.init.zeros_(self.layers[-1].bias)
+        for parameter in self.layers[-1].parameters():
+            nn.init.zeros_(parameter)
         std = max(settings.exploration_noise, 1e-3) / settings.residual_scale
         self.log_std = nn.Parameter(torch.full((action_size,), math.log(std)))
 
@@ -47,11 +47,12 @@ class NormalActor(nn.Module):
 class ResidualPPO(ResidualTD3):
     """The parts of `ResidualTD3` (see there for the arguments); the mean of its critics at the base's action is V."""
 
+    actor: NormalActor
     exploration_noise = 0.0
     """Its own draws explore."""
     on_policy = True
 
-    def _new_actor(self, size: int) -> nn.Module:
+    def _new_actor(self, size: int) -> NormalActor:
         return NormalActor(size, self.action_size, self.settings)
 
     def act(

@@ -31,12 +31,12 @@ class GaussianActor(nn.Module):
         super().__init__()
         self.layers = mlp(state_size + action_size, settings.hidden, 2 * action_size, settings.layer_norm)
         self.log_temperature = nn.Parameter(torch.tensor(math.log(settings.temperature)))
-        last = self.layers[-1]
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        weight, bias = self.layers[-1].parameters()
+        nn.init.zeros_(weight)
+        nn.init.zeros_(bias)
+        std = max(settings.exploration_noise / settings.residual_scale, math.exp(LOG_STD[0]))
         with torch.no_grad():
-            std = max(settings.exploration_noise / settings.residual_scale, math.exp(LOG_STD[0]))
-            last.bias[action_size:] = math.log(std)
+            bias[action_size:] = math.log(std)
 
     def forward(self, state_BS: torch.Tensor, base_BA: torch.Tensor) -> torch.Tensor:
         """The residual without chance, in [-1, 1] (B, A)."""
@@ -61,10 +61,11 @@ class GaussianActor(nn.Module):
 class ResidualSAC(ResidualTD3):
     """The residual TD3 with a stochastic actor; see there for the arguments."""
 
+    actor: GaussianActor
     exploration_noise = 0.0
     """Its own draws explore."""
 
-    def _new_actor(self, size: int) -> nn.Module:
+    def _new_actor(self, size: int) -> GaussianActor:
         return GaussianActor(size, self.action_size, self.settings)
 
     def act(
@@ -113,4 +114,4 @@ class ResidualSAC(ResidualTD3):
         return self.actor.draw(state, base, torch.empty_like(base).normal_(generator=self.generator))
 
     def _executed(self, base: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
-        return (base + self.settings.residual_scale * residual).clamp(-1.0, 1.0)
+        return (base + self.reach() * residual).clamp(-1.0, 1.0)

@@ -17,10 +17,11 @@ import torch
 
 from robo_reward.config import AgentConfig
 from robo_reward.learning.networks import EnsembleCritic, ResidualActor
+from robo_reward.learning.reach import Reach
 from robo_reward.learning.replay import Batch
 from robo_reward.shaping import Shaping
 
-_NETWORKS = ("actor", "actor_target", "actor_average", "actor_prior", "critic", "critic_target")
+_NETWORKS = ("actor", "actor_target", "actor_average", "actor_prior", "reach", "critic", "critic_target")
 
 
 class ResidualTD3:
@@ -62,10 +63,12 @@ class ResidualTD3:
         for network in (self.actor_target, self.actor_average, self.actor_prior, self.critic_target):
             network.requires_grad_(False)
         self.error_B = np.zeros(0, np.float32)
-        self.actor_optimiser = torch.optim.Adam(self.actor.parameters(), settings.actor_learning_rate, fused=True)
+        self.reach = Reach(settings, action_size)
+        moved = [*self.actor.parameters(), *self.reach.parameters()]
+        self.actor_optimiser = torch.optim.Adam(moved, settings.actor_learning_rate, fused=True)
         self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), settings.learning_rate, fused=True)
 
-    def _new_actor(self, size: int) -> ResidualActor:
+    def _new_actor(self, size: int) -> torch.nn.Module:
         return ResidualActor(size, self.action_size, self.settings.hidden, self.settings.layer_norm)
 
     @property
@@ -156,6 +159,7 @@ class ResidualTD3:
         norm = self._step(self.actor_optimiser, loss, self.actor)
         _move(self.actor_target, self.actor, s.tau)
         _move(self.actor_average, self.actor, s.average_rate)
+        self.reach.grow()
         return {**numbers, **imitated, "actor_norm": norm}
 
     def _imitation(
@@ -163,7 +167,7 @@ class ResidualTD3:
     ) -> tuple[torch.Tensor, dict[str, float]]:
         """Squared distance to the nearest action within the residual's reach; the critics learn from the executed."""
         executed, shown_B = torch.from_numpy(batch.action_BA), torch.from_numpy(batch.demonstration_B)
-        reach = self.settings.residual_scale
+        reach = self.reach().detach()
         shown = torch.minimum(torch.maximum(executed, base - reach), base + reach)
         error_B = (action - shown).square().sum(-1)
         worth_B = shown_B * self._worth_imitating(state, action, shown) if filtered else shown_B
@@ -200,12 +204,12 @@ class ResidualTD3:
         return torch.cat([state, base[:, self.action_size :]], dim=-1), base[:, : self.action_size]
 
     def _action(
-        self, actor: ResidualActor, state: torch.Tensor, base: torch.Tensor, noise: torch.Tensor | None = None
+        self, actor: torch.nn.Module, state: torch.Tensor, base: torch.Tensor, noise: torch.Tensor | None = None
     ) -> torch.Tensor:
         residual = actor(state, base)
         if noise is not None:
             residual = residual + noise
-        return (base + self.settings.residual_scale * residual).clamp(-1.0, 1.0)
+        return (base + self.reach() * residual).clamp(-1.0, 1.0)
 
     def _step(self, optimiser: torch.optim.Optimizer, loss: torch.Tensor, network: torch.nn.Module) -> float:
         """Backward, clip, step. A non-finite loss or gradient never reaches the weights: FloatingPointError instead."""

@@ -21,6 +21,7 @@ _ROOMS = {
     "annotate": ("progress",),
     "clips": ("progress", "shaping", "evaluation", "data"),
     "recheck": ("progress", "data", "evaluation"),
+    "observe": ("progress", "data"),
     "train-base": ("policies",),
     "train": ("envs", "learning", "shaping", "safety", "hil", "runtime"),
     "evaluate": ("envs", "learning", "safety", "evaluation", "runtime"),

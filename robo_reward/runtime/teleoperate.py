@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
@@ -35,6 +35,9 @@ class StandStill:
 
     def __call__(self, agent_pos: np.ndarray, estimate: np.ndarray) -> tuple[np.ndarray, None]:
         return self._action, None
+
+    def watch(self, info: Mapping[str, Any]) -> None:
+        """It looks at nothing."""
 
     def flush(self) -> None:
         """It plans nothing."""

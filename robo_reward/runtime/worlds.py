@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,24 +22,27 @@ _WHERE = ("domain", "interface", "trusted_interface", "transport")
 """Settings that say how a robot is reached, not which one it is."""
 
 
-def open_world(config: Config, folder: Path) -> Environments:
+def open_world(config: Config, folder: Path, wrap: Callable[[Any], Any] | None = None) -> Environments:
     """The environments of `env.count`, or the one robot; to be closed.
 
     Args:
         config: of the command.
         folder: the stage's, which takes a robot's log.
+        wrap: what to put around each, picklable.
 
     Raises:
         ValueError: a robot that cannot be reached or does not fit the environment.
     """
     if not config.robot:
-        return make_envs(config.env)
+        return make_envs(config.env, wrap)
     from robo_reward.hardware.robot_env import open_robot_env
 
     robot, limits = robot_of(config)
-    return open_robot_env(
-        robot, limits, horizon=config.env.horizon, image_size=config.env.image_size, log=folder / ROBOT_LOG
-    )
+    world = open_robot_env(
+        robot, limits, horizon=config.env.horizon, image_size=config.env.image_size, log=folder / ROBOT_LOG,
+        unguarded=robot.unguarded,
+    )  # fmt: skip
+    return world if wrap is None else wrap(world)
 
 
 def world_key(config: Config) -> dict[str, Any]:

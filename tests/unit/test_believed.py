@@ -83,8 +83,9 @@ def test_filtered_cloning_imitates_its_own_successes_and_no_failure(tmp_path, ki
     agent = new_agent(config, [demonstration], base)
     with Experience(config, agent, tmp_path, annotate, None) as experience:
         experience.add_demonstrations([demonstration])
-        for sequence, success in enumerate((False, True)):
-            experience.add(sequence, [rollout(6, success=success, name=str(success))])
+        sequence = 0
+        for success in (False, True):
+            sequence = experience.add(sequence, [rollout(6, success=success, name=str(success))])
             batch = experience.online.sample(100, np.random.default_rng(0))
             assert batch.demonstration_B.max() == pytest.approx(imitated * success)
         assert 0 < np.mean(batch.demonstration_B > 0) < 1 or not imitated

@@ -152,6 +152,9 @@ function show() {
   byId("instruction").textContent = state.instruction ? `episode ${state.episode}: ${state.instruction}` : "";
   byId("who").textContent = state.you === "operator" ? "you have control" : state.you === "watcher" ? "you are watching" : "";
   byId("notice").textContent = state.notice || "";
+  byId("completed").textContent = `${state.completed ? "\u2714 done, says the reward model" : ""} ${state.success ? "\u2714 done, says the simulator" : ""}`;
+  byId("busy").textContent = state.busy || "";
+  byId("figures").textContent = training(state.figures || {});
   byId("control").textContent = state.you === "operator" ? "Give control back" : "Take control";
   byId("control").disabled = state.you !== "operator" && !state.free;
   for (const button of document.querySelectorAll("button[data-event]")) {
@@ -168,6 +171,15 @@ function show() {
     list.scrollTop = list.scrollHeight;
   }
   requestAnimationFrame(draw);
+}
+
+function training({rollouts, of, curve}) {
+  if (of === undefined) return "";
+  const judged = state.labels.filter((label) => ["success", "failure", "partial"].includes(label)).slice(-20);
+  const won = judged.filter((label) => label === "success").length;
+  const [at, , wins, episodes] = curve.at(-1) || [];
+  return `rollout ${rollouts} of ${of}` + (judged.length ? `, ${won} of the last ${judged.length} with help succeeded` : "")
+    + (at === undefined ? "" : `; without help ${Math.round(100 * wins / episodes)} % after rollout ${at}`);
 }
 
 function quantile(values, share) {
@@ -207,4 +219,5 @@ function draw() {
 }
 
 window.console_figures = () => ({presses: latencies.length, p50: quantile(latencies, .5), p99: quantile(latencies, .99), pictures});
+byId("review").href = `/review.html${location.hash}`;
 connect();

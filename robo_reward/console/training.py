@@ -8,6 +8,7 @@ once it was judged, a label that is taken back is unlearned from the replays, an
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ import numpy as np
 
 from robo_reward.config import Config
 from robo_reward.console.serving import serving
-from robo_reward.console.session import Session, Watch
+from robo_reward.console.session import Session, Watch, worlds_word
 from robo_reward.evaluation.rollout import Actor
 from robo_reward.hil.judging import judged
 from robo_reward.interfaces import Policy
 from robo_reward.runtime import local
 from robo_reward.runtime.checkpoint import Checkpoint
 from robo_reward.runtime.experience import ONLINE, Annotate, Experience
+from robo_reward.runtime.steps import reward_settings
 from robo_reward.runtime.tasks import first_seed, task_of
 from robo_reward.types import Episode
 
@@ -72,15 +74,28 @@ def train_attended(
 
             return attended
 
+        classifier = None
+        judge: Callable[[Episode], bool | None] | None = worlds_word if config.hil.judge == "env" else None
+        if config.hil.judge == "classifier":
+            from robo_reward.hil.classifier import SuccessClassifier
+
+            settings = replace(reward_settings(config, 1), steps=config.hil.classifier_steps)
+            classifier = SuccessClassifier(settings)
+            judge = classifier.success
         session = Session(
             env, actor, folder, fps=task_of(config.env).fps, first_seed=first_seed(config.seed, "online"), watch=watch,
             query_every=config.collect.query_every, blend_steps=config.hil.blend_steps, store=experience.store,
-            name=ONLINE, automatic=config.hil.judge == "env",
+            name=ONLINE, automatic=judge,
         )  # fmt: skip
         if checkpoint.load():
             experience.take(read(learned))
         with session, serving(session, config.console.port):
+            taught: int | None = None
             while counters.rollouts < train.rollouts:
+                if classifier is not None and (told := session.judged(by_person=True)):
+                    if taught is None or len(told) >= taught + config.hil.classifier_every:
+                        learned_success = classifier.learn([*demonstrations, *read(told)], session.breathe)
+                        taught = len(told) if learned_success else taught
                 session.figures = {"rollouts": counters.rollouts, "of": train.rollouts, "curve": list(counters.curve)}
                 session.run_until(lambda: session.protocol.state != "judging" and session.judged() != learned)
                 found = session.judged()

@@ -36,7 +36,7 @@ from robo_reward.types import PhiTrack
 
 CONFIG = Config(
     quiet=True,
-    env=EnvConfig(horizon=8, cameras=()),
+    env=EnvConfig(horizon=8, cameras=("front",)),
     reward=RewardConfig(kind="oracle"),
     agent=AgentConfig(hidden=16, heads=3, batch=8, updates_per_step=1),
     hil=HilConfig(kind="console"),
@@ -185,6 +185,37 @@ def test_with_the_world_as_judge_one_start_is_enough(train, tmp_path):
 
     summary, learned = train(tmp_path, person, replace(CONFIG.hil, judge="env"))
     assert [success for _, success in learned] == [False] * 3 and summary["rollouts"] == 3
+
+
+def test_what_a_person_judged_teaches_a_classifier_to_judge_the_rest(train, tmp_path, monkeypatch):
+    from robo_reward.hil import classifier
+
+    taught = []
+
+    class Stub:
+        def __init__(self, settings):
+            assert settings.steps == 7
+
+        def learn(self, episodes, breathe):
+            taught.append([episode.success for episode in episodes if episode.source == "policy"])
+            return False in taught[-1]
+
+        def success(self, episode):
+            return True if taught and False in taught[-1] else None
+
+    monkeypatch.setattr(classifier, "SuccessClassifier", Stub)
+
+    def person(session):
+        do(session, "arm")
+        play(session, "success")
+        until(lambda: session.view.state["state"] == "judging")  # nobody can tell yet
+        do(session, "failure")
+        until(lambda: session.protocol.unattended == [2])
+
+    hil = replace(CONFIG.hil, judge="classifier", classifier_steps=7)
+    _, learned = train(tmp_path, person, hil)
+    assert [success for _, success in learned] == [True, False, True]
+    assert taught[0] == [True] and taught[-1] == [True, False]
 
 
 def test_an_e_stop_stops_the_evaluation_too(train, tmp_path, monkeypatch, world):

@@ -105,6 +105,8 @@ class Session:
         name: likewise.
         automatic: judges an episode that ended without a person's label, None where it cannot; then the next one starts
             by itself. None leaves all that to a person.
+        at_place: lets the next reset with a seed begin at a place, given the place's number and the seed; ValueError
+            for a number that it does not know.
         clock: monotonic seconds.
     """
 
@@ -123,11 +125,12 @@ class Session:
         store: TransitionStore | None = None,
         name: str = ACTOR,
         automatic: Callable[[Episode], bool | None] | None = None,
+        at_place: Callable[[int, int], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.env, self.actor, self.fps, self.first_seed = env, actor, fps, first_seed
         self._make_watch, self.query_every, self.stale_s, self.clock = watch, query_every, stale_s, clock
-        self.blend_steps, self.name, self.automatic = blend_steps, name, automatic
+        self.blend_steps, self.name, self.automatic, self._at_place = blend_steps, name, automatic, at_place
         self.action_size = int(np.prod(env.action_space.shape or ()))
         self.folder, self._own = folder, store is None
         (folder / "curves").mkdir(parents=True, exist_ok=True)
@@ -277,6 +280,8 @@ class Session:
             try:
                 if event.startswith("relabel "):
                     reply.set_result(self._relabel(*event.split(" ")[1:]))
+                elif event.startswith("place "):
+                    reply.set_result(self._begin_at(int(event.split(" ")[1])))
                 else:
                     self._check(event)
                     self._obey(event, reply)
@@ -294,6 +299,17 @@ class Session:
         except ValueError as error:
             raise Refusal(str(error)) from None
         self._write_outcomes()
+        return self.protocol.state
+
+    def _begin_at(self, place: int) -> str:
+        """Put the present scene there; it comes again when the episode is re-recorded."""
+        if self._at_place is None or self._busy or self.protocol.state not in ("idle", "armed"):
+            raise Refusal(f"an episode begins at a place before it is started, not while {self.protocol.state}")
+        try:
+            self._at_place(place, self.first_seed + self.protocol.scene)
+        except ValueError as error:
+            raise Refusal(str(error)) from None
+        self._show_scene()
         return self.protocol.state
 
     def _write_outcomes(self) -> None:

@@ -185,14 +185,19 @@ def test_a_finger_on_a_pad_drives_until_it_is_lifted(tmp_path):
                 await page.key("Enter")
                 await page.until(f"state.state === '{wanted}'")
             await page.until("state.oracle.length > 3 && document.querySelectorAll('img').length === 3")
-            await page.value("document.querySelectorAll('.pad')[1].scrollIntoView({block: 'center'})")
-            box = await page.value(
-                "(({left, top, width, height}) => [left, top, width, height])"
-                "(document.querySelectorAll('.pad')[1].getBoundingClientRect())"
-            )
-            x, y = box[0] + box[2] / 2, box[1] + box[3] * 3 / 4  # below the middle: down, and no turn
-            await finger("touchStart", x, y)
-            await page.until("state.state === 'taken_over' && state.sources.endsWith('hhhhh')")
+            for _ in range(20):  # the page may still move, and a slow link lets go
+                await page.value("document.querySelectorAll('.pad')[1].scrollIntoView({block: 'center'})")
+                left, top, width, height = await page.value(
+                    "(({left, top, width, height}) => [left, top, width, height])"
+                    "(document.querySelectorAll('.pad')[1].getBoundingClientRect())"
+                )
+                await finger(
+                    "touchStart", left + width / 2, top + height * 3 / 4
+                )  # below the middle: down, and no turn
+                await asyncio.sleep(1.0)
+                if await page.value("state.state === 'taken_over' && state.sources.endsWith('hhhhh')"):
+                    break
+                await finger("touchEnd")
             await finger("touchEnd")
             await page.until("state.state === 'running'")
             await page.key("2")

@@ -181,6 +181,7 @@ function show() {
   byId("who").textContent = state.you === "operator" ? "you have control" : state.you === "watcher" ? "you are watching" : "";
   byId("notice").textContent = state.notice || "";
   byId("completed").textContent = `${state.completed ? "\u2714 done, says the reward model" : ""} ${state.success ? "\u2714 done, says the simulator" : ""}`;
+  places(state.figures?.places || []);
   byId("busy").textContent = state.busy || "";
   byId("figures").textContent = training(state.figures || {});
   byId("control").textContent = state.you === "operator" ? "Give control back" : "Take control";
@@ -199,6 +200,29 @@ function show() {
     list.scrollTop = list.scrollHeight;
   }
   requestAnimationFrame(draw);
+}
+
+// Where the policy got stuck of late: the next episode can begin there.
+function places(found) {
+  if (byId("places").dataset.shown !== JSON.stringify(found)) {
+    byId("places").dataset.shown = JSON.stringify(found);
+    byId("places").replaceChildren(...found.map(({number, reason, phi}) => {
+      const figure = document.createElement("figure"), image = document.createElement("img");
+      const caption = document.createElement("figcaption"), button = document.createElement("button");
+      image.alt = `views where episode ${number} got stuck`;
+      fetch(`/places/${number}`, {headers: {"X-Token": location.hash.slice(1)}}).then((answer) => answer.json())
+        .then((answer) => { if (answer.picture) image.src = answer.picture; }).catch(() => {});
+      caption.textContent = `episode ${number} ${reason} at ${phi} `;
+      button.textContent = "Begin here";
+      button.addEventListener("click", () => say({type: "place", number}));
+      caption.append(button);
+      figure.append(image, caption);
+      return figure;
+    }));
+  }
+  for (const button of document.querySelectorAll("#places button")) {
+    button.disabled = state.you !== "operator" || !["idle", "armed"].includes(state.state) || Boolean(state.busy);
+  }
 }
 
 function training({rollouts, of, curve}) {

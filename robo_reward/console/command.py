@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ from robo_reward.hil.corrected import Policy as PlanningActor
 from robo_reward.hil.protocol import ABORTED, LABELS
 from robo_reward.hil.session import summarise_session
 from robo_reward.interfaces import Policy
+from robo_reward.policies.chunks import looked
 from robo_reward.runtime import steps
 from robo_reward.runtime.collecting import dataset_stage
+from robo_reward.runtime.observing import sight
 from robo_reward.runtime.run_folder import RunFolder
 from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.tasks import first_seed, make_env, task_of
@@ -28,7 +30,12 @@ class BaseActor:
 
     def __init__(self, base: Policy) -> None:
         self.base, self.base_id = base, base.policy_id
+        self.info: Mapping[str, Any] = {}
         self.flush()
+
+    def watch(self, info: Mapping[str, Any]) -> None:
+        """Takes in what the environment says."""
+        self.info = info
 
     def flush(self) -> None:
         """Drop what it had planned."""
@@ -36,7 +43,8 @@ class BaseActor:
 
     def __call__(self, agent_pos: np.ndarray, estimate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         phase = self.base.phase(self.state)[0]
-        action, self.state = self.base.act(agent_pos[None], estimate[None], self.state)
+        state = looked(self.base, self.state, self.info)
+        action, self.state = self.base.act(agent_pos[None], estimate[None], state)
         return action[0], np.concatenate([action[0], phase]).astype(np.float32)
 
 
@@ -46,15 +54,17 @@ def console(config: Config) -> dict[str, Any]:
         return _look(config)
     from robo_reward.console.serving import serving, watch_with
 
+    steps.check_base(config)
     watching = config.console.page == "watch"
     with RunFolder(config.run.dir, config, "console", config.quiet) as run:
         data = dataset_stage(config)
         reward = steps.reward_stage(config, data) if config.reward.kind == "compact" else None
-        base = steps.base_stage(config, data)
-        task = task_of(config.env)
-        with closing(make_env(config.env)) as env:
+        seen = steps.observed_stage(config, data)
+        base = steps.base_stage(config, seen)
+        policy, task = steps.load_base(config, base), task_of(config.env)
+        with closing(sight(config, seen, policy)(make_env(config.env))) as env:
             session = Session(
-                env, _actors(config, data, base, run), Path(config.run.dir) / "session", fps=task.fps,
+                env, _actors(config, data, seen, base, policy, run), Path(config.run.dir) / "session", fps=task.fps,
                 first_seed=first_seed(config.seed, "session"), watch=watch_with(reward.path if reward else None),
                 query_every=config.collect.query_every, blend_steps=config.hil.blend_steps,
                 automatic=worlds_word if watching else None,
@@ -88,14 +98,15 @@ def _look(config: Config) -> dict[str, Any]:
         return run.finish({"keyframes": str(folder / "keyframes.json")})
 
 
-def _actors(config: Config, data: StageResult, base: StageResult, run: RunFolder) -> Callable[[], PlanningActor]:
+def _actors(
+    config: Config, data: StageResult, seen: StageResult, base: StageResult, policy: Policy, run: RunFolder
+) -> Callable[[], PlanningActor]:
     """Makes the actor of an episode: the base policy, or the trained one on top of it."""
-    policy = steps.load_base(config, base)
     if config.console.policy == "base":
         return lambda: BaseActor(policy)
     from robo_reward.runtime.local import needs_frames, trained_actor
 
     shaped_by = steps.reward_stage(config, data) if needs_frames(config) else None
-    agent = steps.load_agent(config, data, policy, steps.residual_stage(config, data, shaped_by, base, run.log))
+    agent = steps.load_agent(config, seen, policy, steps.residual_stage(config, seen, shaped_by, base, run.log))
     numbers = itertools.count()
     return lambda: trained_actor(policy, agent, next(numbers))

@@ -33,6 +33,17 @@ SHOWN = 6
 """Newest places that the page offers."""
 
 
+class _Unhelped:
+    """The trained policy in an evaluation's episode, in which the page goes on being answered."""
+
+    def __init__(self, act: local.ResidualRollout, session: Session) -> None:
+        self._act, self._session, self.watch, self.base_id = act, session, act.watch, act.base_id
+
+    def __call__(self, agent_pos: np.ndarray, estimate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        self._session.breathe("evaluating: the policy drives, without help")
+        return self._act(agent_pos, estimate)
+
+
 def train_attended(
     config: Config,
     env: gymnasium.Env[Any, Any],
@@ -58,7 +69,7 @@ def train_attended(
     learned: list[list[str]] = []
     checkpoint = Checkpoint(folder / "checkpoints", quiet=config.quiet)
     checkpoint.agent, checkpoint.counters, checkpoint.rng, checkpoint.learned = agent, counters, rng, learned
-    shown = [local.with_base_actions(episode, base) for episode in demonstrations]
+    shown = local.beside_base(demonstrations, base)
     with Experience(config, agent, folder, annotate, load_annotate) as experience:
         experience.add_demonstrations(shown)
 
@@ -67,16 +78,10 @@ def train_attended(
 
         def actor() -> local.ResidualRollout:
             noise = np.random.default_rng([config.seed, len(session.protocol.labels)])
-            return local.ResidualRollout(base, agent, config.agent.exploration_noise, noise)
+            return local.ResidualRollout(base, agent, agent.exploration_noise, noise)
 
         def evaluated(seed: int) -> Actor:
-            act = local.trained_actor(base, agent, seed)
-
-            def attended(agent_pos: np.ndarray, estimate: np.ndarray) -> Any:
-                session.breathe("evaluating: the policy drives, without help")
-                return act(agent_pos, estimate)
-
-            return attended
+            return _Unhelped(local.trained_actor(base, agent, seed), session)
 
         classifier = None
         judge: Callable[[Episode], bool | None] | None = worlds_word if config.hil.judge == "env" else None
@@ -101,6 +106,8 @@ def train_attended(
         )  # fmt: skip
         if checkpoint.load():
             experience.take(read(learned))
+        else:
+            local.clone_demonstrations(experience, config.agent, rng)
         with session, serving(session, config.console.port):
             taught, patience = None, round(config.hil.patience_s * session.fps)
             while counters.rollouts < train.rollouts:

@@ -38,7 +38,7 @@ class Batch:
     length_B: np.ndarray
     """m."""
     demonstration_B: np.ndarray
-    """1 where the first step's action came from a demonstrator."""
+    """How much the first step's action is worth imitating: 1 a demonstrator's, 0 or less than 1 the policy's own."""
     weight_B: np.ndarray
     """Importance of each window's error: 1 for uniform sampling."""
     place_B: np.ndarray
@@ -102,7 +102,7 @@ class EpisodeReplay:
         state_TS: np.ndarray,
         track: PhiTrack,
         *,
-        demonstration: bool,
+        demonstration: float,
         begin_T: np.ndarray | None = None,
     ) -> None:
         """Add one annotated episode with the policy's inputs (T+1, S) and base rows at every observation.
@@ -134,7 +134,7 @@ class EpisodeReplay:
             returns[inside] += self.gamma**offset * episode.reward[np.arange(steps)[inside] + offset]
         rows[:steps, self._reward], rows[:steps, self._length] = returns[:, None], lengths[:, None]
         rows[:steps, self._ends] = ((np.arange(steps) + lengths == steps) * float(episode.terminated))[:, None]
-        rows[:steps, self._shown] = float(demonstration)
+        rows[:steps, self._shown] = demonstration
         places = (self._oldest + self.transitions + np.arange(len(begins))) % self.capacity
         self._starts[places] = start + begins
         if self._tree is not None:
@@ -224,7 +224,15 @@ def base_rows(episode: Episode) -> np.ndarray:
     return np.concatenate([episode.base_action, episode.base_phase], axis=1)
 
 
-def concatenate(first: Batch, second: Batch) -> Batch:
-    """Both batches as one: half demonstrations, half online."""
-    names = first.__dataclass_fields__
-    return Batch(**{name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in names})
+def whose_fault(batch: Batch) -> str:
+    """Why an update on this batch has no finite gradient, and what to do, in one line."""
+    for name in batch.__dataclass_fields__:
+        if bad := int((~np.isfinite(getattr(batch, name))).reshape(len(batch.place_B), -1).any(1).sum()):
+            return f"{name} is not finite in {bad} of a batch's windows: look for the episode with doctor store=FOLDER"
+    return "the learner has diverged: lower agent.learning_rate and agent.actor_learning_rate"
+
+
+def concatenate(*batches: Batch) -> Batch:
+    """Several batches as one: demonstrations, then online."""
+    names = Batch.__dataclass_fields__
+    return Batch(**{name: np.concatenate([getattr(batch, name) for batch in batches]) for name in names})

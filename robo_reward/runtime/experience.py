@@ -7,7 +7,9 @@ episode is annotated by it.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,11 @@ from robo_reward.config import Config
 from robo_reward.data.store import TransitionStore
 from robo_reward.data.tracks import Choice, TrackStore
 from robo_reward.learning.replay import EpisodeReplay
+from robo_reward.learning.residual_ppo import Rollout
 from robo_reward.learning.residual_td3 import ResidualTD3
 from robo_reward.policies.inputs import policy_input
+from robo_reward.runtime.believed import Judge, believed
+from robo_reward.shaping.schemes import WHOLE_EPISODES
 from robo_reward.terminal import say
 from robo_reward.types import Episode, PhiTrack
 
@@ -34,6 +39,7 @@ class Experience:
         folder: of the run's training stage; store and tracks are made in it.
         annotate: the run's own reward model.
         load_annotate: the reward model that a proposal names, from its folder.
+        judge: who says that an online rollout did its task; None: the simulator.
     """
 
     def __init__(
@@ -43,13 +49,20 @@ class Experience:
         folder: Path,
         annotate: Annotate,
         load_annotate: Callable[[str], Annotate],
+        judge: Judge | None = None,
     ) -> None:
-        self.config, self.agent, self.load_annotate = config, agent, load_annotate
+        self.config, self.agent, self.load_annotate, self.judge = config, agent, load_annotate, judge
+        self.self_imitation = config.agent.self_imitation
+        self._own_tracks = config.shaping.kind in WHOLE_EPISODES
         self.store = TransitionStore(folder / "store", writable=True)
         self.tracks = TrackStore(folder / "tracks")
         self.demonstrations, self.online = new_replay(config, agent), new_replay(config, agent)
+        self.warmup, self._warmup_rollouts = new_replay(config, agent), config.train.warmup_rollouts
+        """The first online episodes once more, to be drawn apart from the others."""
         chosen = self.tracks.in_force
         self.annotate = annotate if chosen is None else load_annotate(chosen.source)
+        self.recent: deque[Rollout] = deque(maxlen=config.agent.on_policy_rollouts)
+        """The newest online rollouts, for learners that are not off-policy."""
         self._known: dict[str, PhiTrack] = {}
         self._refused: Choice | None = None
 
@@ -80,12 +93,20 @@ class Experience:
         for episode in episodes:
             self._remember(self.online, [episode])
 
-    def restore(self, sequence: int) -> None:
-        """Fill the online replay with the stored episodes before this sequence number, in order."""
+    def restore(self, sequence: int) -> list[Episode]:
+        """Fill the online replay with the stored episodes before this sequence number, in order.
+
+        Returns the later ones: stored, but the run was interrupted before its next checkpoint. A robot could not
+        repeat them.
+        """
+        later = []
         for entry in self.store.episodes():
             if entry.actor == ONLINE and entry.first_sequence < sequence:
-                frames = entry.episode_id not in self._known
+                frames = entry.episode_id not in self._known or self.judge is not None
                 self._remember(self.online, [self.store.read(entry.episode_id, frames=frames)])
+            elif entry.actor == ONLINE:
+                later.append(self.store.read(entry.episode_id))
+        return later
 
     @property
     def model_id(self) -> str | None:
@@ -102,6 +123,8 @@ class Experience:
         if proposal is None or proposal == self._refused or proposal.model_id == self.model_id:
             return
         try:
+            if self._own_tracks:
+                raise ValueError("this run's shaping makes its own tracks: use shaping=potential")
             annotate, known = self.load_annotate(proposal.source), self.tracks.read(proposal.model_id)
             entries = self.store.episodes()
             for entry in entries:  # the annotator cannot know the newest ones
@@ -113,7 +136,7 @@ class Experience:
             say(f"the proposed reward model {proposal.model_id} is not taken up: {error}")
             self._refused = proposal
             return
-        for replay in (self.demonstrations, self.online):
+        for replay in (self.demonstrations, self.warmup, self.online):
             replay.swap_tracks(proposal.model_id, known)
         self.annotate, self._known = annotate, known
 
@@ -124,10 +147,19 @@ class Experience:
             self.tracks.write(next(iter(fresh.values())).model_id, fresh)
             self._known |= fresh
         for episode in episodes:
-            inputs = policy_input(episode.agent_pos, episode.estimate, self.agent.columns)
+            inputs = policy_input(episode.agent_pos, episode.perceived, self.agent.columns)
             track = self._known[episode.episode_id]
-            replay.append(episode, inputs, track, demonstration=demonstration)
-            if not demonstration and episode.intervention is not None and episode.intervention.any():
+            if self.judge is not None and not demonstration:
+                episode, track = believed(episode, track, self.judge(episode))
+                inputs = inputs[: len(episode) + 1]
+            shown = 1.0 if demonstration else self.self_imitation * episode.success
+            replay.append(episode, inputs, track, demonstration=shown)
+            if demonstration:
+                continue
+            if self.warmup.episodes < self._warmup_rollouts:
+                self.warmup.append(episode, inputs, track, demonstration=shown)
+            self.recent.append((replace(episode, frame_steps=episode.frame_steps[:0], frames={}), track, inputs))
+            if episode.intervention is not None and episode.intervention.any():
                 # A correction teaches the critics as a demonstration does; it is imitated only where it led to success.
                 self.demonstrations.append(
                     episode, inputs, track, demonstration=episode.success, begin_T=episode.intervention

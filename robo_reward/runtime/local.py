@@ -7,7 +7,7 @@ because checkpoints are taken between episodes, when no simulator, tracker or ch
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,15 +19,21 @@ from robo_reward.config import AgentConfig, Config, TrainConfig
 from robo_reward.evaluation.rollout import Actor
 from robo_reward.evaluation.vector import Environments, Job, run_episodes, run_jobs
 from robo_reward.interfaces import Policy
-from robo_reward.learning.replay import concatenate
+from robo_reward.learning.agents import AGENTS
+from robo_reward.learning.replay import concatenate, whose_fault
+from robo_reward.learning.residual_ppo import ResidualPPO
 from robo_reward.learning.residual_td3 import ResidualTD3
 from robo_reward.learning.weights import save_weights
+from robo_reward.policies.chunks import looked
 from robo_reward.policies.inputs import policy_input
+from robo_reward.runtime.believed import Judge
 from robo_reward.runtime.checkpoint import Checkpoint
 from robo_reward.runtime.corrections import Operators, session_summary
+from robo_reward.runtime.demonstrations import check_demonstrations
 from robo_reward.runtime.experience import Annotate, Experience
-from robo_reward.runtime.tasks import first_seed, task_of
-from robo_reward.shaping import SCHEMES
+from robo_reward.runtime.observing import input_columns, with_base_actions
+from robo_reward.runtime.tasks import first_seed
+from robo_reward.shaping import SCHEMES, imitation_weights, ra_bc
 from robo_reward.terminal import progress
 from robo_reward.types import Episode
 
@@ -52,13 +58,19 @@ class ResidualRollout:
         self.state, self.base_id = base.initial_state(1), base.policy_id
         self.first_state = self.state
         self.drift: np.ndarray | None = None
+        self.info: Mapping[str, Any] = {}
+
+    def watch(self, info: Mapping[str, Any]) -> None:
+        """Takes in what the environment says: a base that looks is shown it."""
+        self.info = info
 
     def __call__(self, agent_pos: np.ndarray, estimate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         phase_BK = self.base.phase(self.state)
-        base_BA, self.state = self.base.act(agent_pos[None], estimate[None], self.state)
+        state = looked(self.base, self.state, self.info)
+        base_BA, self.state = self.base.act(agent_pos[None], estimate[None], state)
         base = np.concatenate([base_BA[0], phase_BK[0]]).astype(np.float32)
         inputs = policy_input(agent_pos, estimate, self.agent.columns)
-        action = self.agent.act(inputs, base, deployed=self.deployed)
+        action = self.agent.act(inputs, base, deployed=self.deployed, rng=self.rng)
         if self.noise > 0 and self.rng is not None:
             fresh = self.rng.normal(size=action.shape) * self.noise
             keep = self.agent.settings.noise_correlation
@@ -98,24 +110,29 @@ def train_residual(
     load_annotate: Callable[[str], Annotate],
     folder: Path,
     log: Callable[..., None],
+    judge: Judge | None = None,
 ) -> dict[str, Any]:
     """Alternate a round of rollouts, one for each environment, and their learner updates; evaluate now and then.
 
     Everything lands in `folder` (store/, tracks/, checkpoints/, agent weights; curve as rows of `log`); called again on
     the same folder it goes on after the last finished round. Returns a flat summary with the learning curve.
     """
+    check_demonstrations(demonstrations, (env.action_space.shape or (0,))[-1])
     settings, train = config.agent, config.train
     query_every = config.collect.query_every if needs_frames(config) else 0
     agent = new_agent(config, demonstrations, base)
     counters, rng = Progress(), np.random.default_rng(config.seed)
     checkpoint = Checkpoint(folder / "checkpoints", quiet=config.quiet)
     checkpoint.agent, checkpoint.counters, checkpoint.rng = agent, counters, rng
-    with Experience(config, agent, folder, annotate, load_annotate) as experience:
-        experience.add_demonstrations([with_base_actions(episode, base) for episode in demonstrations])
-        if checkpoint.load():
-            experience.restore(counters.sequence)
+    with Experience(config, agent, folder, annotate, load_annotate, judge) as experience:
+        experience.add_demonstrations(beside_base(demonstrations, base))
+        loaded = checkpoint.load()
+        stored = experience.restore(counters.sequence)
+        if loaded:
             for _ in range(counters.rollouts + sum(row[3] for row in counters.curve)):
                 base.initial_state(1)  # a scripted base draws every episode's style: pass over those that were used
+        else:
+            clone_demonstrations(experience, settings, rng)
         operators = Operators(config, env, counters.past, folder / "places")
         for rollouts in progress(*_rounds(counters.rollouts, config), "train", config.quiet):
             follow_reward(config, experience, counters, rng)
@@ -126,7 +143,7 @@ def train_residual(
                     # Noise of its own for every rollout, so that it does not matter beside whom it runs.
                     operators.beside(
                         ResidualRollout(
-                            base, agent, settings.exploration_noise, np.random.default_rng([config.seed, rollout])
+                            base, agent, agent.exploration_noise, np.random.default_rng([config.seed, rollout])
                         ),
                         rollout,
                         agent.action_size,
@@ -134,7 +151,9 @@ def train_residual(
                 )
                 for rollout in rollouts
             ]
-            episodes = list(run_jobs(operators.env, jobs, query_every=query_every))
+            whole = len(stored) == len(rollouts)  # else it was a round of several environments: it repeats itself
+            episodes = stored if whole else list(run_jobs(operators.env, jobs, query_every=query_every))
+            stored = []
             counters.sequence = experience.add(counters.sequence, episodes)
             for rollout, episode in zip(rollouts, episodes, strict=True):
                 operators.saw(rollout, episode, experience.potential(episode.episode_id))
@@ -146,6 +165,12 @@ def train_residual(
                 log(counters.env_steps, rollout=rollout + 1, **numbers)
             checkpoint.save()
         return finish(config, experience, agent, counters, folder)
+
+
+def clone_demonstrations(experience: Experience, settings: AgentConfig, rng: np.random.Generator) -> None:
+    """What a new agent begins with: see `ResidualTD3.clone`."""
+    batches = (experience.demonstrations.sample(settings.batch, rng) for _ in range(settings.cloning_updates))
+    experience.agent.clone(batches)
 
 
 def finish(
@@ -180,9 +205,13 @@ def learn_from(
     rng: np.random.Generator, breathe: Callable[[str], None] = lambda busy: None,
 ) -> dict[str, float]:  # fmt: skip
     """The updates that an online episode brings, counted; returns the numbers to log."""
-    updates, started = _updates_due(rollout, len(episode), config), time.monotonic()
-    moves = rollout >= config.train.warmup_rollouts
-    numbers = learn(experience.agent, experience, updates, config.agent, rng, moves, breathe)
+    agent, updates, started = experience.agent, updates_due(rollout, len(episode), config), time.monotonic()
+    if isinstance(agent, ResidualPPO):
+        due = (rollout + 1) % config.agent.on_policy_rollouts == 0
+        updates, numbers = agent.learn_from(experience.recent) if due else (0, {})
+    else:
+        moves = rollout >= config.train.warmup_rollouts
+        numbers = learn(agent, experience, updates, config.agent, rng, moves, breathe)
     counters.learn_s += time.monotonic() - started
     counters.rollouts, counters.updates = rollout + 1, counters.updates + updates
     counters.env_steps += len(episode)
@@ -219,9 +248,9 @@ def trained_actor(base: Policy, agent: ResidualTD3, seed: int) -> ResidualRollou
 
 def new_agent(config: Config, demonstrations: list[Episode], base: Policy) -> ResidualTD3:
     """An untrained agent whose inputs are standardised by the demonstrations."""
-    columns = task_of(config.env).columns
-    inputs = np.concatenate([policy_input(e.agent_pos, e.estimate, columns) for e in demonstrations])
-    return ResidualTD3(
+    columns = input_columns(config, demonstrations[0])
+    inputs = np.concatenate([policy_input(e.agent_pos, e.perceived, columns) for e in demonstrations])
+    return AGENTS[config.agent.kind](
         inputs.mean(0),
         inputs.std(0) + 1e-3,
         demonstrations[0].action.shape[1],
@@ -234,20 +263,15 @@ def new_agent(config: Config, demonstrations: list[Episode], base: Policy) -> Re
     )
 
 
-def with_base_actions(episode: Episode, base: Policy) -> Episode:
-    """The episode with what the base policy would have done at each of its observations, its queue kept as it goes."""
-    state, actions, phases = base.initial_state(1), [], []
-    for agent_pos, estimate in zip(episode.agent_pos, episode.estimate, strict=True):
-        phases.append(base.phase(state)[0])
-        action, state = base.act(agent_pos[None], estimate[None], state)
-        actions.append(action[0])
-    base_action, base_phase = np.asarray(actions, np.float32), np.asarray(phases, np.float32)
-    return replace(episode, base_action=base_action, base_phase=base_phase, base_id=base.policy_id)
+def beside_base(demonstrations: list[Episode], base: Policy) -> list[Episode]:
+    """The demonstrations with the base's actions, those that have them left as they are."""
+    return [e if e.base_id == base.policy_id else with_base_actions(e, base) for e in demonstrations]
 
 
 def needs_frames(config: Config) -> bool:
-    """Whether the potential is read off camera frames: sparse and oracle rewards need none."""
-    return config.reward.kind != "oracle" and config.shaping.kind != "none"
+    """Whether potential or task reward are read off camera frames: sparse and oracle rewards need none."""
+    shaped = config.reward.kind != "oracle" and config.shaping.kind != "none"
+    return shaped or config.train.task_reward == "completion"
 
 
 def learn(
@@ -259,31 +283,44 @@ def learn(
     actor_moves: bool = True,
     breathe: Callable[[str], None] = lambda busy: None,
 ) -> dict[str, float]:
-    """`updates` critic steps on half demonstrations, half online; the actor moves once per `actor_every` of them.
+    """`updates` critic steps on demonstrations and online windows; the actor moves once per `actor_every` of them.
 
     `breathe` is called before each of them and told how far it is.
     """
     means: dict[str, list[float]] = {}
-    half = settings.batch // 2
+    shown = round(settings.batch * settings.demonstration_share)
+    anchored = shown + round((settings.batch - shown) * settings.anchor_share)
+    shares = (
+        (experience.demonstrations, slice(0, shown)),
+        (experience.warmup, slice(shown, anchored)),
+        (experience.online, slice(anchored, settings.batch)),
+    )
+    parts = [(replay, rows) for replay, rows in shares if rows.start < rows.stop]
     for update in range(updates):
         breathe(f"learning: {update} of {updates} updates")
-        batch = concatenate(
-            experience.demonstrations.sample(half, rng), experience.online.sample(settings.batch - half, rng)
-        )
-        numbers = agent.update_critics(batch)
-        experience.demonstrations.prioritise(batch.place_B[:half], agent.error_B[:half])
-        experience.online.prioritise(batch.place_B[half:], agent.error_B[half:])
-        if actor_moves and (update + 1) % settings.actor_every == 0:
-            numbers |= agent.update_actor(batch)
+        batch = concatenate(*(replay.sample(rows.stop - rows.start, rng) for replay, rows in parts))
+        if agent.shaping is ra_bc:
+            weight_B = imitation_weights(batch.phi_BW, batch.length_B, batch.demonstration_B)
+            batch = replace(batch, demonstration_B=batch.demonstration_B * weight_B)
+        try:
+            numbers = agent.update_critics(batch)
+            if actor_moves and (update + 1) % settings.actor_every == 0:
+                numbers |= agent.update_actor(batch)
+        except FloatingPointError as error:
+            raise ValueError(f"{whose_fault(batch)} ({error})") from error
+        for replay, rows in parts:
+            replay.prioritise(batch.place_B[rows], agent.error_B[rows])
         for key, value in numbers.items():
             means.setdefault(key, []).append(value)
     return {key: float(np.mean(values)) for key, values in means.items()}
 
 
-def _updates_due(rollout: int, steps: int, config: Config) -> int:
-    """None during warm-up, all that were saved up (critic only) at its end, then a fixed number per step."""
+def updates_due(rollout: int, steps: int, config: Config) -> int:
+    """None during warm-up, all that were saved up (critic only) at its end, then so many for every step."""
     if rollout + 1 < config.train.warmup_rollouts:
         return 0
     if rollout + 1 == config.train.warmup_rollouts:
         return config.train.warmup_updates
-    return steps * config.agent.updates_per_step
+    first, last = config.agent.updates_per_step, config.agent.last_updates_per_step
+    passed = rollout / max(config.train.rollouts - 1, 1)
+    return round(steps * (first if last is None else first + passed * (last - first)))

@@ -11,7 +11,7 @@ from robo_reward.config import CollectConfig, Config, load_config
 from robo_reward.settings import build, leaf_keys
 
 CONF = Path(__file__).parents[2] / "conf"
-ROBOT_SIDE = {"safety", "robot"}
+ROBOT_SIDE = {"safety", "robot", "teleop"}
 """Folders that are read without Hydra, on the robot's computer, and have tests of their own."""
 GROUPS = sorted(
     path.relative_to(CONF).with_suffix("") for path in CONF.glob("*/*.yaml") if path.parent.name not in ROBOT_SIDE
@@ -52,6 +52,8 @@ def test_the_command_line_wins_over_the_experiment():
 def test_an_experiment_chooses_its_environment():
     assert load_config(["experiment=lift"]).env.id == "robo_reward/Lift-v0"
     assert load_config(["experiment=pick_place_can"]).env.id == "robo_reward/PickPlaceCan-v0"
+    assert load_config(["experiment=stack"]).env.id == "robo_reward/Stack-v0"
+    assert load_config(["experiment=peg_insert_long"]).env.id == "robo_reward/PegInsertLong-v0"
 
 
 def test_the_run_folder_follows_the_settings_and_not_where_it_is_written():

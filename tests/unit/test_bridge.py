@@ -159,7 +159,7 @@ def test_an_old_action_is_not_executed():
 def test_a_silent_policy_trips_and_only_arming_goes_on():
     stand = Stand().armed()
     stand.ask(stand.policy, [0.0] * 4)
-    stand.step(15)
+    stand.step(14)
     assert stand.mode is Mode.ARMED
     stand.step(2)
     assert stand.mode is Mode.HELD and "no action for" in stand.reason

@@ -132,6 +132,16 @@ def test_what_makes_no_sense_is_refused_and_changes_nothing(archive, path, poste
 def test_a_path_is_no_way_out_of_the_folder(archive):
     for name in ("..%2F..%2Fstore.json", "session-00000%00"):
         assert ask(archive[1], (f"/episodes/{name}",))[0][0] in (400, 404)
+        assert ask(archive[1], (f"/places/{name}",))[0][0] in (400, 404)
+
+
+def test_the_picture_of_a_place_is_shown(archive):
+    folder, port = archive
+    (folder / "places").mkdir()
+    (folder / "places" / "00003.png").write_bytes(b"png")
+    (status, found), (missing, refused) = ask(port, ("/places/3",), ("/places/4",))
+    assert status == 200 and found == {"picture": "data:image/png;base64,cG5n"}
+    assert missing == 404 and refused == {"refused": "a picture of place 4 is not there"}
 
 
 NAMES = ("near", "far")

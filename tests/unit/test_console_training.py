@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from dataclasses import replace
@@ -36,7 +37,7 @@ from robo_reward.types import PhiTrack
 
 CONFIG = Config(
     quiet=True,
-    env=EnvConfig(horizon=8, cameras=()),
+    env=EnvConfig(horizon=8, cameras=("front",)),
     reward=RewardConfig(kind="oracle"),
     agent=AgentConfig(hidden=16, heads=3, batch=8, updates_per_step=1),
     hil=HilConfig(kind="console"),
@@ -185,6 +186,64 @@ def test_with_the_world_as_judge_one_start_is_enough(train, tmp_path):
 
     summary, learned = train(tmp_path, person, replace(CONFIG.hil, judge="env"))
     assert [success for _, success in learned] == [False] * 3 and summary["rollouts"] == 3
+
+
+def test_what_a_person_judged_teaches_a_classifier_to_judge_the_rest(train, tmp_path, monkeypatch):
+    from robo_reward.hil import classifier
+
+    taught = []
+
+    class Stub:
+        def __init__(self, settings):
+            assert settings.steps == 7
+
+        def learn(self, episodes, breathe):
+            taught.append([episode.success for episode in episodes if episode.source == "policy"])
+            return False in taught[-1]
+
+        def success(self, episode):
+            return True if taught and False in taught[-1] else None
+
+    monkeypatch.setattr(classifier, "SuccessClassifier", Stub)
+
+    def person(session):
+        do(session, "arm")
+        play(session, "success")
+        until(lambda: session.view.state["state"] == "judging")  # nobody can tell yet
+        do(session, "failure")
+        until(lambda: session.protocol.unattended == [2])
+
+    hil = replace(CONFIG.hil, judge="classifier", classifier_steps=7)
+    _, learned = train(tmp_path, person, hil)
+    assert [success for _, success in learned] == [True, False, True]
+    assert taught[0] == [True] and taught[-1] == [True, False]
+
+
+def test_an_episode_begins_where_another_got_stuck(train, tmp_path):
+    def person(session):
+        do(session, "arm")
+        play(session, "failure")
+        until(lambda: session.figures.get("places") and "start" in session.view.state["possible"])
+        [place] = session.figures["places"]
+        assert place["number"] == 0 and place["reason"] == "stalls"
+        with pytest.raises(ValueError, match="place 7 is gone"):
+            session.post("place 7").result(60)
+        session.post("place 0").result(60)
+        do(session, "start")
+        with pytest.raises(ValueError, match="an episode begins at a place before it is started, not while running"):
+            session.post("place 0").result(60)
+        until(lambda: session.view.state["state"] == "judging")
+        do(session, "re_record")  # at the same place again
+        play(session, "failure", "failure")
+
+    assert train(tmp_path, person, replace(CONFIG.hil, patience_s=0.1))[0]["rollouts"] == 3
+    store, place = TransitionStore(tmp_path / "store"), json.loads((tmp_path / "places" / "00000.json").read_text())
+    first, again, third, other = (store.read(f"session-{number:05d}") for number in range(4))
+    for episode in (again, third):
+        np.testing.assert_array_equal(episode.agent_pos[0], first.agent_pos[place["step"]])
+        assert len(episode) == 8 - place["step"]
+    assert len(other) == 8 and not np.array_equal(other.agent_pos[0], again.agent_pos[0])
+    assert (tmp_path / "places" / "00000.png").is_file()
 
 
 def test_an_e_stop_stops_the_evaluation_too(train, tmp_path, monkeypatch, world):

@@ -160,7 +160,8 @@ class Teleop:
             heard = [event for event, button in self.config.buttons.items() if button in new]
             heard += [EVENT_KEYS[key] for key in reading.keys if key in EVENT_KEYS]
             self._events += heard
-            self._grip = [GRIP.get(([e for e in heard if e in GRIP] or [""])[-1], grip) for grip in self._grip]
+            if self._grip and (asked := [GRIP[event] for event in heard if event in GRIP]):
+                self._grip = asked[-1:]
         return reading
 
     def _follow(self, leader: np.ndarray, agent_pos: np.ndarray, held: bool) -> np.ndarray:

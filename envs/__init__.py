@@ -14,3 +14,5 @@ register(
     entry_point="robo_reward.envs.robosuite_can:PickPlaceCanEnv",
     kwargs={"horizon": 180},
 )
+register(id="robo_reward/Stack-v0", entry_point="robo_reward.envs.robosuite_stack:StackEnv", kwargs={"horizon": 150})
+register(id="robo_reward/PegInsertLong-v0", entry_point="robo_reward.envs.peg_insert_long:PegInsertLongEnv")

@@ -8,7 +8,8 @@ off centre in the hand; the clearance is 1 mm a side. The policy sees what an ar
 from __future__ import annotations
 
 import os
-from typing import Any
+from functools import cached_property
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -40,6 +41,8 @@ STAGES = ("approach", "align", "search", "insert")
 OVER_SIDEWAYS, OVER_HEIGHT = 0.025, 0.030
 CONTACT_HEIGHT, CONTACT_SIDEWAYS = 0.003, 0.006
 ENGAGED_DEPTH, INSERTED_DEPTH, HOLE_SIDEWAYS = 0.002, 0.020, 0.0025
+ACTION_AXES = {"xyz_yaw": (0, 1, 2, 5), "xyz_yaw_gripper": (0, 1, 2, 5), "pose_gripper": (0, 1, 2, 3, 4, 5)}
+"""Action mode -> which of x, y, z and the rotations about them an action moves; the gripper's action comes last."""
 NEAR_FIELD = 0.006
 """Range [m] of the clipped copy of the relative position: what a network that standardises its inputs resolves."""
 PRESSING = 2.0
@@ -50,9 +53,9 @@ _OVER_DISTANCE = float(np.hypot(OVER_SIDEWAYS, OVER_HEIGHT))
 class PegInsertEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     """Seven-joint arm under Cartesian impedance control (500 Hz), actions at 20 Hz.
 
-    Action, base frame, in [-1, 1]: with `action_mode="xyz_yaw"` dx, dy, dz, dyaw; with "pose_gripper" dx, dy, dz, drx,
-    dry, drz, gripper (-1 opens, +1 closes). One unit puts the target 10 mm or 0.08 rad from the measured pose, so that
-    in contact an action is a force (25 N a unit) and 0 is compliant.
+    Action, base frame, in [-1, 1]: with `action_mode="xyz_yaw"` dx, dy, dz, dyaw; "xyz_yaw_gripper" adds the gripper;
+    "pose_gripper" is dx, dy, dz, drx, dry, drz, gripper (-1 opens, +1 closes). One unit puts the target 10 mm or 0.08
+    rad from the measured pose, so that in contact an action is a force (25 N a unit) and 0 is compliant.
 
     Observation, in this order:
     `agent_pos`: joints [rad] (7), tool position [m] (3) and rotation vector from tool-down [rad] (3), wrench at the
@@ -65,6 +68,9 @@ class PegInsertEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}
+    start: ClassVar[tuple[float, ...]] = (0.5, 0.0, SOCKET_HEIGHT + 0.08)
+    """Middle of the tool's initial places [m]."""
+    start_range: ClassVar[tuple[float, ...]] = (0.03, 0.04, 0.02)
 
     def __init__(
         self,
@@ -79,15 +85,15 @@ class PegInsertEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         unknown = [name for name in cameras if name not in CAMERAS]
         if unknown:
             raise ValueError(f"no camera named {unknown[0]!r} in PegInsert; it has: {', '.join(CAMERAS)}")
-        if action_mode not in ("xyz_yaw", "pose_gripper"):
-            raise ValueError(f"action_mode {action_mode!r} is unknown; choose xyz_yaw or pose_gripper")
+        if action_mode not in ACTION_AXES:
+            raise ValueError(f"action_mode {action_mode!r} is unknown; choose one of: {', '.join(ACTION_AXES)}")
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode {render_mode!r} is unknown; choose rgb_array or None")
         self.cameras, self.image_size, self.render_mode = tuple(cameras), int(image_size), render_mode
         self.action_mode, self.horizon = action_mode, int(horizon)
         self.socket_bias, self.yaw_bias = float(socket_bias), float(yaw_bias)
         self.spread = self.estimate_error = 1.0  # of initial places and of the estimates' errors, for perturbations
-        self.model = mujoco.MjModel.from_xml_string(build_xml())
+        self.model = mujoco.MjModel.from_xml_string(self._scene())
         self.data = mujoco.MjData(self.model)
         self._views = OffscreenRenderer(self.model, {name: name for name in CAMERAS}, self.image_size)
         self._film = OffscreenRenderer(self.model, {"front": "front"}, 256)
@@ -97,8 +103,8 @@ class PegInsertEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             low=np.array([0.35, -0.25, SOCKET_HEIGHT - 0.036, -0.4, -0.4, -0.6]),
             high=np.array([0.65, 0.25, 0.25, 0.4, 0.4, 0.6]),
         )
-        self._axes = [0, 1, 2, 5] if action_mode == "xyz_yaw" else [0, 1, 2, 3, 4, 5]
-        actions = 4 if action_mode == "xyz_yaw" else 7
+        self._axes = list(ACTION_AXES[action_mode])
+        actions = len(self._axes) + action_mode.endswith("gripper")
         self.action_space = spaces.Box(-1.0, 1.0, (actions,), np.float32)
         self.instruction = ""
         self.target = 0
@@ -112,6 +118,9 @@ class PegInsertEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             observation["pixels"] = spaces.Dict({name: spaces.Box(0, 255, shape, np.uint8) for name in self.cameras})
         self.observation_space = spaces.Dict(observation)
 
+    def _scene(self) -> str:
+        return build_xml()
+
     def _cache_addresses(self) -> None:
         model = self.model
         self._site = {name: model.site(name).id for name in ("tool", "grasp", "peg_tip")}
@@ -120,7 +129,10 @@ class PegInsertEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self._peg_qpos = int(model.jnt_qposadr[model.body("peg").jntadr[0]])
         self._nominal_grasp = model.site_pos[self._site["grasp"]].copy()
         self._peg_geom, self._peg_body = model.geom("peg").id, model.body("peg").id
-        self._weld = model.equality("grasp").id
+
+    @cached_property
+    def _weld(self) -> int:
+        return int(self.model.equality("grasp").id)
 
     # ------------------------------------------------------------------ gymnasium
 
@@ -145,7 +157,8 @@ class PegInsertEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         if self.target not in (0, 1):
             raise ValueError(f"reset option target={self.target} is unknown; choose 0 ({[*COLOURS][0]}) or 1")
         self.instruction = f"insert the peg into the {[*COLOURS][self.target]} socket"
-        self._in_hand = rng.uniform(-1, 1, 3) * [0.003, 0.003, 0.05]  # x, y [m], yaw [rad]
+        self._in_hand = rng.uniform(-1, 1, 3) * [0.003, 0.003, 0.05]  # tip in the hand: x, y [m], yaw [rad]
+        self._in_hand_height = 0.0
         self._socket_error = self.socket_bias * np.clip(rng.normal(size=4), -2, 2)
         self._socket_error[2] = 0.0005 * np.clip(rng.normal(), -2, 2)
         self._socket_error[3] = self.yaw_bias * np.clip(rng.normal(), -2, 2)
@@ -153,8 +166,8 @@ class PegInsertEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self._socket_error, self._in_hand_error = (
             self.estimate_error * error for error in (self._socket_error, self._in_hand_error)
         )
-        above = self.spread * rng.uniform(-1, 1, 3) * [0.03, 0.04, 0.02]
-        self._place_arm(np.array([0.5, 0.0, SOCKET_HEIGHT + 0.08]) + above)
+        away = self.spread * rng.uniform(-1, 1, 3) * self.start_range
+        self._place_arm(np.array(self.start) + away)
         self._steps, self._force_peak = 0, 0.0
         self._last_action = np.zeros(self.action_space.shape or ())
         self._wrench = np.zeros(6)
@@ -173,8 +186,8 @@ class PegInsertEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         data.ctrl[:6] = self._target_pose
         self._last_action = action.copy()
         self._last_action[: len(self._axes)] = executed[self._axes]
-        if self.action_mode == "pose_gripper":
-            self._drive_gripper(action[6])
+        if action.size > len(self._axes):
+            self._drive_gripper(action[-1])
         wrench, parts = np.zeros(6), 5
         self._force_peak = 0.0
         for _ in range(parts):
@@ -206,7 +219,7 @@ class PegInsertEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     # ------------------------------------------------------------------ simulation
 
     def _place_arm(self, tool: np.ndarray) -> None:
-        """Solve for the joints that hold the tool upright at `tool`, put the peg in hand, settle the controller."""
+        """Solve for the joints that hold the tool upright at `tool`, place the peg, settle the controller."""
         model, data = self.model, self.data
         site = self._site["tool"]
         data.qpos[:7] = HOME_QPOS
@@ -224,6 +237,16 @@ class PegInsertEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             mujoco.mj_jacSite(model, data, jacobian[:3], jacobian[3:], site)
             arm = jacobian[:, :7]
             data.qpos[:7] += arm.T @ np.linalg.solve(arm @ arm.T + 1e-6 * np.eye(6), error)
+        self._place_peg(tool)
+        mujoco.mj_forward(model, data)
+        self._target_pose = data.actuator_length[:6].copy()
+        data.ctrl[:6] = data.act[:6] = self._target_pose
+        data.ctrl[6:8] = data.qpos[7:9]
+        mujoco.mj_step(model, data, nstep=50)
+
+    def _place_peg(self, tool: np.ndarray) -> None:
+        """Into the hand, as `_in_hand` says."""
+        model, data = self.model, self.data
         x, y, yaw = self._in_hand
         model.site_pos[self._site["grasp"]] = self._nominal_grasp + [x, -y, 0.0]
         model.site_quat[self._site["grasp"]] = _multiply(np.array([0.0, 1.0, 0.0, 0.0]), _yaw_quat(yaw))
@@ -231,11 +254,6 @@ class PegInsertEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         data.qpos[self._peg_qpos : self._peg_qpos + 3] = tool + [x, y, PEG_HALF_LENGTH]
         data.qpos[self._peg_qpos + 3 : self._peg_qpos + 7] = _yaw_quat(yaw)
         self._hold(True)
-        mujoco.mj_forward(model, data)
-        self._target_pose = data.actuator_length[:6].copy()
-        data.ctrl[:6] = data.act[:6] = self._target_pose
-        data.ctrl[6:8] = 0.010
-        mujoco.mj_step(model, data, nstep=50)
 
     def _drive_gripper(self, command: float) -> None:
         """Below 0 opens and the peg falls; closing within 10 mm of where it was held takes it up again as it was."""
@@ -324,7 +342,7 @@ class PegInsertEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         seen = np.array([socket[0], socket[1], SOCKET_HEIGHT, socket[2]]) + self._socket_error
         seen += rng.normal(size=4) * [0.0003, 0.0003, 0.0003, 0.003]
         in_hand = self._in_hand + self._in_hand_error
-        tip = measured[:3] + [*_rotate(measured[5], in_hand[:2]), 0.0]
+        tip = measured[:3] + [*_rotate(measured[5], in_hand[:2]), self._in_hand_height]
         relative = tip - seen[:3]
         estimate = np.concatenate(
             [seen, in_hand, _rotate(-seen[3], relative[:2]), relative[2:], [measured[5] + in_hand[2] - seen[3]]]

@@ -25,6 +25,11 @@ HOME_QPOS = np.array([0.0, 0.15, 0.0, -2.2, 0.0, 2.35, np.pi / 4])
 STIFFNESS = (2500.0, 2500.0, 2500.0, 60.0, 60.0, 60.0)
 """Cartesian stiffness [N/m, Nm/rad] along world x, y, z and about them."""
 DAMPING = (150.0, 150.0, 150.0, 4.0, 4.0, 4.0)
+GRIP_STIFFNESS = 4000.0
+"""Of each finger that grasps [N/m]: closed on the peg it presses with 40 N."""
+PEG_MASS = 0.04
+"""Of the peg that is grasped [kg], as if of plastic."""
+_WELD = '<weld name="grasp" site1="grasp" site2="peg_centre"/>'
 
 _LINKS = (
     # position, quaternion, joint range [rad], torque limit [Nm], mass [kg], capsule radius [m] and ends [m]
@@ -93,8 +98,12 @@ def _socket(name: str, colour: str) -> str:
     return f'<body name="{name}" pos="0.5 0 0">{walls}{floor}{mouth}</body>'
 
 
-def build_xml() -> str:
-    """The complete scene."""
+def build_xml(grasping: bool = False) -> str:
+    """The complete scene.
+
+    With `grasping` the peg is free and light, and fingers that collide with it hold it by friction; otherwise a weld
+    holds it, and the fingers are for show.
+    """
     tool_z = 0.107 + 0.060
     axes = ("1 0 0 0 0 0", "0 1 0 0 0 0", "0 0 1 0 0 0", "0 0 0 1 0 0", "0 0 0 0 1 0", "0 0 0 0 0 1")
     impedance = "".join(
@@ -102,11 +111,16 @@ def build_xml() -> str:
         f'dynprm="0.02" gainprm="{k}" biastype="affine" biasprm="0 -{k} -{d}"/>'
         for name, gear, k, d in zip(("x", "y", "z", "rx", "ry", "rz"), axes, STIFFNESS, DAMPING, strict=True)
     )
+    finger = 'contype="1" priority="2" friction="1.2 0.005 0.0001" solref="0.004 1"' if grasping else ""
+    force, damping = (GRIP_STIFFNESS, 60) if grasping else (200, 5)
+    mass, carried, impratio = (PEG_MASS, 0, 20) if grasping else (0.12, 1, 3)  # 20: a held peg creeps .02 mm a second
+    # The fingers of a real hand are coupled: what pushes the peg sideways pushes the hand.
+    held = '<joint joint1="finger_left" joint2="finger_right"/>' if grasping else _WELD
     sockets = "".join(_socket(f"socket_{name}", rgba) for name, rgba in COLOURS.items())
     return f"""
 <mujoco model="peg_insert">
   <compiler angle="radian" autolimits="true"/>
-  <option timestep="{1 / PHYSICS_HZ}" integrator="implicitfast" cone="elliptic" impratio="3"/>
+  <option timestep="{1 / PHYSICS_HZ}" integrator="implicitfast" cone="elliptic" impratio="{impratio}"/>
   <visual>
     <global offwidth="480" offheight="480"/>
     <quality shadowsize="0" offsamples="0"/>
@@ -119,8 +133,8 @@ def build_xml() -> str:
     <site rgba="0 0 0 0" size="0.001"/>
     <equality solref="0.004 1" solimp="0.98 0.999 0.0005"/>
     <default class="arm"><geom rgba="0.55 0.57 0.60 1"/></default>
-    <default class="finger"><joint type="slide" range="0 0.04" damping="5" armature="0.05"/></default>
-    <default class="finger_geom"><geom rgba="0.15 0.15 0.17 1"/></default>
+    <default class="finger"><joint type="slide" range="0 0.04" damping="{damping}" armature="0.05"/></default>
+    <default class="finger_geom"><geom rgba="0.15 0.15 0.17 1" {finger}/></default>
     <default class="wall">
       <geom contype="1" conaffinity="2" friction="0.3 0.005 0.0001" solref="0.004 1" solimp="0.95 0.99 0.0005"/>
     </default>
@@ -135,19 +149,19 @@ def build_xml() -> str:
     <camera name="side" pos="0.52 0.50 0.30" xyaxes="-1 0 0 0 -0.48 0.877" fovy="40"/>
     {_arm(tool_z)}
     {sockets}
-    <body name="peg" pos="0.5 0 0.3" gravcomp="1">
+    <body name="peg" pos="0.5 0 0.3" gravcomp="{carried}">
       <freejoint/>
-      <geom name="peg" type="box" size="{PEG_HALF_WIDTH} {PEG_HALF_WIDTH} {PEG_HALF_LENGTH}" mass="0.12"
+      <geom name="peg" type="box" size="{PEG_HALF_WIDTH} {PEG_HALF_WIDTH} {PEG_HALF_LENGTH}" mass="{mass}"
         rgba="0.20 0.62 0.32 1" contype="2" conaffinity="1" friction="0.3 0.005 0.0001" solref="0.004 1"
         solimp="0.95 0.99 0.0005" priority="1"/>
       <site name="peg_centre" pos="0 0 0"/>
       <site name="peg_tip" pos="0 0 -{PEG_HALF_LENGTH}"/>
     </body>
   </worldbody>
-  <equality><weld name="grasp" site1="grasp" site2="peg_centre"/></equality>
+  <equality>{held}</equality>
   <actuator>
     {impedance}
-    <position name="finger_left" joint="finger_left" kp="200" ctrlrange="0 0.04"/>
-    <position name="finger_right" joint="finger_right" kp="200" ctrlrange="0 0.04"/>
+    <position name="finger_left" joint="finger_left" kp="{force}" ctrlrange="0 0.04"/>
+    <position name="finger_right" joint="finger_right" kp="{force}" ctrlrange="0 0.04"/>
   </actuator>
 </mujoco>"""

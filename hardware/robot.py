@@ -127,10 +127,11 @@ class Ros2Robot:
                 camera = open_camera(source, transport, self.config.camera_hz, (height, width))
                 self._cameras[name] = camera, CameraWatch(name, self.config.camera_hz, (height, width))
             self._await(lambda: "" if self._state.read() is not None else self._state.missing, timeout_s)
-            for name, (inbox, _) in self._cameras.items():
-                if inbox.wait(timeout_s=timeout_s) is None:
+            for name, (inbox, watch) in self._cameras.items():
+                if (received := inbox.wait(timeout_s=timeout_s)) is None:
                     where = inbox.topic if isinstance(inbox, DeviceCamera) else f"/{inbox.topic}"
                     raise ValueError(f"camera {name}: no Image on {where} (waited {timeout_s:g} s)")
+                watch.look(received, received.time_s)
             self._start()
         except BaseException:
             self.close()

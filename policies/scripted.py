@@ -105,11 +105,12 @@ class ScriptedPeg:
         self, agent_pos_BP: np.ndarray, estimate_BE: np.ndarray, state: list[PegMemory]
     ) -> tuple[np.ndarray, list[PegMemory]]:
         """Actions dx, dy, dz, dyaw in [-1, 1] for each episode."""
-        pairs = [_act(a, e, m) for a, e, m in zip(agent_pos_BP, estimate_BE, state, strict=True)]
+        pairs = [insert_action(a, e, m) for a, e, m in zip(agent_pos_BP, estimate_BE, state, strict=True)]
         return np.stack([action for action, _ in pairs]), [memory for _, memory in pairs]
 
 
-def _act(agent_pos: np.ndarray, estimate: np.ndarray, memory: PegMemory) -> tuple[np.ndarray, PegMemory]:
+def insert_action(agent_pos: np.ndarray, estimate: np.ndarray, memory: PegMemory) -> tuple[np.ndarray, PegMemory]:
+    """One episode's action (4) and next memory, by the columns of PegInsert's observation."""
     style, rng = memory.style, memory.rng
     wrench = agent_pos[WRENCH]
     c, s = np.cos(estimate[3]), np.sin(estimate[3])

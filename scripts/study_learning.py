@@ -33,6 +33,7 @@ from robo_reward.runtime.stages import MARKER
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 TASKS = {
     "peg_insert": [],
+    "peg_insert_long": ["experiment=peg_insert_long"],
     # 75k environment steps are about 420 rollouts, and nobody measures every tenth of them on 40 episodes.
     "nut_assembly": ["experiment=nut_assembly", "train.rollouts=420", "train.evaluate_every=30",
                      "train.evaluate_episodes=25"],
@@ -57,6 +58,20 @@ OTHERWISE = {
     "scale 1.0": ["agent.residual_scale=1.0"],
     "no imitation term": ["agent.imitation=0"],
 }
+OPTIONS = {
+    "residual_sac": ["agent=residual_sac"],
+    "one head in the target": ["agent.subset=1"],
+    "all heads in the target": ["agent.subset=5"],
+    "Q-filter": ["agent.q_filter=true"],
+    "imitation of own successes": ["agent.self_imitation=0.5"],
+    "start as a clone": ["agent.cloning_updates=1500"],
+    "start as a clone, held to it": ["agent.cloning_updates=1500", "agent.prior=0.2"],
+    "warm-up kept in sight": ["agent.anchor_share=0.25"],
+    "growing reach": ["agent.reach=growing"],
+    "learned reach": ["agent.reach=learned"],
+    "4 to 8 updates a step": ["agent.updates_per_step=4", "agent.last_updates_per_step=8"],
+}
+"""The algorithm's options, each by itself."""
 BELIEFS = {"calibrated": [], "half the score": ["train.done_at=0.5"]}
 
 
@@ -80,7 +95,8 @@ ORACLE = SHAPINGS["potential, oracle"]
 """Ablations use the simulator's potential: the same for all, and no reward model to train."""
 GROUPS: dict[str, tuple[tuple[int, ...], list[Row]]] = {
     "shaping": ((10, 11, 12, 13, 14), [
-        row(task, "residual_td3", name, words) for task in ("peg_insert",) for name, words in SHAPINGS.items()
+        row(task, "residual_td3", name, words) for task in ("peg_insert", "peg_insert_long")
+        for name, words in SHAPINGS.items()
     ]),
     "nut": ((10, 11, 12), [
         row("nut_assembly", "residual_td3", name, SHAPINGS[name])
@@ -102,6 +118,14 @@ GROUPS: dict[str, tuple[tuple[int, ...], list[Row]]] = {
     "hacking": ((10, 11, 12), [
         row("peg_insert", f"completion as task reward, {name}", "none",
             ["train.task_reward=completion", "shaping=none", *words]) for name, words in BELIEFS.items()
+    ]),
+    "bases": ((10, 11, 12), [
+        row("peg_insert", "residual_td3 on ACT", "potential, learned", ["base=act"]),
+        row("peg_insert", "residual_td3", "potential, learned", ["observation=features"])._replace(
+            observation="features"),
+    ]),
+    "options": ((10, 11), [
+        row("peg_insert", name, "potential, oracle", [*ORACLE, *words]) for name, words in OPTIONS.items()
     ]),
     "family": ((10, 11), [
         row("peg_insert", "residual_td3", name, [f"shaping={name}"]) for name in FAMILY

@@ -113,10 +113,24 @@ class Config:
         if self.agent.subset > self.agent.heads:
             raise ValueError(f"agent.subset={self.agent.subset} exceeds agent.heads={self.agent.heads}")
         self._check_task_reward()
+        if self.agent.value_init == "potential" and self.shaping.kind != "potential":
+            raise ValueError(
+                f"agent.value_init=potential with shaping={self.shaping.kind}: the critics start at the potential only "
+                "under shaping=potential, leave one of the two out"
+            )
         if self.base.demos > self.collect.demos:
             raise ValueError(f"base.demos={self.base.demos} exceeds collect.demos={self.collect.demos}")
-        if self.hil.kind == "simulated" and self.env.count > 1:
-            raise ValueError(f"hil=simulated with env.count={self.env.count}: an operator attends to one arm, set 1")
+        if self.hil.kind != "none" and self.env.count > 1:
+            count = self.env.count
+            raise ValueError(f"hil={self.hil.kind} with env.count={count}: an operator attends to one arm, set 1")
+        if self.hil.protocol != "takeovers" and self.hil.kind != "simulated":
+            raise ValueError(f"hil.protocol={self.hil.protocol} is the simulated operator's: add hil=simulated")
+        if self.hil.protocol == "graded" and self.shaping.kind == "none":
+            raise ValueError("hil.protocol=graded looks where the potential stalls: give a shaping other than none")
+        if self.command == "console":
+            for page, name, value in (("review", "store", self.store), ("keyframes", "dataset", self.dataset)):
+                if self.console.page == page and value is None:
+                    raise ValueError(f"console.page={page} needs {name}=FOLDER: what there is to look at")
         if self.agent.kind == "residual_ppo" and self.env.count > 1:
             raise ValueError(f"agent=residual_ppo with env.count={self.env.count}: its updates count rollouts, set 1")
         if self.agent.kind == "residual_ppo" and self.hil.kind != "none":
@@ -127,6 +141,8 @@ class Config:
             raise ValueError(f"demo= is for train-reward: give {self.command} the model that it leaves, reward_model=")
         if self.outcomes is not None and self.store is None:
             raise ValueError(f"outcomes={self.outcomes} are those of a store's episodes: add store=FOLDER")
+        if not self.collect.all_frames and self.observation == "features" and self.dataset is None:
+            raise ValueError("observation=features looks at every frame: set collect.all_frames=true")
         if not self.collect.all_frames and self.label.source != "predicates":
             raise ValueError(f"label.source={self.label.source} looks at every frame: set collect.all_frames=true")
         if self.label.source == "file" and self.keyframes is None:

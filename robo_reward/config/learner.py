@@ -44,7 +44,8 @@ class BaseConfig:
     path: str | None = None
     """Folder that LeRobot's save_pretrained wrote, for base=lerobot."""
     run: str | None = None
-    """Training stage, or transition store, whose successful rollouts base=distilled clones."""
+    """Folder of a run of `train`, of its training stage or of a transition store, whose successful rollouts
+    base=distilled clones."""
     url: str | None = None
     """Of the policy server for base=remote, such as ws://127.0.0.1:8000."""
     timeout_s: float = number(10.0, above=0)
@@ -55,12 +56,6 @@ class BaseConfig:
     observation/CAMERA for every camera."""
     action_scale: tuple[float, ...] = ()
     """Factors from the units of a loaded or remote policy's actions to [-1, 1], one a dimension; default: the same."""
-
-    def __post_init__(self) -> None:
-        needed = {"lerobot": "path", "distilled": "run", "remote": "url"}
-        setting = needed.get(self.kind)
-        if setting is not None and getattr(self, setting) is None:
-            raise ValueError(f"base={self.kind} needs base.{setting}=...")
 
 
 @dataclass(frozen=True)
@@ -79,6 +74,12 @@ class AgentConfig:
     """Critics."""
     subset: int = number(2, low=1)
     """Heads drawn for each target, whose smallest value counts."""
+    value_bins: int = number(0, low=0, high=1024)
+    """Bins of critics that learn a distribution of values; 0: they learn the value alone."""
+    value_limit: float = number(1.2, above=0)
+    """Largest value, up and down, that the bins hold."""
+    value_init: str = choice("random", "random", "potential")
+    """Where the critics start: anywhere, or at 0, which under shaping=potential makes the potential the first value."""
     hidden: int = number(128, low=1)
     """Width of the two hidden layers."""
     layer_norm: bool = True
@@ -87,6 +88,8 @@ class AgentConfig:
     """Windows of an update."""
     demonstration_share: float = number(0.5, low=0, high=1)
     """Of a batch; the rest is online."""
+    anchor_share: float = number(0.0, low=0, high=1)
+    """Of what is online in a batch, from the rollouts of the warm-up: they keep the values around the base in sight."""
     learning_rate: float = number(1e-3, above=0)
     """Of the critics."""
     actor_learning_rate: float = number(1e-3, above=0)
@@ -97,8 +100,15 @@ class AgentConfig:
     """Share by which the deployed actor, a long average, follows at every actor update."""
     residual_scale: float = number(0.4, above=0, high=2)
     """Largest residual, in action units."""
+    reach: str = choice("fixed", "fixed", "growing", "learned")
+    """What becomes of that scale: growing starts at a tenth of it; learned finds one for each dimension of the action,
+    up to twice as large."""
+    reach_updates: int = number(5000, low=1)
+    """Actor steps until a growing one is whole."""
     updates_per_step: int = number(4, low=1)
     """Critic updates for each environment step."""
+    last_updates_per_step: int | None = number(None, low=1)
+    """That number at the last rollout, reached in equal steps; null: the same all along."""
     actor_every: int = number(2, low=1)
     """Critic updates for each actor update."""
     exploration_noise: float = number(0.05, low=0)
@@ -115,6 +125,10 @@ class AgentConfig:
     """Dither of the evaluated and deployed policy, in action units."""
     noise_correlation: float = number(0.8, low=0, high=0.999)
     """Of exploration and dither, from one step to the next."""
+    search_chance: float = number(0.0, low=0, high=1)
+    """Of exploring a few steps back and aside, at each step of a contact that lasts; 0: never."""
+    search_after: int = number(8, low=1)
+    """[steps] of contact before that"""
     imitation: float = number(1.0, low=0)
     """Weight of the imitation term on demonstrated steps."""
     cloning_updates: int = number(0, low=0)

@@ -9,10 +9,27 @@ from robo_reward.settings import choice, number
 
 @dataclass(frozen=True)
 class HilConfig:
-    """A person in the loop of `train`, here a simulated one; its times are the task's own."""
+    """A person in the loop of `train`; the times of the simulated one are the task's own."""
 
-    kind: str = choice("none", "none", "simulated")
-    """simulated: the scripted expert takes over where the policy gets stuck, and gives the arm back."""
+    kind: str = choice("none", "none", "simulated", "console")
+    """simulated: the scripted expert takes over where the policy gets stuck, and gives the arm back; console: you do,
+    in the browser."""
+    judge: str = choice("person", "person", "env", "classifier")
+    """Who judges the episodes of hil=console: you, each of them; or, where you do not, the world or a classifier of
+    success that your labels train, and then the next episode starts by itself."""
+    classifier_every: int = number(10, low=1)
+    """Episodes that you judged, with hil.judge=classifier, between its trainings"""
+    classifier_steps: int = number(150, low=1)
+    """Steps of each"""
+    protocol: str = choice("takeovers", "takeovers", "demonstrations", "graded")
+    """What the simulated operator does: take over, show whole episodes first, or show some and then return to where the
+    policy gets stuck."""
+    demonstrations: int = number(5, low=0)
+    """First rollouts that it shows, unless it takes over"""
+    returns: int = number(2, low=1)
+    """Failures of the policy at a place, with hil.protocol=graded, until the operator shows the way from there"""
+    enough: float = number(0.9, above=0, high=1)
+    """Success of the policy alone from which hil.protocol=graded asks for no help"""
     patience_s: float = number(0.5, above=0)
     """[s] without progress after which the operator takes over"""
     late_s: float = number(3.0, above=0)
@@ -37,7 +54,11 @@ class HilConfig:
 
 @dataclass(frozen=True)
 class ConsoleConfig:
-    """The live session in the browser."""
+    """The pages in the browser."""
+
+    page: str = choice("live", "live", "watch", "review", "keyframes")
+    """live: a session; watch: a session that nobody commands, one episode after the other; review: the past episodes of
+    store=; keyframes: the sub-tasks of dataset=, to be marked."""
 
     port: int = number(8765, low=0, high=65535)
     """On 127.0.0.1; 0 takes any free one."""

@@ -11,13 +11,12 @@ from robo_reward.hil.arbitration import Arbiter, Decision, HumanInput
 
 
 class Policy(Protocol):
-    """What acts, see `robo_reward.evaluation.rollout.Actor`; `flush` makes it drop what it had planned."""
+    """What acts, see `robo_reward.evaluation.rollout.Actor`; `flush` makes it drop what it had planned, and it may have
+    `watch`."""
 
     base_id: str
 
     def __call__(self, agent_pos: np.ndarray, estimate: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]: ...
-
-    def watch(self, info: Mapping[str, Any]) -> None: ...
 
     def flush(self) -> None: ...
 
@@ -44,7 +43,7 @@ class CorrectedActor:
 
     def watch(self, info: Mapping[str, Any]) -> None:
         """Tells the policy and the operator what the environment says."""
-        self._act.watch(info)
+        getattr(self._act, "watch", lambda info: None)(info)
         self._operator.watch(info)
 
     @property

@@ -114,4 +114,4 @@ class ResidualSAC(ResidualTD3):
         return self.actor.draw(state, base, torch.empty_like(base).normal_(generator=self.generator))
 
     def _executed(self, base: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
-        return (base + self.settings.residual_scale * residual).clamp(-1.0, 1.0)
+        return (base + self.reach() * residual).clamp(-1.0, 1.0)

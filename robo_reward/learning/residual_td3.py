@@ -16,11 +16,13 @@ import numpy as np
 import torch
 
 from robo_reward.config import AgentConfig
+from robo_reward.learning.bins import BinnedCritic
 from robo_reward.learning.networks import EnsembleCritic, ResidualActor
+from robo_reward.learning.reach import Reach
 from robo_reward.learning.replay import Batch
 from robo_reward.shaping import Shaping
 
-_NETWORKS = ("actor", "actor_target", "actor_average", "actor_prior", "critic", "critic_target")
+_NETWORKS = ("actor", "actor_target", "actor_average", "actor_prior", "reach", "critic", "critic_target")
 
 
 class ResidualTD3:
@@ -51,22 +53,34 @@ class ResidualTD3:
         self.generator = torch.Generator().manual_seed(seed)
         self.mean, self.std = torch.from_numpy(mean_S), torch.from_numpy(std_S)
         self.action_size, self.phase_size, self.columns = action_size, phase_size, columns
-        size, hidden = len(mean_S) + phase_size, settings.hidden
+        size = len(mean_S) + phase_size
         self.actor = self._new_actor(size)
         self.actor_target = self._new_actor(size)
-        self.critic = EnsembleCritic(settings.heads, size + action_size, hidden, settings.layer_norm)
-        self.critic_target = EnsembleCritic(settings.heads, size + action_size, hidden, settings.layer_norm)
+        self.critic, self.critic_target = self._new_critic(size), self._new_critic(size)
         self.actor_target.load_state_dict(self.actor.state_dict())
         self.actor_average, self.actor_prior = copy.deepcopy(self.actor), copy.deepcopy(self.actor)
         self.critic_target.load_state_dict(self.critic.state_dict())
         for network in (self.actor_target, self.actor_average, self.actor_prior, self.critic_target):
             network.requires_grad_(False)
         self.error_B = np.zeros(0, np.float32)
-        self.actor_optimiser = torch.optim.Adam(self.actor.parameters(), settings.actor_learning_rate, fused=True)
+        self.reach = Reach(settings, action_size)
+        moved = [*self.actor.parameters(), *self.reach.parameters()]
+        self.actor_optimiser = torch.optim.Adam(moved, settings.actor_learning_rate, fused=True)
         self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), settings.learning_rate, fused=True)
 
     def _new_actor(self, size: int) -> torch.nn.Module:
         return ResidualActor(size, self.action_size, self.settings.hidden, self.settings.layer_norm)
+
+    def _new_critic(self, size: int) -> EnsembleCritic | BinnedCritic:
+        s = self.settings
+        shape = (s.heads, size + self.action_size, s.hidden, s.layer_norm)
+        critic = BinnedCritic(*shape, s.value_bins, s.value_limit) if s.value_bins else EnsembleCritic(*shape)
+        if s.value_init == "potential":
+            # What a critic learns of a shaped reward is Q - Phi: saying 0 it says that Q is the potential.
+            views = critic.mlp.views(critic.mlp.flat.detach())
+            for part in (views.weight_NOH, views.bias_N1O):
+                part.zero_()
+        return critic
 
     @property
     def exploration_noise(self) -> float:
@@ -107,9 +121,14 @@ class ResidualTD3:
             next_q = self._next_value(*self._observe(batch.next_state_BS, batch.next_base_BR))
             alive_discount = torch.from_numpy(batch.discount_B * (1.0 - batch.terminated_B))
             target = torch.from_numpy(np.asarray(reward, np.float32)) + alive_discount * next_q
-        q_NB = self.critic(state, torch.from_numpy(batch.action_BA))
+        action = torch.from_numpy(batch.action_BA)
+        if isinstance(self.critic, BinnedCritic):
+            q_NB, loss_NB = self.critic.fit(state, action, target)
+        else:
+            q_NB = self.critic(state, action)
+            loss_NB = (q_NB - target).square()
         error_NB = q_NB - target
-        loss = (torch.from_numpy(batch.weight_B) * error_NB.square()).mean(1).sum()
+        loss = (torch.from_numpy(batch.weight_B) * loss_NB).mean(1).sum()
         self.error_B = error_NB.detach().abs().mean(0).numpy()
         norm = self._step(self.critic_optimiser, loss, self.critic)
         _move(self.critic_target, self.critic, s.tau)
@@ -157,6 +176,7 @@ class ResidualTD3:
         norm = self._step(self.actor_optimiser, loss, self.actor)
         _move(self.actor_target, self.actor, s.tau)
         _move(self.actor_average, self.actor, s.average_rate)
+        self.reach.grow()
         return {**numbers, **imitated, "actor_norm": norm}
 
     def _imitation(
@@ -164,7 +184,7 @@ class ResidualTD3:
     ) -> tuple[torch.Tensor, dict[str, float]]:
         """Squared distance to the nearest action within the residual's reach; the critics learn from the executed."""
         executed, shown_B = torch.from_numpy(batch.action_BA), torch.from_numpy(batch.demonstration_B)
-        reach = self.settings.residual_scale
+        reach = self.reach().detach()
         shown = torch.minimum(torch.maximum(executed, base - reach), base + reach)
         error_B = (action - shown).square().sum(-1)
         worth_B = shown_B * self._worth_imitating(state, action, shown) if filtered else shown_B
@@ -206,7 +226,7 @@ class ResidualTD3:
         residual = actor(state, base)
         if noise is not None:
             residual = residual + noise
-        return (base + self.settings.residual_scale * residual).clamp(-1.0, 1.0)
+        return (base + self.reach() * residual).clamp(-1.0, 1.0)
 
     def _step(self, optimiser: torch.optim.Optimizer, loss: torch.Tensor, network: torch.nn.Module) -> float:
         """Backward, clip, step. A non-finite loss or gradient never reaches the weights: FloatingPointError instead."""

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from robo_reward.config import Config
 from robo_reward.data.store import TransitionStore
 from robo_reward.data.tracks import Choice, TrackStore
@@ -49,12 +51,14 @@ class Experience:
         load_annotate: Callable[[str], Annotate],
         judge: Judge | None = None,
     ) -> None:
-        self.agent, self.load_annotate, self.judge = agent, load_annotate, judge
+        self.config, self.agent, self.load_annotate, self.judge = config, agent, load_annotate, judge
         self.self_imitation = config.agent.self_imitation
         self._own_tracks = config.shaping.kind in WHOLE_EPISODES
         self.store = TransitionStore(folder / "store", writable=True)
         self.tracks = TrackStore(folder / "tracks")
         self.demonstrations, self.online = new_replay(config, agent), new_replay(config, agent)
+        self.warmup, self._warmup_rollouts = new_replay(config, agent), config.train.warmup_rollouts
+        """The first online episodes once more, to be drawn apart from the others."""
         chosen = self.tracks.in_force
         self.annotate = annotate if chosen is None else load_annotate(chosen.source)
         self.recent: deque[Rollout] = deque(maxlen=config.agent.on_policy_rollouts)
@@ -78,6 +82,17 @@ class Experience:
         self._remember(self.online, episodes)
         return sequence
 
+    def relearn(self, demonstrations: list[Episode], episodes: list[Episode]) -> None:
+        """Fill both replays anew: with the demonstrations and these online episodes, all of them in the store."""
+        self.demonstrations, self.online = (new_replay(self.config, self.agent) for _ in range(2))
+        self._remember(self.demonstrations, demonstrations, demonstration=True)
+        self.take(episodes)
+
+    def take(self, episodes: list[Episode]) -> None:
+        """Learn from online episodes that lie in the store already."""
+        for episode in episodes:
+            self._remember(self.online, [episode])
+
     def restore(self, sequence: int) -> list[Episode]:
         """Fill the online replay with the stored episodes before this sequence number, in order.
 
@@ -98,6 +113,10 @@ class Experience:
         """Id of the reward model behind all potentials in use."""
         return self.demonstrations.model_id
 
+    def potential(self, episode_id: str) -> np.ndarray:
+        """Potential of a known episode's observations, (T+1,)."""
+        return self._known[episode_id].phi
+
     def swap_if_proposed(self) -> None:
         """Go over to the reward model that was proposed, if any; one that does not fit is told and passed over."""
         proposal = self.tracks.proposal
@@ -117,7 +136,7 @@ class Experience:
             say(f"the proposed reward model {proposal.model_id} is not taken up: {error}")
             self._refused = proposal
             return
-        for replay in (self.demonstrations, self.online):
+        for replay in (self.demonstrations, self.warmup, self.online):
             replay.swap_tracks(proposal.model_id, known)
         self.annotate, self._known = annotate, known
 
@@ -137,6 +156,8 @@ class Experience:
             replay.append(episode, inputs, track, demonstration=shown)
             if demonstration:
                 continue
+            if self.warmup.episodes < self._warmup_rollouts:
+                self.warmup.append(episode, inputs, track, demonstration=shown)
             self.recent.append((replace(episode, frame_steps=episode.frame_steps[:0], frames={}), track, inputs))
             if episode.intervention is not None and episode.intervention.any():
                 # A correction teaches the critics as a demonstration does; it is imitated only where it led to success.

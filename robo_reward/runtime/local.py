@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from robo_reward.config import AgentConfig, Config, TrainConfig
+from robo_reward.evaluation.rollout import Actor
 from robo_reward.evaluation.vector import Environments, Job, run_episodes, run_jobs
 from robo_reward.interfaces import Policy
 from robo_reward.learning.agents import AGENTS
@@ -25,11 +26,13 @@ from robo_reward.learning.residual_td3 import ResidualTD3
 from robo_reward.learning.weights import save_weights
 from robo_reward.policies.chunks import looked
 from robo_reward.policies.inputs import policy_input
+from robo_reward.progress.segmentation import EventSignal
 from robo_reward.runtime.believed import Judge
 from robo_reward.runtime.checkpoint import Checkpoint
-from robo_reward.runtime.corrections import corrected, session_summary
+from robo_reward.runtime.corrections import Operators, session_summary
 from robo_reward.runtime.demonstrations import check_demonstrations
 from robo_reward.runtime.experience import Annotate, Experience
+from robo_reward.runtime.exploration import Exploration, contact_signal
 from robo_reward.runtime.observing import input_columns, with_base_actions
 from robo_reward.runtime.tasks import first_seed
 from robo_reward.shaping import SCHEMES, imitation_weights, ra_bc
@@ -38,11 +41,10 @@ from robo_reward.types import Episode
 
 
 class ResidualRollout:
-    """Base plus residual plus exploration noise, bound to one running episode; the base's state starts fresh.
+    """Base plus residual plus exploration, bound to one running episode; the base's state starts fresh.
 
-    The noise is correlated in time (an Ornstein-Uhlenbeck process), so that exploration leans on something for a while
-    instead of trembling on the spot. Evaluation keeps `agent.evaluation_noise`: like the dither of a search controller
-    it frees a peg that a deterministic policy leaves stuck, and the critic was trained with it.
+    Evaluation keeps `agent.evaluation_noise`: like the dither of a search controller it frees a peg that a
+    deterministic policy leaves stuck, and the critic was trained with it.
     """
 
     def __init__(
@@ -52,11 +54,12 @@ class ResidualRollout:
         noise: float = 0.0,
         rng: np.random.Generator | None = None,
         deployed: bool = False,
+        contact: EventSignal | None = None,
     ) -> None:
-        self.base, self.agent, self.noise, self.rng, self.deployed = base, agent, noise, rng, deployed
+        self.base, self.agent, self.rng, self.deployed = base, agent, rng, deployed
+        self.explore = None if rng is None else Exploration(agent.settings, noise, rng, contact)
         self.state, self.base_id = base.initial_state(1), base.policy_id
         self.first_state = self.state
-        self.drift: np.ndarray | None = None
         self.info: Mapping[str, Any] = {}
 
     def watch(self, info: Mapping[str, Any]) -> None:
@@ -70,12 +73,7 @@ class ResidualRollout:
         base = np.concatenate([base_BA[0], phase_BK[0]]).astype(np.float32)
         inputs = policy_input(agent_pos, estimate, self.agent.columns)
         action = self.agent.act(inputs, base, deployed=self.deployed, rng=self.rng)
-        if self.noise > 0 and self.rng is not None:
-            fresh = self.rng.normal(size=action.shape) * self.noise
-            keep = self.agent.settings.noise_correlation
-            self.drift = fresh if self.drift is None else keep * self.drift + np.sqrt(1 - keep**2) * fresh
-            action = np.clip(action + self.drift, -1.0, 1.0).astype(np.float32)
-        return action, base
+        return action if self.explore is None else self.explore(action, agent_pos), base
 
     def flush(self) -> None:
         """Drop what the base had planned: somebody else has moved the arm meanwhile."""
@@ -90,8 +88,8 @@ class Progress:
     env_steps: int = 0
     updates: int = 0
     learn_s: float = 0.0
-    operator_steps: int = 0
-    """Steps that an operator has driven."""
+    past: list[list[Any]] = field(default_factory=list)
+    """What `corrections.Operators` remembers of every rollout."""
     sequence: int = 0
     """Of the actor's next record in the store."""
     model_id: str | None = None
@@ -118,69 +116,70 @@ def train_residual(
     """
     check_demonstrations(demonstrations, (env.action_space.shape or (0,))[-1])
     settings, train = config.agent, config.train
+    contact = contact_signal(settings, task_of(config.env).events, config.env.id)
     query_every = config.collect.query_every if needs_frames(config) else 0
     agent = new_agent(config, demonstrations, base)
     counters, rng = Progress(), np.random.default_rng(config.seed)
     checkpoint = Checkpoint(folder / "checkpoints", quiet=config.quiet)
     checkpoint.agent, checkpoint.counters, checkpoint.rng = agent, counters, rng
     with Experience(config, agent, folder, annotate, load_annotate, judge) as experience:
-        experience.add_demonstrations(
-            [e if e.base_id == base.policy_id else with_base_actions(e, base) for e in demonstrations]
-        )
+        experience.add_demonstrations(beside_base(demonstrations, base))
         loaded = checkpoint.load()
         stored = experience.restore(counters.sequence)
         if loaded:
             for _ in range(counters.rollouts + sum(row[3] for row in counters.curve)):
                 base.initial_state(1)  # a scripted base draws every episode's style: pass over those that were used
         else:
-            agent.clone(experience.demonstrations.sample(settings.batch, rng) for _ in range(settings.cloning_updates))
+            clone_demonstrations(experience, settings, rng)
+        operators = Operators(config, env, counters.past, folder / "places")
         for rollouts in progress(*_rounds(counters.rollouts, config), "train", config.quiet):
-            experience.swap_if_proposed()
-            if counters.model_id not in (None, experience.model_id):  # the critics' values are of another reward
-                learn(agent, experience, train.warmup_updates, settings, rng, actor_moves=False)
-            counters.model_id = experience.model_id
+            follow_reward(config, experience, counters, rng)
             jobs = [
                 Job(
                     first_seed(config.seed, "online") + rollout,
                     "policy",
                     # Noise of its own for every rollout, so that it does not matter beside whom it runs.
-                    corrected(
-                        config,
+                    operators.beside(
                         ResidualRollout(
-                            base, agent, agent.exploration_noise, np.random.default_rng([config.seed, rollout])
-                        ),
+                            base,
+                            agent,
+                            agent.exploration_noise,
+                            np.random.default_rng([config.seed, rollout]),
+                            contact=contact,
+                        ),  # fmt: skip
                         rollout,
                         agent.action_size,
-                        counters.operator_steps,
                     ),
                 )
                 for rollout in rollouts
             ]
             whole = len(stored) == len(rollouts)  # else it was a round of several environments: it repeats itself
-            episodes = stored if whole else list(run_jobs(env, jobs, query_every=query_every))
+            episodes = stored if whole else list(run_jobs(operators.env, jobs, query_every=query_every))
             stored = []
             counters.sequence = experience.add(counters.sequence, episodes)
             for rollout, episode in zip(rollouts, episodes, strict=True):
-                updates, started = _updates_due(rollout, len(episode), config), time.monotonic()
-                if isinstance(agent, ResidualPPO):
-                    due = (rollout + 1) % settings.on_policy_rollouts == 0
-                    updates, numbers = agent.learn_from(experience.recent) if due else (0, {})
-                else:
-                    numbers = learn(agent, experience, updates, settings, rng, rollout >= train.warmup_rollouts)
-                counters.learn_s += time.monotonic() - started
-                counters.rollouts, counters.updates = rollout + 1, counters.updates + updates
-                counters.env_steps += len(episode)
-                if episode.intervention is not None:
-                    counters.operator_steps += int(episode.intervention.sum())
-                    numbers["intervention_rate"] = float(episode.intervention.mean())
-                numbers |= {"train_success": float(episode.success), "episode_steps": len(episode)}
+                operators.saw(rollout, episode, experience.potential(episode.episode_id))
+                numbers = learn_from(rollout, episode, config, experience, counters, rng)
                 if counters.rollouts % train.evaluate_every == 0 or counters.rollouts == train.rollouts:
-                    wins = _evaluate(env, base, agent, train)
+                    wins = evaluate_policy(env, partial(trained_actor, base, agent), train)
                     counters.curve.append([counters.rollouts, counters.env_steps, sum(wins), len(wins)])
                     numbers["success"] = float(np.mean(wins))
                 log(counters.env_steps, rollout=rollout + 1, **numbers)
             checkpoint.save()
-        session = session_summary(config, experience.store) if config.hil.kind != "none" else {}
+        return finish(config, experience, agent, counters, folder)
+
+
+def clone_demonstrations(experience: Experience, settings: AgentConfig, rng: np.random.Generator) -> None:
+    """What a new agent begins with: see `ResidualTD3.clone`."""
+    batches = (experience.demonstrations.sample(settings.batch, rng) for _ in range(settings.cloning_updates))
+    experience.agent.clone(batches)
+
+
+def finish(
+    config: Config, experience: Experience, agent: ResidualTD3, counters: Progress, folder: Path
+) -> dict[str, Any]:
+    """Write the trained weights; returns the flat summary with the learning curve."""
+    session = session_summary(config, experience.store, counters.past)
     save_weights(folder / "agent", agent.state_dict(), {"rollouts": counters.rollouts})
     return {
         "rollouts": counters.rollouts,
@@ -190,6 +189,37 @@ def train_residual(
         "curve": counters.curve,
         **session,
     }
+
+
+def follow_reward(
+    config: Config, experience: Experience, counters: Progress, rng: np.random.Generator,
+    breathe: Callable[[str], None] = lambda busy: None,
+) -> None:  # fmt: skip
+    """Go over to a reward model that was proposed; the critics catch up, whose values were of another reward."""
+    experience.swap_if_proposed()
+    if counters.model_id not in (None, experience.model_id):
+        learn(experience.agent, experience, config.train.warmup_updates, config.agent, rng, False, breathe)
+    counters.model_id = experience.model_id
+
+
+def learn_from(
+    rollout: int, episode: Episode, config: Config, experience: Experience, counters: Progress,
+    rng: np.random.Generator, breathe: Callable[[str], None] = lambda busy: None,
+) -> dict[str, float]:  # fmt: skip
+    """The updates that an online episode brings, counted; returns the numbers to log."""
+    agent, updates, started = experience.agent, updates_due(rollout, len(episode), config), time.monotonic()
+    if isinstance(agent, ResidualPPO):
+        due = (rollout + 1) % config.agent.on_policy_rollouts == 0
+        updates, numbers = agent.learn_from(experience.recent) if due else (0, {})
+    else:
+        moves = rollout >= config.train.warmup_rollouts
+        numbers = learn(agent, experience, updates, config.agent, rng, moves, breathe)
+    counters.learn_s += time.monotonic() - started
+    counters.rollouts, counters.updates = rollout + 1, counters.updates + updates
+    counters.env_steps += len(episode)
+    if episode.intervention is not None:
+        numbers["intervention_rate"] = float(episode.intervention.mean())
+    return numbers | {"train_success": float(episode.success), "episode_steps": len(episode)}
 
 
 def _rounds(done: int, config: Config) -> tuple[list[range], int]:
@@ -207,10 +237,9 @@ def _rounds(done: int, config: Config) -> tuple[list[range], int]:
     return rounds, len(rounds)
 
 
-def _evaluate(env: Environments, base: Policy, agent: ResidualTD3, train: TrainConfig) -> list[bool]:
+def evaluate_policy(env: Environments, actors: Callable[[int], Actor], train: TrainConfig) -> list[bool]:
     """Successes on the learning curve's initial states."""
     seeds = range(train.evaluate_seed, train.evaluate_seed + train.evaluate_episodes)
-    actors = partial(trained_actor, base, agent)
     return [episode.success for episode in run_episodes(env, actors, seeds, source="policy")]
 
 
@@ -236,6 +265,11 @@ def new_agent(config: Config, demonstrations: list[Episode], base: Policy) -> Re
     )
 
 
+def beside_base(demonstrations: list[Episode], base: Policy) -> list[Episode]:
+    """The demonstrations with the base's actions, those that have them left as they are."""
+    return [e if e.base_id == base.policy_id else with_base_actions(e, base) for e in demonstrations]
+
+
 def needs_frames(config: Config) -> bool:
     """Whether potential or task reward are read off camera frames: sparse and oracle rewards need none."""
     shaped = config.reward.kind != "oracle" and config.shaping.kind != "none"
@@ -249,13 +283,23 @@ def learn(
     settings: AgentConfig,
     rng: np.random.Generator,
     actor_moves: bool = True,
+    breathe: Callable[[str], None] = lambda busy: None,
 ) -> dict[str, float]:
-    """`updates` critic steps on demonstrations and online windows; the actor moves once per `actor_every` of them."""
+    """`updates` critic steps on demonstrations and online windows; the actor moves once per `actor_every` of them.
+
+    `breathe` is called before each of them and told how far it is.
+    """
     means: dict[str, list[float]] = {}
     shown = round(settings.batch * settings.demonstration_share)
-    shares = ((experience.demonstrations, slice(0, shown)), (experience.online, slice(shown, settings.batch)))
+    anchored = shown + round((settings.batch - shown) * settings.anchor_share)
+    shares = (
+        (experience.demonstrations, slice(0, shown)),
+        (experience.warmup, slice(shown, anchored)),
+        (experience.online, slice(anchored, settings.batch)),
+    )
     parts = [(replay, rows) for replay, rows in shares if rows.start < rows.stop]
     for update in range(updates):
+        breathe(f"learning: {update} of {updates} updates")
         batch = concatenate(*(replay.sample(rows.stop - rows.start, rng) for replay, rows in parts))
         if agent.shaping is ra_bc:
             weight_B = imitation_weights(batch.phi_BW, batch.length_B, batch.demonstration_B)
@@ -273,10 +317,12 @@ def learn(
     return {key: float(np.mean(values)) for key, values in means.items()}
 
 
-def _updates_due(rollout: int, steps: int, config: Config) -> int:
-    """None during warm-up, all that were saved up (critic only) at its end, then a fixed number per step."""
+def updates_due(rollout: int, steps: int, config: Config) -> int:
+    """None during warm-up, all that were saved up (critic only) at its end, then so many for every step."""
     if rollout + 1 < config.train.warmup_rollouts:
         return 0
     if rollout + 1 == config.train.warmup_rollouts:
         return config.train.warmup_updates
-    return steps * config.agent.updates_per_step
+    first, last = config.agent.updates_per_step, config.agent.last_updates_per_step
+    passed = rollout / max(config.train.rollouts - 1, 1)
+    return round(steps * (first if last is None else first + passed * (last - first)))

@@ -171,6 +171,7 @@ def _reward_model(config: Config) -> tuple[list[StageResult], str]:
 
 def train_base(config: Config) -> dict[str, Any]:
     """Train the base policy."""
+    steps.check_base(config)
     with RunFolder(config.run.dir, config, "train-base", config.quiet) as run:
         data = collecting.dataset_stage(config)
         stage = steps.base_stage(config, steps.observed_stage(config, data))
@@ -194,6 +195,7 @@ def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
     from robo_reward.runtime.robustness import check_axes, robustness_stage
 
     check_axes(config)
+    steps.check_base(config)
     with RunFolder(config.run.dir, config, command, config.quiet) as run:
         data = collecting.dataset_stage(config)
         reward = steps.reward_stage(config, data) if needs_frames(config) else None

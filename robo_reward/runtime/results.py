@@ -14,7 +14,7 @@ import yaml
 from robo_reward.config import Config
 from robo_reward.evaluation import plots, report
 from robo_reward.runtime.reward_results import clips_section, onpolicy_section, reward_sections
-from robo_reward.runtime.robot_results import robot_sections, robot_summary
+from robo_reward.runtime.robot_results import action_names, robot_sections, robot_summary
 from robo_reward.runtime.run_folder import RunFolder, command_line
 from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.tasks import task_of
@@ -119,7 +119,7 @@ def write_training_report(config: Config, run: RunFolder, line: Line, summary: d
     if line.perturbed:
         sections.append(_perturbations(line.perturbed))
     if config.robot:
-        sections += robot_sections(line.stages, robot_of(config)[0].axes, task_of(config.env).fps)
+        sections += robot_sections(line.stages, action_names(robot_of(config)[0]), task_of(config.env).fps)
     if line.evaluation.summary["videos"]:
         sections.append(_videos(line.evaluation, run.path))
     sections.append(

@@ -10,10 +10,17 @@ from typing import Any
 import numpy as np
 
 from robo_reward.evaluation import plots, report
+from robo_reward.hardware.robot_config import JOINT_COMMANDS, RobotConfig
 from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.worlds import ROBOT_LOG
 
 AXES = ("x", "y", "z", "turn about x", "turn about y", "turn about z")
+
+
+def action_names(robot: RobotConfig) -> list[str]:
+    """What an action's numbers move, in order."""
+    names = robot.joints if robot.command in JOINT_COMMANDS else AXES
+    return [names[axis] for axis in robot.axes] + ["gripper"] * bool(robot.gripper)
 
 
 def read_log(stage: StageResult) -> list[dict[str, Any]]:
@@ -28,30 +35,28 @@ def robot_summary(stages: Sequence[StageResult]) -> dict[str, float]:
     return {f"robot_{name}": value for name, value in _figures(episodes).items()} if episodes else {}
 
 
-def robot_sections(stages: Sequence[StageResult], axes: Sequence[int], fps: int) -> list[report.Section]:
+def robot_sections(stages: Sequence[StageResult], names: Sequence[str], fps: int) -> list[report.Section]:
     """A table of the stages and the longest of the last ten episodes, executed against requested.
 
     Args:
         stages: those that may have moved the robot.
-        axes: of an action's numbers, in order.
+        names: of an action's numbers, in order.
         fps: actions a second.
     """
     logs = {stage.name: log for stage in stages if (log := read_log(stage))}
     if not logs:
         return []
     rows = []
-    for name, episodes in logs.items():
+    for stage, episodes in logs.items():
         f = _figures(episodes)
         ages = f"{f['age_ms_p50']:.1f}, {f['age_ms_p99']:.1f}, {f['age_ms_max']:.1f}"
-        rows.append([name, int(f["episodes"]), int(f["steps"]), f"{f['gated_share']:.2%}", f"{f['cut_mean']:.3f}",
+        rows.append([stage, int(f["episodes"]), int(f["steps"]), f"{f['gated_share']:.2%}", f"{f['cut_mean']:.3f}",
                      int(f["faults"]), ages])  # fmt: skip
     faults = Counter(_plain(e["fault"]) for log in logs.values() for e in log if e["fault"])
     told = "; ".join(f"{text} ({count})" for text, count in faults.most_common(5))
     shown = max(list(logs.values())[-1][-10:], key=lambda episode: episode["steps"])
     requested, executed = np.array(shown["requested"]), np.array(shown["executed"])
-    panels = {
-        AXES[axis]: {"requested": requested[:, i], "executed": executed[:, i]} for i, axis in enumerate(axes)
-    }  # fmt: skip
+    panels = {name: {"requested": requested[:, i], "executed": executed[:, i]} for i, name in enumerate(names)}
     return [
         report.table(
             "On the robot",

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import gymnasium
 import numpy as np
 
 from robo_reward.config import Config
@@ -19,6 +20,7 @@ from robo_reward.interfaces import Policy
 from robo_reward.progress.completion import CompletionTarget
 from robo_reward.progress.models.oracle import oracle_track
 from robo_reward.runtime.bases import base_stage as base_stage
+from robo_reward.runtime.bases import check_base as check_base
 from robo_reward.runtime.bases import cloning_settings as cloning_settings
 from robo_reward.runtime.bases import load_base as load_base
 from robo_reward.runtime.believed import make_judge
@@ -200,7 +202,7 @@ def _train(
     from robo_reward.runtime.local import needs_frames, train_residual
 
     torch.set_num_threads(1)  # two threads are slower at this size, and one gives the same sums everywhere
-    views = None if needs_frames(config) else ()
+    views = None if needs_frames(config) or config.hil.judge == "classifier" else ()
     demos = read_split(data.path, "demos", config.collect.query_every, views)
     annotate, policy = learner_annotate(config, reward), load_base(config, base)
     if getattr(policy, "views", ()):
@@ -211,6 +213,14 @@ def _train(
         ]
     judged = reward is not None and config.train.task_reward == "completion"
     judge = make_judge(reward.path, config.train.done_at) if reward and judged else None
+    if config.hil.kind == "console":
+        from robo_reward.console.serving import watch_with
+        from robo_reward.console.training import train_attended
+
+        watch = watch_with(reward.path if reward and config.reward.kind == "compact" else None)
+        with closing(open_world(config, folder, sight(config, data, policy))) as world:
+            assert isinstance(world, gymnasium.Env)  # Config refuses several with an operator
+            return train_attended(config, world, policy, demos, annotate, load_annotate, watch, folder, log)
     with closing(open_world(config, folder, sight(config, data, policy))) as env:
         return train_residual(config, env, policy, demos, annotate, load_annotate, folder, log, judge)
 

@@ -38,7 +38,10 @@ class Task:
     fps: int = 20
 
 
+REAL = "robot"
+"""Environment id of an arm that no simulator of this project knows."""
 TASKS = {
+    REAL: Task(("done",), "robot", ""),
     "robo_reward/PegInsert-v0": Task(
         ("over the socket", "at the mouth", "engaged", "inserted"),
         "panda_primitive",
@@ -46,6 +49,14 @@ TASKS = {
         # wrench, target offset, gripper, last action; socket yaw, in-hand pose, tip relative to the mouth, contact
         columns=(*range(13, 30), *range(33, 46)),
         events=(EventSignal(15, "contact", threshold=4.0, slack=2.0),),  # vertical force [N]; the gripper never moves
+    ),
+    "robo_reward/PegInsertLong-v0": Task(
+        ("near the peg", "grasped", "at the mouth", "inserted"),
+        "panda_primitive",
+        "scripted_peg_long:ScriptedPegLong",
+        # as PegInsert's, and the height of the peg in the hand
+        columns=(*range(13, 31), *range(34, 48)),
+        events=(EventSignal(25, "gripper", threshold=0.020, slack=0.003),),  # a finger's way; the peg keeps it at 10 mm
     ),
     "robo_reward/Lift-v0": Task(
         ("near the cube", "around the cube", "grasped", "lifted"),
@@ -67,6 +78,12 @@ TASKS = {
         columns=(*range(29), *range(31, 34)),
         events=(EventSignal(14, "gripper", threshold=0.065, slack=0.005),),  # finger gap [m]; the can is 50 mm wide
     ),
+    "robo_reward/Stack-v0": Task(
+        ("near the cube", "grasped", "over the green cube", "stacked"),
+        "panda",
+        "scripted_stack:ScriptedStack",
+        events=(EventSignal(14, "gripper", threshold=0.06, slack=0.005),),  # finger gap [m]; the cube is 40 mm wide
+    ),
 }
 
 
@@ -82,6 +99,8 @@ def make_env(env: EnvConfig) -> gymnasium.Env[Any, Any]:
     import robo_reward.envs  # noqa: F401 - registers the ids
 
     task_of(env)
+    if env.id == REAL:
+        raise ValueError(f"env.id={REAL} is a real arm: add robot=NAME, or choose a simulated world")
     made = gymnasium.make(env.id, cameras=env.cameras, image_size=env.image_size, horizon=env.horizon)
     made.close()  # the cameras were only named to be checked
     return gymnasium.make(env.id, cameras=(), image_size=env.image_size, horizon=env.horizon)
@@ -100,7 +119,10 @@ def _make_wrapped(env: EnvConfig, wrap: Callable[[Any], Any] | None) -> gymnasiu
 
 def scripted(env: EnvConfig, kind: str, seed: int) -> Policy:
     """The environment's scripted expert or weak policy."""
-    module, name = task_of(env).script.split(":")
+    script = task_of(env).script
+    if not script:
+        raise ValueError(f"env.id={env.id} has no scripted expert: give demonstrations of your own, dataset=FOLDER")
+    module, name = script.split(":")
     made: Policy = getattr(importlib.import_module(f"robo_reward.policies.{module}"), name)(kind, seed)
     return made
 

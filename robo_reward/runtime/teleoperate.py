@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,9 @@ class StandStill:
 
     def __call__(self, agent_pos: np.ndarray, estimate: np.ndarray) -> tuple[np.ndarray, None]:
         return self._action, None
+
+    def watch(self, info: Mapping[str, Any]) -> None:
+        """It looks at nothing."""
 
     def flush(self) -> None:
         """It plans nothing."""
@@ -138,7 +142,14 @@ class Collector:
         if self._robot.config.home and not self._judges:
             self._robot.arm(self._unguarded)
             config, limits = self._robot.config, self._robot.limits
-            follow(self._robot, np.array([config.home]), config.axes, limits)
+            heeding: Any = SimpleNamespace(observe=self._robot.observe, send=self._send_unless_stopped)
+            follow(heeding, np.array([config.home]), config.axes, limits)
+
+    def _send_unless_stopped(self, action: np.ndarray) -> np.ndarray:
+        if self._heard(("stop",)):
+            self._robot.stop("the person")
+            raise RobotFault("stopped on the way home")
+        return self._robot.send(action)
 
     def _drive(self) -> Driven:
         """One episode, from its reset to its label."""

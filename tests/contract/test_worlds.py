@@ -13,9 +13,11 @@ from robo_reward.testing.environment import CHECKS, check_bad_actions, check_det
 
 WORLDS = {
     "robo_reward/PegInsert-v0": "mujoco",
+    "robo_reward/PegInsertLong-v0": "mujoco",
     "robo_reward/Lift-v0": "robosuite",
     "robo_reward/NutAssemblySquare-v0": "robosuite",
     "robo_reward/PickPlaceCan-v0": "robosuite",
+    "robo_reward/Stack-v0": "robosuite",
 }
 
 

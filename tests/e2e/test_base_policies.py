@@ -19,7 +19,7 @@ from robo_reward.runtime.pipeline import train, train_base  # noqa: E402
 
 pytestmark = pytest.mark.slow
 TINY = [
-    "experiment=smoke", "quiet=true", "reward=oracle", "env.horizon=30", "collect.demos=2", "collect.weak=1",
+    "experiment=smoke", "quiet=true", "reward=oracle", "env.horizon=40", "collect.demos=2", "collect.weak=1",
     "collect.validation=0", "collect.test=0", "reward.steps=2", "base.demos=1", "base.steps=5", "train.rollouts=2",
     "train.warmup_updates=4", "agent.updates_per_step=1", "evaluate.episodes=1",
 ]  # fmt: skip
@@ -50,15 +50,15 @@ def stored(root):
 
 
 def test_features_for_base_and_learner(root):
-    assert finished(train(configured(root, "observation=features")))
+    run = configured(root, "observation=features")
+    assert finished(train(run))
     episodes = stored(root)
     assert len(episodes) == 4 and all(e.features.shape == (len(e) + 1, 128) for e in episodes)
-    config = configured(root, "observation=features", "base=distilled", f"base.run={stage(root, 'train')}")
+    words = ["observation=features", "base=distilled", f"base.run={run.run.dir}"]
     with pytest.raises(ValueError, match="has no successful rollout to clone"):
-        train_base(config)
-    other = replace(config, reward=replace(config.reward, steps=3))
+        train_base(configured(root, *words))
     with pytest.raises(ValueError, match="saw features of another reward model"):
-        train_base(other)
+        train_base(configured(root, *words, "reward.steps=3"))
 
 
 def test_act_and_what_it_saved_as_a_base_of_its_own(root):

@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from robo_reward.config import AgentConfig  # noqa: E402
+from robo_reward.config import AgentConfig, load_config  # noqa: E402
 from robo_reward.learning.agents import AGENTS  # noqa: E402
 from robo_reward.learning.replay import Batch  # noqa: E402
 from robo_reward.learning.residual_sac import GaussianActor  # noqa: E402
@@ -68,6 +68,16 @@ class Fixed(torch.nn.Module):
 # ---- all of them ----
 
 
+@pytest.mark.parametrize("peer", ["rlpd", "hil_serl", "resfit", "ibrl", "filtered_cloning", "residual_ppo"])
+def test_a_peer_has_none_of_what_our_learner_adds_even_where_that_is_the_default(peer):
+    config = load_config([f"agent={peer}"])
+    off = {"cloning_updates": 0, "anchor_share": 0, "prior": 0, "priority": 0, "q_filter": False, "reach": "fixed",
+           "last_updates_per_step": None}  # fmt: skip
+    assert {name: getattr(config.agent, name) for name in off} == off
+    assert (config.agent.self_imitation > 0) == (peer == "filtered_cloning")
+    assert config.shaping.kind == "none" and (config.base.kind == "zero") == (peer in ("rlpd", "hil_serl"))
+
+
 @pytest.mark.parametrize("kind", sorted(AGENTS))
 def test_a_fresh_learner_that_is_deployed_is_its_base(kind):
     base = np.array([0.3, -0.7], np.float32)
@@ -118,10 +128,12 @@ def test_an_off_policy_learner_finds_the_better_action(kind):
 
 
 def test_layer_norm_can_be_left_out():
-    names = learner("residual_td3", layer_norm=False).state_dict()
-    with_norm = learner("residual_td3").state_dict()
-    assert len(names) < len(with_norm)
-    learner("residual_td3", layer_norm=False).update_critics(make_batch(16))
+    sizes = []
+    for norm in (False, True):
+        agent = learner("residual_td3", layer_norm=norm)
+        assert agent.update_critics(make_batch(16))
+        sizes.append(sum(tensor.numel() for tensor in agent.critic.state_dict().values()))
+    assert sizes[1] - sizes[0] == SETTINGS.heads * 2 * 2 * SETTINGS.hidden  # scale and shift of two layers
 
 
 # ---- SAC ----

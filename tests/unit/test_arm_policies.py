@@ -11,8 +11,9 @@ from robo_reward.interfaces import Policy
 from robo_reward.policies.scripted_can import ScriptedCan
 from robo_reward.policies.scripted_lift import ScriptedLift
 from robo_reward.policies.scripted_nut import ScriptedNut
+from robo_reward.policies.scripted_stack import ScriptedStack
 
-SCRIPTS = {ScriptedLift: 5, ScriptedNut: 8, ScriptedCan: 8}
+SCRIPTS = {ScriptedLift: 5, ScriptedNut: 8, ScriptedCan: 8, ScriptedStack: 8}
 """Script -> numbers of its estimate."""
 
 
@@ -69,7 +70,9 @@ def test_seeds_and_episodes_vary_the_style(script):
     assert len(styles) == 12
 
 
-@pytest.mark.parametrize("script,width", [(ScriptedLift, 0.041), (ScriptedNut, 0.032), (ScriptedCan, 0.05)])
+@pytest.mark.parametrize(
+    "script,width", [(ScriptedLift, 0.041), (ScriptedNut, 0.032), (ScriptedCan, 0.05), (ScriptedStack, 0.041)]
+)
 def test_an_empty_hand_tries_again_and_a_full_one_lifts(script, width):
     policy = script(seed=0)
     for gap, phase in [(0.0, "recover"), (width, "lift")]:
@@ -99,6 +102,31 @@ def test_the_weak_nut_policy_fails_in_every_way():
     assert {style.flaw for style in styles} == {"", "approach", "descend", "lift", "carry", "lower"}
     assert {style.stall for style in styles} == {True, False}
     assert 5 < sum(style.turn != 0 for style in styles) < 40
+
+
+def test_the_weak_stack_policy_fails_in_every_way():
+    estimate = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
+    _, states = ScriptedStack("weak").act(np.zeros((200, 26), np.float32), estimate, ScriptedStack().initial_state(200))
+    styles = [state.style for state in states]
+    assert {style.stall for style in styles} == {"", "approach", "descend", "lift", "carry", "lower"}
+    for fault in (
+        lambda style: style.drop >= 0,
+        lambda style: style.early > 0,
+        lambda style: style.carry < 0,
+        lambda style: np.hypot(*style.aim[:2]) > 0.02,
+        lambda style: np.hypot(*style.place) > 0.02,
+    ):
+        assert 5 <= sum(map(fault, styles)) <= 60
+
+
+@pytest.mark.parametrize("green,across", [((0.07, 0.0), True), ((0.0, 0.07), False)])
+def test_the_fingers_go_where_the_green_cube_leaves_room(green, across):
+    """The hand opens along x; a green cube beside the red one in x makes it turn by a quarter."""
+    agent_pos, estimate = np.zeros((1, 26), np.float32), np.zeros((1, 8), np.float32)
+    agent_pos[0, 11] = 1.0  # the quaternion of a hand that points down
+    estimate[0] = [0.1, 0.1, -0.1, 1.0, 0.0, *green, 0.0]
+    action, _ = ScriptedStack(seed=0).act(agent_pos, estimate, ScriptedStack().initial_state(1))
+    assert (abs(action[0, 3]) > 0.5) == across
 
 
 def test_wrong_arguments_are_named(script):

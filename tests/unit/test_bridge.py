@@ -106,6 +106,15 @@ def test_nothing_is_sent_before_arming_and_the_first_target_is_the_measured_pose
     np.testing.assert_allclose(stand.told["pose"][:6], HOME, atol=1e-9)
 
 
+def test_joints_that_are_no_numbers_are_not_armed_with():
+    stand = Stand()
+    stand.step(5)
+    stand.console.write(order=b"arm")
+    answer = bytes(stand.step(joints=np.full(7, np.nan))["answer"]).decode()
+    assert "cannot arm: measured joint positions" in answer and "not finite" in answer
+    assert stand.step(5)["mode"] == Mode.DISARMED.value and stand.sent.latest() is None
+
+
 def test_an_action_is_executed_once_and_answered():
     stand = Stand().armed()
     stand.ask(stand.policy, [1.0, 0.0, -0.5, 0.0])

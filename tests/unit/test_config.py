@@ -52,6 +52,8 @@ def test_the_command_line_wins_over_the_experiment():
 def test_an_experiment_chooses_its_environment():
     assert load_config(["experiment=lift"]).env.id == "robo_reward/Lift-v0"
     assert load_config(["experiment=pick_place_can"]).env.id == "robo_reward/PickPlaceCan-v0"
+    assert load_config(["experiment=stack"]).env.id == "robo_reward/Stack-v0"
+    assert load_config(["experiment=peg_insert_long"]).env.id == "robo_reward/PegInsertLong-v0"
 
 
 def test_the_run_folder_follows_the_settings_and_not_where_it_is_written():

@@ -14,7 +14,7 @@ pytest.importorskip("aiohttp")
 pytest.importorskip("mujoco")
 
 from robo_reward.config import Config, ConsoleConfig, RewardConfig, RunConfig
-from robo_reward.console import command
+from robo_reward.console import command, serving
 from robo_reward.console.session import Session
 from robo_reward.policies.simple import ZeroPolicy
 from robo_reward.runtime import steps
@@ -34,7 +34,7 @@ def config(tmp_path, monkeypatch):
 def serve(config, monkeypatch, number):
     """Run the command with an episode under way when the signal comes; what it said."""
     said = []
-    monkeypatch.setattr(command, "say", said.append)
+    monkeypatch.setattr(serving, "say", said.append)
     begun = Session.run
 
     def run(session):

@@ -49,7 +49,7 @@ def learn_from(phi, **changes):
                         SCHEMES["potential"], 1.0, 0)  # fmt: skip
     replay = EpisodeReplay(100, 1, 2, 1, SETTINGS.gamma)
     replay.append(episode(), np.zeros((4, 1), np.float32), PhiTrack("m", phi, np.ones_like(phi)), demonstration=True)
-    memory = SimpleNamespace(demonstrations=replay, online=replay)
+    memory = SimpleNamespace(demonstrations=replay, warmup=replay, online=replay)
     before = {name: tensor.clone() for name, tensor in agent.state_dict().items() if "critic." in name}
     with pytest.raises(ValueError) as caught:
         learn(agent, memory, 50, agent.settings, np.random.default_rng(0))

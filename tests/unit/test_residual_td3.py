@@ -13,12 +13,13 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
-from robo_reward.config import AgentConfig  # noqa: E402
+from robo_reward.config import AgentConfig, Config, ShapingConfig, TrainConfig  # noqa: E402
+from robo_reward.learning.bins import BinnedCritic  # noqa: E402
 from robo_reward.learning.ensemble import EnsembleMLP  # noqa: E402
 from robo_reward.learning.networks import EnsembleCritic, mlp  # noqa: E402
 from robo_reward.learning.replay import Batch, EpisodeReplay  # noqa: E402
 from robo_reward.learning.residual_td3 import ResidualTD3  # noqa: E402
-from robo_reward.runtime.local import learn  # noqa: E402
+from robo_reward.runtime.local import learn, updates_due  # noqa: E402
 from robo_reward.shaping import SCHEMES  # noqa: E402
 from robo_reward.types import Episode, PhiTrack  # noqa: E402
 
@@ -320,7 +321,7 @@ def test_it_learns_a_task_that_its_base_cannot_do(kind):
     )  # fmt: skip
     agent = ResidualTD3(np.zeros(1, np.float32), np.ones(1, np.float32), 1, settings, SCHEMES[kind], 1.0, 0)
     demos, online = (EpisodeReplay(5000, 1, 1, settings.n_step, settings.gamma) for _ in range(2))
-    memory, rng = SimpleNamespace(demonstrations=demos, online=online), np.random.default_rng(0)
+    memory, rng = SimpleNamespace(demonstrations=demos, warmup=online, online=online), np.random.default_rng(0)
     for number in range(5):
         demos.append(*_with_state(roll(lambda x: np.clip(-3 * x, -1, 1), number, number)), demonstration=True)
     before = success(base_action)
@@ -417,3 +418,135 @@ def test_the_q_filter_imitates_only_what_the_critics_prefer():
         state, base = agent._observe(batch.state_BS, batch.base_BR)
         loss, _ = agent._imitation(state, base, agent._action(agent.actor, state, base), batch, filtered=True)
         assert (float(loss.detach()) > 0) == imitated
+
+
+# ---- how far the residual reaches ----
+
+
+def residual_of(agent):
+    return np.abs(agent.act(np.ones(S, np.float32), np.zeros(A, np.float32))).max()
+
+
+def saturate(agent):
+    """An actor whose residual is 1 everywhere."""
+    for actor in (agent.actor, agent.actor_target, agent.actor_average):
+        actor.forward = lambda state, base: torch.ones_like(base)
+
+
+def test_a_growing_reach_starts_at_a_tenth_and_ends_whole():
+    agent = learner(residual_scale=0.5, reach="growing", reach_updates=10)
+    reach = [float(agent.reach().max())]
+    for seed in range(12):
+        agent.update_actor(make_batch(16, seed))
+        reach.append(float(agent.reach().max()))
+    saturate(agent)
+    assert reach[0] == pytest.approx(0.05) and residual_of(agent) == pytest.approx(0.5)
+    assert reach[:11] == sorted(set(reach[:11])) and reach[10:] == pytest.approx([0.5] * 3)
+
+
+def test_a_learned_reach_goes_where_the_critics_pull_each_dimension_and_within_twice_the_scale():
+    """They like the first dimension large and the second small; the residual itself is as large as it can be."""
+
+    class Taste(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.zero = nn.Parameter(torch.zeros(()))
+
+        def forward(self, state, action, heads=slice(None)):
+            return (action[..., 0] - action[..., 1] + self.zero).expand(4, -1)
+
+    agent = learner(residual_scale=0.2, reach="learned", actor_learning_rate=0.1, imitation=0.0, pessimism=0.0)
+    agent.critic = Taste()
+    saturate(agent)
+    for _ in range(100):
+        agent.update_actor(make_batch(16, base_BR=np.zeros((16, A), np.float32)))
+    large, small = agent.reach().tolist()
+    assert 0.35 < large <= 0.4 and 0 <= small < 0.05
+
+
+@pytest.mark.parametrize("reach", ["growing", "learned"])
+def test_the_reach_is_restored_with_the_agent(reach):
+    agent, other = (learner(reach=reach, reach_updates=10, actor_learning_rate=0.1) for _ in range(2))
+    for seed in range(4):
+        agent.update_critics(make_batch(16, seed))
+        agent.update_actor(make_batch(16, seed))
+    assert not torch.equal(agent.reach(), other.reach())
+    other.load_state_dict(agent.state_dict())
+    assert torch.equal(agent.reach(), other.reach())
+
+
+# ---- how many updates, on what ----
+
+
+def test_updates_a_step_go_from_the_first_number_to_the_last():
+    config = Config(
+        agent=AgentConfig(updates_per_step=8, last_updates_per_step=2),
+        train=TrainConfig(rollouts=13, warmup_rollouts=2, warmup_updates=7),
+    )
+    due = [updates_due(rollout, 10, config) for rollout in range(13)]
+    assert due[:2] == [0, 7] and due[12] == 20 and due[6] == 50
+    assert all(a > b for a, b in zip(due[2:], due[3:], strict=False))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_the_anchor_share_of_what_is_online_comes_from_the_warm_up(share):
+    class Source:
+        def __init__(self, name):
+            self.name = name
+
+        def sample(self, rows, rng):
+            drawn[self.name] += rows
+            return make_batch(rows)
+
+        def prioritise(self, *_):
+            pass
+
+    drawn = dict.fromkeys(("demonstrations", "warmup", "online"), 0)
+    agent = learner(anchor_share=share)
+    learn(agent, SimpleNamespace(**{name: Source(name) for name in drawn}), 3, agent.settings, np.random.default_rng(0))
+    assert drawn == {"demonstrations": 24, "warmup": 24 * share, "online": 24 * (1 - share)}
+
+
+# ---- what the critics are ----
+
+
+def test_bins_hold_a_target_s_mass_and_give_its_value_back():
+    critic = BinnedCritic(2, S + A, 16, True, bins=51, limit=1.0)
+    target = torch.tensor([-0.8, -0.013, 0.0, 0.5, 0.9])
+    mass = critic.spread(target)
+    torch.testing.assert_close(mass.sum(1), torch.ones(5))
+    torch.testing.assert_close(mass[:4] @ critic.centres, target[:4], atol=1e-3, rtol=0)
+    assert critic.spread(torch.tensor([7.0]))[0].argmax() == 50  # cut to the limit
+
+
+def test_a_critic_of_bins_learns_the_values():
+    agent = learner("none", learning_rate=3e-3, value_bins=51, value_limit=2.0)
+    rewards = np.linspace(-1.5, 1.5, 16, dtype=np.float32)
+    batch = make_batch(16, terminated_B=np.ones(16, np.float32), reward_B=rewards)
+    for _ in range(300):
+        agent.update_critics(batch)
+    with torch.no_grad():
+        values = agent.critic(torch.from_numpy(batch.state_BS), torch.from_numpy(batch.action_BA))
+    torch.testing.assert_close(values, torch.from_numpy(rewards).expand(4, -1), atol=0.2, rtol=0)
+    restored = learner("none", seed=1, value_bins=51, value_limit=2.0)
+    restored.load_state_dict(agent.state_dict())
+    with torch.no_grad():
+        again = restored.critic(torch.from_numpy(batch.state_BS), torch.from_numpy(batch.action_BA))
+    assert torch.equal(again, values)
+
+
+@pytest.mark.parametrize("bins", [0, 51])
+def test_critics_that_start_at_the_potential_add_nothing_to_it_and_still_learn(bins):
+    """Under shaping they learn Q - Phi: 0 everywhere says that the value is the potential."""
+    agent, batch = learner(value_init="potential", value_bins=bins), make_batch(16)
+    inputs = torch.from_numpy(batch.state_BS), torch.from_numpy(batch.action_BA)
+    with torch.no_grad():
+        torch.testing.assert_close(agent.critic(*inputs), torch.zeros(4, 16), atol=1e-6, rtol=0)
+    for _ in range(3):
+        agent.update_critics(batch)
+    assert agent.critic(*inputs).abs().max() > 1e-3
+
+
+def test_starting_at_the_potential_without_one_is_refused():
+    with pytest.raises(ValueError, match="agent.value_init=potential with shaping=none"):
+        Config(agent=AgentConfig(value_init="potential"), shaping=ShapingConfig(kind="none"))

@@ -8,14 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from robo_reward.config import Config, load_config
+from robo_reward.config import Config, EnvConfig, load_config
 from robo_reward.evaluation.rollout import run_episode
 from robo_reward.hardware.images import square
 from robo_reward.hardware.robot import BridgeStatus, RobotFault, RobotObservation
 from robo_reward.hardware.robot_config import load_robot
 from robo_reward.hardware.robot_env import RobotEnv
-from robo_reward.runtime.robot_results import robot_sections, robot_summary
+from robo_reward.runtime.robot_results import action_names, robot_sections, robot_summary
 from robo_reward.runtime.stages import StageResult
+from robo_reward.runtime.tasks import make_env, scripted
 from robo_reward.runtime.worlds import ROBOT_LOG, robot_of, world_key
 from robo_reward.safety.arm_gate import Mode, Sensed
 from robo_reward.settings import build
@@ -166,6 +167,19 @@ def test_a_robots_stages_are_its_own_and_not_its_domains():
     assert plain != robot == elsewhere != slower and "robot" not in plain
 
 
+def test_an_actions_numbers_are_named_by_what_they_move():
+    assert action_names(CONFIG) == ["x", "y", "z", "turn about z"]
+    assert action_names(load_robot("so101")[0])[-2:] == ["wrist_roll", "gripper"]
+
+
+def test_a_real_arm_needs_demonstrations_of_its_own_and_is_no_simulation():
+    env = EnvConfig(id="robot")
+    with pytest.raises(ValueError, match="env.id=robot has no scripted expert: .* dataset=FOLDER"):
+        scripted(env, "expert", 0)
+    with pytest.raises(ValueError, match="env.id=robot is a real arm: add robot=NAME"):
+        make_env(env)
+
+
 def test_only_the_cameras_that_are_named_are_listened_to():
     assert list(robot_of(load_config(["robot=sim_arm", "env.cameras=[wrist]"]))[0].cameras) == ["wrist"]
 
@@ -183,7 +197,7 @@ def test_the_report_shows_requests_cuts_ages_and_faults(tmp_path):
     summary = robot_summary([stage])
     assert summary["robot_steps"] == 2 and summary["robot_gated_share"] == 0.5 and summary["robot_faults"] == 1
     assert summary["robot_cut_mean"] == 0.5 and summary["robot_age_ms_max"] == 3.0
-    table, figure = robot_sections([stage], CONFIG.axes, 20)
+    table, figure = robot_sections([stage], action_names(CONFIG), 20)
     assert "50.00%" in table.html and "no action for s (1)" in table.note and "svg" in figure.html
     nothing = StageResult("train", tmp_path / "none", "", {}, 0.0, False)
-    assert robot_summary([nothing]) == {} and robot_sections([nothing], CONFIG.axes, 20) == []
+    assert robot_summary([nothing]) == {} and robot_sections([nothing], action_names(CONFIG), 20) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -146,6 +147,23 @@ def test_a_stop_stops_and_the_next_start_ends_it():
     collector = session(world, wanted=1)
     assert world.orders == ["clear", "stop", "clear", "hold"] and collector.labels["stop"] == 1
     assert len(world.kept) == 1 and world.seeds == [40, 40]
+
+
+def test_a_robot_with_a_home_is_led_there_first_and_can_be_stopped_on_the_way(monkeypatch, capsys):
+    world = World({0.0: START, 0.3: (*REST, " "), 1.0: START, 4.0: (*REST, "y")})
+    world.config = CONFIG
+    pose, sends = np.array(CONFIG.home) + [0.1, 0, 0, 0, 0, 0], []
+
+    def send(action: np.ndarray) -> np.ndarray:
+        sends.append(action)
+        pose[list(CONFIG.axes)] += action * np.array(LIMITS.step)[list(CONFIG.axes)]
+        return action
+
+    world.send, world.observe = send, lambda: SimpleNamespace(sensed=SimpleNamespace(pose=pose.copy()))
+    monkeypatch.setattr("robo_reward.hardware.operate.time.sleep", world.wait)
+    session(world, wanted=1)
+    assert "stopped on the way home" in capsys.readouterr().out and world.orders[:3] == ["clear", "stop", "clear"]
+    assert abs(pose[0] - CONFIG.home[0]) < 0.003 and len(world.seeds) == 1 and len(world.kept) == 1
 
 
 def test_a_fault_drops_the_episode_and_says_so(capsys):

@@ -11,6 +11,7 @@ import robo_reward.envs  # noqa: E402, F401  (registers the environments)
 from robo_reward.config import Config, RewardConfig, ShapingConfig, TrainConfig, load_config  # noqa: E402
 from robo_reward.evaluation.rollout import run_policy  # noqa: E402
 from robo_reward.learning.weights import load_weights  # noqa: E402
+from robo_reward.policies.scripted import ScriptedPeg  # noqa: E402
 from robo_reward.policies.simple import ZeroPolicy  # noqa: E402
 from robo_reward.runtime.local import train_residual  # noqa: E402
 from robo_reward.types import PhiTrack  # noqa: E402
@@ -22,7 +23,7 @@ SMALL = ["agent.hidden=8", "agent.heads=2", "agent.batch=8", "agent.on_policy_ro
 def train(config, folder, interrupt_at=None):
     env, annotated = gymnasium.make("robo_reward/PegInsert-v0", horizon=6), 0
     base = ZeroPolicy(4)
-    demonstrations = list(run_policy(env, base, [1, 2], source="expert"))
+    demonstrations = list(run_policy(env, ScriptedPeg("expert", 0), [1, 2], source="expert"))
 
     def annotate(episodes):
         nonlocal annotated
@@ -66,6 +67,7 @@ def test_ra_bc_changes_what_is_imitated_and_only_that(tmp_path):
             )
             folder = tmp_path / f"{kind}-{imitation}"
             train(config, folder)
-            trained[kind, imitation] = load_weights(folder / "agent")[0]["actor.layers.0.weight"]
+            weights, _ = load_weights(folder / "agent")
+            trained[kind, imitation] = torch.cat([weights[n].ravel() for n in weights if n.startswith("actor.")])
     assert torch.equal(trained["none", 0.0], trained["ra_bc", 0.0])
     assert not torch.equal(trained["none", 1.0], trained["ra_bc", 1.0])

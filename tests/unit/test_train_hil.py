@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import gymnasium
@@ -132,6 +133,25 @@ def test_corrections_join_the_demonstrations_and_are_imitated_only_where_they_le
         shown = experience.demonstrations.sample(4000, np.random.default_rng(0)).demonstration_B
         share = 1.0 if success else before / (before + mask.sum())
         assert shown.mean() == pytest.approx(share, abs=0.05)
+
+
+GRADED = replace(HELP, protocol="graded", demonstrations=1, returns=1)
+
+
+def test_the_graded_protocol_shows_returns_and_guides_and_is_resumed_exactly(train, tmp_path):
+    whole = train(tmp_path / "whole", GRADED)
+    episodes = online(tmp_path / "whole")
+    assert whole["hil_rollouts_demonstrate"] == 1 and episodes[0].intervention[1:].all()
+    assert not episodes[1].intervention.any()  # free: it got stuck
+    [place] = sorted((tmp_path / "whole" / "places").glob("*.json"))[:1]
+    assert place.name == "00001.json" and whole["hil_rollouts_return"] == 1 and not episodes[2].intervention.any()
+    step = json.loads(place.read_text())["step"]
+    assert len(episodes[2]) == 16 - step
+    np.testing.assert_array_equal(episodes[2].agent_pos[0], episodes[1].agent_pos[step])
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "cut", GRADED, 3)
+    assert {**train(tmp_path / "cut", GRADED), "updates_per_s": 0} == {**whole, "updates_per_s": 0}
+    assert_same_weights(tmp_path / "whole", tmp_path / "cut")
 
 
 def test_one_operator_attends_to_one_arm():

@@ -20,7 +20,7 @@ from robo_reward.hardware.local_devices import Gamepad, Keyboard, SpaceMouse, fi
 from robo_reward.hardware.memory_transport import MemoryNetwork, MemoryTransport
 from robo_reward.hardware.messages import JointState, Joy, Twist
 from robo_reward.hardware.robot_config import load_robot
-from robo_reward.hardware.teleop import EVENTS, Reading, Teleop, check_device, load_teleop
+from robo_reward.hardware.teleop import EVENTS, GRIP, Reading, Teleop, check_device, load_teleop
 from robo_reward.hil.arbitration import Arbiter
 
 ROBOT, LIMITS = load_robot("sim_arm")  # actions drive x, y, z and the turn
@@ -471,4 +471,4 @@ def test_a_recording_is_shown_by_the_command(tmp_path, capsys, monkeypatch):
 def test_the_events_are_those_that_collecting_knows():
     from robo_reward.runtime.teleoperate import JUDGED
 
-    assert set(EVENTS) == {*JUDGED, "start", "stop", "leave"}
+    assert set(EVENTS) == {*JUDGED, "start", "stop", "leave", *GRIP}

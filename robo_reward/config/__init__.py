@@ -113,6 +113,11 @@ class Config:
         if self.agent.subset > self.agent.heads:
             raise ValueError(f"agent.subset={self.agent.subset} exceeds agent.heads={self.agent.heads}")
         self._check_task_reward()
+        if self.agent.value_init == "potential" and self.shaping.kind != "potential":
+            raise ValueError(
+                f"agent.value_init=potential with shaping={self.shaping.kind}: the critics start at the potential only "
+                "under shaping=potential, leave one of the two out"
+            )
         if self.base.demos > self.collect.demos:
             raise ValueError(f"base.demos={self.base.demos} exceeds collect.demos={self.collect.demos}")
         if self.hil.kind != "none" and self.env.count > 1:
@@ -140,6 +145,8 @@ class Config:
             raise ValueError(f"demo= is for train-reward: give {self.command} the model that it leaves, reward_model=")
         if self.outcomes is not None and self.store is None:
             raise ValueError(f"outcomes={self.outcomes} are those of a store's episodes: add store=FOLDER")
+        if not self.collect.all_frames and self.observation == "features" and self.dataset is None:
+            raise ValueError("observation=features looks at every frame: set collect.all_frames=true")
         if not self.collect.all_frames and self.label.source != "predicates":
             raise ValueError(f"label.source={self.label.source} looks at every frame: set collect.all_frames=true")
         if self.label.source == "file" and self.keyframes is None:

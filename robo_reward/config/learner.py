@@ -44,7 +44,8 @@ class BaseConfig:
     path: str | None = None
     """Folder that LeRobot's save_pretrained wrote, for base=lerobot."""
     run: str | None = None
-    """Training stage, or transition store, whose successful rollouts base=distilled clones."""
+    """Folder of a run of `train`, of its training stage or of a transition store, whose successful rollouts
+    base=distilled clones."""
     url: str | None = None
     """Of the policy server for base=remote, such as ws://127.0.0.1:8000."""
     timeout_s: float = number(10.0, above=0)
@@ -73,6 +74,12 @@ class AgentConfig:
     """Critics."""
     subset: int = number(2, low=1)
     """Heads drawn for each target, whose smallest value counts."""
+    value_bins: int = number(0, low=0, high=1024)
+    """Bins of critics that learn a distribution of values; 0: they learn the value alone."""
+    value_limit: float = number(1.2, above=0)
+    """Largest value, up and down, that the bins hold."""
+    value_init: str = choice("random", "random", "potential")
+    """Where the critics start: anywhere, or at 0, which under shaping=potential makes the potential the first value."""
     hidden: int = number(128, low=1)
     """Width of the two hidden layers."""
     layer_norm: bool = True
@@ -118,6 +125,10 @@ class AgentConfig:
     """Dither of the evaluated and deployed policy, in action units."""
     noise_correlation: float = number(0.8, low=0, high=0.999)
     """Of exploration and dither, from one step to the next."""
+    search_chance: float = number(0.0, low=0, high=1)
+    """Of exploring a few steps back and aside, at each step of a contact that lasts; 0: never."""
+    search_after: int = number(8, low=1)
+    """[steps] of contact before that"""
     imitation: float = number(1.0, low=0)
     """Weight of the imitation term on demonstrated steps."""
     cloning_updates: int = number(0, low=0)

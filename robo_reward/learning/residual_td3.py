@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from robo_reward.config import AgentConfig
+from robo_reward.learning.bins import BinnedCritic
 from robo_reward.learning.networks import EnsembleCritic, ResidualActor
 from robo_reward.learning.reach import Reach
 from robo_reward.learning.replay import Batch
@@ -52,11 +53,10 @@ class ResidualTD3:
         self.generator = torch.Generator().manual_seed(seed)
         self.mean, self.std = torch.from_numpy(mean_S), torch.from_numpy(std_S)
         self.action_size, self.phase_size, self.columns = action_size, phase_size, columns
-        size, hidden = len(mean_S) + phase_size, settings.hidden
+        size = len(mean_S) + phase_size
         self.actor = self._new_actor(size)
         self.actor_target = self._new_actor(size)
-        self.critic = EnsembleCritic(settings.heads, size + action_size, hidden, settings.layer_norm)
-        self.critic_target = EnsembleCritic(settings.heads, size + action_size, hidden, settings.layer_norm)
+        self.critic, self.critic_target = self._new_critic(size), self._new_critic(size)
         self.actor_target.load_state_dict(self.actor.state_dict())
         self.actor_average, self.actor_prior = copy.deepcopy(self.actor), copy.deepcopy(self.actor)
         self.critic_target.load_state_dict(self.critic.state_dict())
@@ -70,6 +70,17 @@ class ResidualTD3:
 
     def _new_actor(self, size: int) -> torch.nn.Module:
         return ResidualActor(size, self.action_size, self.settings.hidden, self.settings.layer_norm)
+
+    def _new_critic(self, size: int) -> EnsembleCritic | BinnedCritic:
+        s = self.settings
+        shape = (s.heads, size + self.action_size, s.hidden, s.layer_norm)
+        critic = BinnedCritic(*shape, s.value_bins, s.value_limit) if s.value_bins else EnsembleCritic(*shape)
+        if s.value_init == "potential":
+            # What a critic learns of a shaped reward is Q - Phi: saying 0 it says that Q is the potential.
+            views = critic.mlp.views(critic.mlp.flat.detach())
+            for part in (views.weight_NOH, views.bias_N1O):
+                part.zero_()
+        return critic
 
     @property
     def exploration_noise(self) -> float:
@@ -110,9 +121,14 @@ class ResidualTD3:
             next_q = self._next_value(*self._observe(batch.next_state_BS, batch.next_base_BR))
             alive_discount = torch.from_numpy(batch.discount_B * (1.0 - batch.terminated_B))
             target = torch.from_numpy(np.asarray(reward, np.float32)) + alive_discount * next_q
-        q_NB = self.critic(state, torch.from_numpy(batch.action_BA))
+        action = torch.from_numpy(batch.action_BA)
+        if isinstance(self.critic, BinnedCritic):
+            q_NB, loss_NB = self.critic.fit(state, action, target)
+        else:
+            q_NB = self.critic(state, action)
+            loss_NB = (q_NB - target).square()
         error_NB = q_NB - target
-        loss = (torch.from_numpy(batch.weight_B) * error_NB.square()).mean(1).sum()
+        loss = (torch.from_numpy(batch.weight_B) * loss_NB).mean(1).sum()
         self.error_B = error_NB.detach().abs().mean(0).numpy()
         norm = self._step(self.critic_optimiser, loss, self.critic)
         _move(self.critic_target, self.critic, s.tau)
@@ -131,7 +147,8 @@ class ResidualTD3:
 
     def _smallest(self, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         """The smallest value among a few target heads drawn anew (B,)."""
-        heads = torch.randperm(self.settings.heads, generator=self.generator)[: self.settings.subset]
+        s = self.settings
+        heads = torch.randperm(s.heads, generator=self.generator)[: s.subset] if s.subset < s.heads else None
         return self.critic_target(state, action, heads).amin(0)
 
     def clone(self, batches: Iterable[Batch]) -> None:
@@ -215,9 +232,12 @@ class ResidualTD3:
         """Backward, clip, step. A non-finite loss or gradient never reaches the weights: FloatingPointError instead."""
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        norm = float(torch.nn.utils.clip_grad_norm_(network.parameters(), self.settings.gradient_clip))
+        gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+        norm = float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients])))
         if not np.isfinite(norm):
             raise FloatingPointError("a gradient is not finite; the weights were left as they were")
+        if norm > self.settings.gradient_clip:
+            torch._foreach_mul_(gradients, self.settings.gradient_clip / (norm + 1e-6))
         optimiser.step()
         return norm
 

@@ -26,24 +26,25 @@ from robo_reward.learning.residual_td3 import ResidualTD3
 from robo_reward.learning.weights import save_weights
 from robo_reward.policies.chunks import looked
 from robo_reward.policies.inputs import policy_input
+from robo_reward.progress.segmentation import EventSignal
 from robo_reward.runtime.believed import Judge
 from robo_reward.runtime.checkpoint import Checkpoint
 from robo_reward.runtime.corrections import Operators, session_summary
 from robo_reward.runtime.demonstrations import check_demonstrations
 from robo_reward.runtime.experience import Annotate, Experience
+from robo_reward.runtime.exploration import Exploration, contact_signal
 from robo_reward.runtime.observing import input_columns, with_base_actions
-from robo_reward.runtime.tasks import first_seed
+from robo_reward.runtime.tasks import first_seed, task_of
 from robo_reward.shaping import SCHEMES, imitation_weights, ra_bc
 from robo_reward.terminal import progress
 from robo_reward.types import Episode
 
 
 class ResidualRollout:
-    """Base plus residual plus exploration noise, bound to one running episode; the base's state starts fresh.
+    """Base plus residual plus exploration, bound to one running episode; the base's state starts fresh.
 
-    The noise is correlated in time (an Ornstein-Uhlenbeck process), so that exploration leans on something for a while
-    instead of trembling on the spot. Evaluation keeps `agent.evaluation_noise`: like the dither of a search controller
-    it frees a peg that a deterministic policy leaves stuck, and the critic was trained with it.
+    Evaluation keeps `agent.evaluation_noise`: like the dither of a search controller it frees a peg that a
+    deterministic policy leaves stuck, and the critic was trained with it.
     """
 
     def __init__(
@@ -53,11 +54,12 @@ class ResidualRollout:
         noise: float = 0.0,
         rng: np.random.Generator | None = None,
         deployed: bool = False,
+        contact: EventSignal | None = None,
     ) -> None:
-        self.base, self.agent, self.noise, self.rng, self.deployed = base, agent, noise, rng, deployed
+        self.base, self.agent, self.rng, self.deployed = base, agent, rng, deployed
+        self.explore = None if rng is None else Exploration(agent.settings, noise, rng, contact)
         self.state, self.base_id = base.initial_state(1), base.policy_id
         self.first_state = self.state
-        self.drift: np.ndarray | None = None
         self.info: Mapping[str, Any] = {}
 
     def watch(self, info: Mapping[str, Any]) -> None:
@@ -71,12 +73,7 @@ class ResidualRollout:
         base = np.concatenate([base_BA[0], phase_BK[0]]).astype(np.float32)
         inputs = policy_input(agent_pos, estimate, self.agent.columns)
         action = self.agent.act(inputs, base, deployed=self.deployed, rng=self.rng)
-        if self.noise > 0 and self.rng is not None:
-            fresh = self.rng.normal(size=action.shape) * self.noise
-            keep = self.agent.settings.noise_correlation
-            self.drift = fresh if self.drift is None else keep * self.drift + np.sqrt(1 - keep**2) * fresh
-            action = np.clip(action + self.drift, -1.0, 1.0).astype(np.float32)
-        return action, base
+        return action if self.explore is None else self.explore(action, agent_pos), base
 
     def flush(self) -> None:
         """Drop what the base had planned: somebody else has moved the arm meanwhile."""
@@ -119,6 +116,7 @@ def train_residual(
     """
     check_demonstrations(demonstrations, (env.action_space.shape or (0,))[-1])
     settings, train = config.agent, config.train
+    contact = contact_signal(settings, task_of(config.env).events, config.env.id)
     query_every = config.collect.query_every if needs_frames(config) else 0
     agent = new_agent(config, demonstrations, base)
     counters, rng = Progress(), np.random.default_rng(config.seed)
@@ -143,8 +141,12 @@ def train_residual(
                     # Noise of its own for every rollout, so that it does not matter beside whom it runs.
                     operators.beside(
                         ResidualRollout(
-                            base, agent, agent.exploration_noise, np.random.default_rng([config.seed, rollout])
-                        ),
+                            base,
+                            agent,
+                            agent.exploration_noise,
+                            np.random.default_rng([config.seed, rollout]),
+                            contact=contact,
+                        ),  # fmt: skip
                         rollout,
                         agent.action_size,
                     ),

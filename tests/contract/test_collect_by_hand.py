@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +24,8 @@ STREAM = ROOT / "tests" / "data" / "teleop" / "session.jsonl"
 
 
 @pytest.fixture(scope="module")
-def robot(tmp_path_factory) -> Iterator[Path]:
-    """The simulated arm, and a file of it that knows how busy a test machine can be."""
+def robot(tmp_path_factory) -> Path:
+    """A file of the simulated arm that knows how busy a test machine can be; the command starts the arm."""
     folder = tmp_path_factory.mktemp("robot")
     limits = yaml.safe_load((ROOT / "conf" / "safety" / "sim_arm.yaml").read_text())
     limits |= {"action_timeout_s": 1.0, "state_timeout_s": 0.5, "force": 1000.0, "torque": 100.0}
@@ -36,12 +33,7 @@ def robot(tmp_path_factory) -> Iterator[Path]:
     config = yaml.safe_load((ROOT / "conf" / "robot" / "sim_arm.yaml").read_text())
     config |= {"limits": str(folder / "limits.yaml"), "camera_hz": 3.0}
     (folder / "sim_arm.yaml").write_text(yaml.safe_dump(config))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "robo_reward.hardware.sim_arm", f"domain={DOMAIN}", f"parent={os.getpid()}"]
-    )
-    yield folder / "sim_arm.yaml"
-    process.terminate()
-    process.wait(10)
+    return folder / "sim_arm.yaml"
 
 
 def collect(robot: Path, to: Path, *more: str) -> int:

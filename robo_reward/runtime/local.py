@@ -34,7 +34,7 @@ from robo_reward.runtime.demonstrations import check_demonstrations
 from robo_reward.runtime.experience import Annotate, Experience
 from robo_reward.runtime.exploration import Exploration, contact_signal
 from robo_reward.runtime.observing import input_columns, with_base_actions
-from robo_reward.runtime.tasks import first_seed
+from robo_reward.runtime.tasks import first_seed, task_of
 from robo_reward.shaping import SCHEMES, imitation_weights, ra_bc
 from robo_reward.terminal import progress
 from robo_reward.types import Episode

@@ -125,6 +125,10 @@ class Config:
             raise ValueError(f"hil={self.hil.kind} with env.count={count}: an operator attends to one arm, set 1")
         if self.hil.protocol != "takeovers" and self.hil.kind != "simulated":
             raise ValueError(f"hil.protocol={self.hil.protocol} is the simulated operator's: add hil=simulated")
+        if self.hil.protocol == "graded" and self.robot:
+            raise ValueError(
+                "hil.protocol=graded repeats commands to come back to a place: no robot may do that blindly"
+            )
         if self.hil.protocol == "graded" and self.shaping.kind == "none":
             raise ValueError("hil.protocol=graded looks where the potential stalls: give a shaping other than none")
         if self.command == "console":

@@ -104,8 +104,7 @@ def test_a_camera_that_lies_is_noticed_within_three_frames_or_200_ms(kind, tried
     monkeypatch.setattr(images, "FROZEN_FRAMES", 10**9)
     monkeypatch.setattr(images, "BLACK", -1)
     control = sum(bool(lies(seed, blind=True)) for seed in range(5))
-    what = f"camera {kind}; control: a watch that takes any picture"
-    record_fault("C1", what, injected=tried, broken=broken, control_failed=control)
+    record_fault("C1", f"camera {kind}", injected=tried, broken=broken, control_failed=control)
 
 
 def test_a_scene_that_stands_still_under_a_camera_with_noise_is_no_frozen_camera():

@@ -57,6 +57,7 @@ OTHERWISE = {
     "scale 0.1": ["agent.residual_scale=0.1"],
     "scale 1.0": ["agent.residual_scale=1.0"],
     "no imitation term": ["agent.imitation=0"],
+    "no symmetry": ["agent.symmetry=false"],
 }
 OPTIONS = {
     "residual_sac": ["agent=residual_sac"],

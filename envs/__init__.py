@@ -16,3 +16,4 @@ register(
 )
 register(id="robo_reward/Stack-v0", entry_point="robo_reward.envs.robosuite_stack:StackEnv", kwargs={"horizon": 150})
 register(id="robo_reward/PegInsertLong-v0", entry_point="robo_reward.envs.peg_insert_long:PegInsertLongEnv")
+register(id="robo_reward/Door-v0", entry_point="robo_reward.envs.robosuite_door:DoorEnv", kwargs={"horizon": 150})

@@ -97,6 +97,7 @@ class RobosuiteArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             raise ValueError(f"horizon={horizon} is below 1: give the number of actions of an episode")
         self.cameras, self.image_size, self.render_mode = tuple(cameras), int(image_size), render_mode
         self.horizon = int(horizon)
+        self.estimate_error = 1.0  # of the estimates' biases, for perturbations
         self.instruction, self.paraphrase = task.instructions[0], paraphrase
         self._world = self._make_world()
         self.model = self._world.sim.model._model
@@ -148,6 +149,10 @@ class RobosuiteArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         """Where the object has to go, minus where it is, base frame [m] (T)."""
         return np.zeros(0)
 
+    def _velocity(self) -> np.ndarray:
+        """The object's linear and angular velocity [m/s, rad/s] (6)."""
+        return self._data.qvel[self._object_velocity : self._object_velocity + 6]
+
     # ------------------------------------------------------------------ gymnasium
 
     def reset(
@@ -167,7 +172,7 @@ class RobosuiteArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         # One period at rest: until the arm is powered, the wrist's sensor reads its fall.
         self._world.step(np.zeros(7))
         self._data = self._world.sim.data._data
-        self._bias = rng.uniform(-1, 1, len(self.task.bias)) * self.task.bias
+        self._bias = self.estimate_error * rng.uniform(-1, 1, len(self.task.bias)) * self.task.bias
         wording = int(rng.integers(len(self.task.instructions)))  # drawn either way: the scene does not depend on it
         self.instruction = self.task.instructions[wording if self.paraphrase else 0]
         self._last_action = np.zeros(5, np.float32)
@@ -264,9 +269,8 @@ class RobosuiteArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         noise = self.np_random.normal(size=len(self._bias)) * self.task.noise
         seen = np.array([*offset, turn, *target]) + self._bias + noise
         angle = self.task.turns_alike * seen[3]
-        velocity = data.qvel[self._object_velocity : self._object_velocity + 6]
         pose = [data.xpos[self._object], data.xquat[self._object]]
-        truth = np.concatenate([*pose, velocity, offset, target, self._bias])
+        truth = np.concatenate([*pose, self._velocity(), offset, target, self._bias])
         observation: dict[str, Any] = {
             "agent_pos": agent_pos.astype(np.float32),
             "estimate": np.array([*seen[:3], np.cos(angle), np.sin(angle), *seen[4:]], np.float32),

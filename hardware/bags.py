@@ -19,7 +19,7 @@ import numpy as np
 from robo_reward.hardware.arm_state import ArmState
 from robo_reward.hardware.commands import COMMANDS
 from robo_reward.hardware.images import rgb_of, square
-from robo_reward.hardware.messages import CompressedImage, Image, Message
+from robo_reward.hardware.messages import CompressedImage, Float64MultiArray, Image, JointState, Message
 from robo_reward.hardware.poses import to_axes
 from robo_reward.hardware.robot_config import JOINT_COMMANDS, RobotConfig
 from robo_reward.hardware.robot_env import GRIPPER_OPENING
@@ -81,6 +81,9 @@ class _Step:
     wrench: np.ndarray
     command: np.ndarray | None
     """Where the arm was told to go, or how fast, in the axes of the limits; None before the first command."""
+    grip: float
+    """The gripper's number in an action, as it was sent last; open before the first."""
+    opening: float
     pixels: dict[str, np.ndarray]
 
 
@@ -156,6 +159,9 @@ class _Recorder:
             packed = topics.get(topic.lstrip("/")) == CompressedImage.ros
             self._cameras[view] = self._replay.subscribe(topic, CompressedImage if packed else Image)
         self._commands = self._replay.subscribe(self._config.command_topic, COMMANDS[self._config.command][0])
+        grip, state = self._config.gripper, self._config.gripper_state
+        self._grip = self._replay.subscribe(grip, Float64MultiArray) if grip else None
+        self._opening = self._replay.subscribe(state, JointState) if grip and state else None
         for topic, kind in self._replay.kinds.items():
             if topic not in topics:
                 there = ", ".join(f"/{name}" for name in sorted(topics)) or "nothing"
@@ -187,7 +193,17 @@ class _Recorder:
         for what, age in ages.items():
             if age > HOLE_S:
                 raise ValueError(f"{what} is silent for {age:.2f} s; cut the recording there, or record it anew")
-        return _Step(now, sensed.joints, sensed.pose, sensed.wrench, self._command(now), pixels)
+        return _Step(now, sensed.joints, sensed.pose, sensed.wrench, self._command(now), *self._gripper(), pixels)
+
+    def _gripper(self) -> tuple[float, float]:
+        """What it was told, from -1 for open to 1, and its opening: measured, or what was sent."""
+        if self._grip is None:
+            return 0.0, GRIPPER_OPENING
+        opened, closed = self._config.gripper_open, self._config.gripper_closed
+        said, measured = self._grip.latest(), self._opening.latest() if self._opening else None
+        sent = float(said.message.data[0]) if said and len(said.message.data) else opened
+        grip = float(np.clip(2 * (sent - opened) / (closed - opened) - 1, -1.0, 1.0))
+        return grip, float(measured.message.position[0]) if measured and len(measured.message.position) else sent
 
     def _command(self, now: float) -> np.ndarray | None:
         """The newest command in the axes of the limits; None before the first one."""
@@ -226,11 +242,14 @@ def _episode(
     aimed = np.where(np.isfinite(aimed), aimed, pose[:-1])
     setpoint = np.where(np.isfinite(command), pose if velocity else command, pose)
     wanted = ((aimed - pose[:-1]) / limits.arrays["step"])[:, driven]
+    cut = float(np.mean(np.abs(wanted).max(axis=1) > 1 + 1e-6))
     action = np.clip(wanted, -1.0, 1.0)
-    before = np.concatenate([np.zeros((1, len(driven))), action])
+    if config.gripper:
+        action = np.concatenate([action, [[step.grip] for step in steps[1:]]], axis=1)
+    before = np.concatenate([np.zeros((1, config.actions)), action])
     columns = [
         [step.joints for step in steps], pose, [step.wrench for step in steps], setpoint - pose,
-        np.full((count + 1, 1), GRIPPER_OPENING), before,
+        [[step.opening] for step in steps], before,
     ]  # fmt: skip
     reward = np.zeros(count, np.float32)
     reward[-1] = told.success
@@ -241,7 +260,7 @@ def _episode(
         terminated=told.success, truncated=not told.success, success=told.success, frame_steps=np.arange(count + 1),
         frames={view: np.stack([step.pixels[view] for step in steps]) for view in config.cameras},
     )  # fmt: skip
-    return episode.validate(), float(np.mean(np.abs(wanted - action).max(axis=1) > 1e-6))
+    return episode.validate(), cut
 
 
 def _rgb(message: Image | CompressedImage) -> np.ndarray:

@@ -49,6 +49,8 @@ STATUS = np.dtype(
 SLOTS = [ACTION, ACTION, CONSOLE, STATUS]
 """Policy, human, console, status: the order in the shared memory."""
 NOBODY, POLICY, HUMAN = range(3)
+REPORTS = "the robot reports"
+"""Begins the reason of a hold that the robot itself asked for."""
 
 
 class Bridge:
@@ -93,7 +95,7 @@ class Bridge:
             self._stop_heard = False
             self._gate.stop(f"/{self._config.stop}", sensed)
         if self._fault and (fault := self._fault.latest()) and fault.message.data:
-            self._gate.hold(f"the robot reports: {fault.message.data}", sensed)
+            self._gate.hold(f"{REPORTS}: {fault.message.data}", sensed)
         self._take_order(sensed, now)
         self._take_action(sensed, now)
         self._send(self._gate.tick(sensed, now))
@@ -157,18 +159,19 @@ class Bridge:
             record = found[self._source][1]
             self._executed = np.zeros(self._config.actions)
             if sensed is not None and now - record["time_s"] <= limit:
-                self._executed = self._request(record["action"][: max(0, record["size"])], sensed, now)
+                action = record["action"][: max(0, record["size"])]
+                self._executed = self._request(action, sensed, now, float(record["time_s"]))
         self._heard = {source: number for source, (number, _) in found.items()}  # a policy overruled is answered too
 
-    def _request(self, action: np.ndarray, sensed: Sensed, now: float) -> np.ndarray:
+    def _request(self, action: np.ndarray, sensed: Sensed, now: float, asked_s: float) -> np.ndarray:
         """Through the gate; the gripper's number, which may be left out, counts only where the gate lets the rest."""
         axes = len(self._config.axes)
         if self._grip is None:
-            return self._gate.request(action, sensed, now)
+            return self._gate.request(action, sensed, now, asked_s)
         arm, grip = (action[:-1], float(action[-1])) if len(action) == axes + 1 else (action, self._gripping)
         if not abs(grip) <= 1:  # also NaN
             self._gate.hold(f"the gripper's action {grip} lies outside [-1, 1]", sensed)
-        executed = self._gate.request(arm, sensed, now)
+        executed = self._gate.request(arm, sensed, now, asked_s)
         if self._gate.mode is not Mode.ARMED:
             return np.zeros(axes + 1)
         if len(action) == axes + 1:

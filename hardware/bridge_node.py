@@ -66,7 +66,7 @@ class BridgeNode:
         """Carry out what was ordered, hand on the newest action, tell how the bridge is."""
         while not self._orders.empty():
             order, done = self._orders.get()
-            self._refused = self._tried(lambda order=order: self._carry_out(order))
+            self._refused = self._tried(partial(self._carry_out, order))
             done.set_result(self._refused)
         received = self._action.latest()
         if received is not None and received.number != self._taken:

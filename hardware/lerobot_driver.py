@@ -10,13 +10,15 @@ radians; joints named in `percent=gripper` go from 0 to 1. It stops following wh
 from __future__ import annotations
 
 import importlib
+import io
 import pkgutil
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import redirect_stderr
+from dataclasses import make_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -140,7 +142,7 @@ def make_lerobot_robot(words: list[str]) -> Any:
         from lerobot.configs import parser
     except ImportError as error:
         raise ValueError(missing_extra(error) or f"LeRobot does not load: {error}") from error
-    plugins = parser.parse_plugin_args(parser.PLUGIN_DISCOVERY_SUFFIX, words)
+    plugins, said = parser.parse_plugin_args(parser.PLUGIN_DISCOVERY_SUFFIX, words), io.StringIO()
     try:
         for package in plugins.values():
             parser.load_plugin(package)
@@ -149,9 +151,13 @@ def make_lerobot_robot(words: list[str]) -> Any:
                 importlib.import_module(f"lerobot.robots.{module.name}")
             except ImportError:
                 continue  # it lacks a library of its own
-        plain = [word.replace("--robot.", "--", 1) for word in words if parser.PLUGIN_DISCOVERY_SUFFIX not in word]
-        return lerobot.robots.utils.make_robot_from_config(draccus.parse(robots.RobotConfig, args=plain))
-    except (SystemExit, parser.PluginLoadError, draccus.utils.DecodingError) as error:
+        plain = [word for word in words if parser.PLUGIN_DISCOVERY_SUFFIX not in word]
+        whole = make_dataclass("Driver", [("robot", robots.RobotConfig)])
+        with redirect_stderr(said):
+            return lerobot.robots.utils.make_robot_from_config(draccus.parse(whole, args=plain).robot)
+    except SystemExit:
+        raise ValueError(f"LeRobot does not take {' '.join(words)}: {said.getvalue().splitlines()[-1:]}") from None
+    except (parser.PluginLoadError, draccus.utils.DecodingError) as error:
         raise ValueError(f"LeRobot does not take {' '.join(words)}: {error}") from None
 
 

@@ -20,7 +20,8 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from robo_reward.hardware.bridge import open_transport
+from robo_reward.hardware.bridge import REPORTS, open_transport
+from robo_reward.hardware.commands import COMMANDS
 from robo_reward.hardware.images import square
 from robo_reward.hardware.messages import JointState
 from robo_reward.hardware.robot import RobotFault, RobotObservation, Ros2Robot
@@ -33,8 +34,8 @@ GRIPPER_OPENING = 0.010
 """What the opening of a robot without a gripper on the wire reads [m]: PegInsert's, with the peg in hand."""
 ARM_S = 3.0
 """Time within which arming is tried again: a state that came late is no reason to give up."""
-RECOVERIES = 1
-"""Episodes in a row that may end in a fault before a person has to look."""
+RECOVERIES, RECOVERIES_OF_ITS_OWN = 3, 1
+"""Episodes in a row that may end in a fault before a person has to look; fewer where the robot itself reports one."""
 
 
 class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
@@ -134,7 +135,7 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         success = info["is_success"] and not fault
         truncated = not success and (bool(fault) or len(self._steps) >= self.horizon)
         info["executed_action"] = self._executed.astype(np.float32)
-        info["gated"] = _cut(action, self._executed)
+        info["gated"] = bool(np.abs(self._executed - action).max() > 1e-6)
         if fault:
             info["fault"] = fault
         if success or truncated:
@@ -165,7 +166,7 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             }  # fmt: skip
             with open(self._log, "a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
-        if self._faults > RECOVERIES:
+        if self._faults > (RECOVERIES_OF_ITS_OWN if REPORTS in fault else RECOVERIES):
             raise ValueError(
                 f"{self._faults} episodes in a row ended in a fault of the robot, at last: {fault}; put it right and "
                 "run the same command again"
@@ -192,11 +193,6 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         }
 
 
-def _cut(requested: np.ndarray, executed: np.ndarray) -> bool:
-    """Whether the gate let less through than was asked for."""
-    return bool(np.abs(executed - requested).max() > 1e-6)
-
-
 def open_robot_env(
     config: RobotConfig, limits: Limits, *, horizon: int, image_size: int, unguarded: bool = False,
     log: Path | None = None,
@@ -206,8 +202,11 @@ def open_robot_env(
     Raises:
         ValueError: what is missing, or who else writes to the arm.
     """
+    streams, written = _look(config)
+    if written:
+        raise ValueError(f"somebody else writes to /{config.command_topic}: end the other bridge first")
     with ExitStack() as stack:
-        if config.simulated:
+        if config.simulated and not streams:
             stack.callback(start_sim_arm(config))
         robot = Ros2Robot(config, limits)
         robot.connect(timeout_s=RESET_S)
@@ -218,17 +217,21 @@ def open_robot_env(
         return env
 
 
-def start_sim_arm(config: RobotConfig) -> Callable[[], None]:
-    """Start the simulated arm as a process of its own, unless one is there; returns what ends it."""
+def _look(config: RobotConfig) -> tuple[bool, bool]:
+    """Whether an arm says where it is, and whether somebody tells it where to go."""
     transport = open_transport(config)
     try:
         states = transport.subscribe(config.joint_states, JointState)
+        transport.subscribe(config.command_topic, COMMANDS[config.command][0])
         time.sleep(1.5)  # long enough to meet, and for an arm whose owner was killed to leave
-        there = (state := states.latest()) is not None and time.monotonic() - state.time_s < 0.2
+        streams = (state := states.latest()) is not None and time.monotonic() - state.time_s < 0.2
+        return streams, transport.stats()[config.command_topic.lstrip("/")].peers > 0
     finally:
         transport.close()
-    if there:
-        return lambda: None
+
+
+def start_sim_arm(config: RobotConfig) -> Callable[[], None]:
+    """Start the simulated arm as a process of its own; returns what ends it."""
     words = [f"settings={json.dumps(asdict(config))}", f"parent={os.getpid()}"]
     process = subprocess.Popen([sys.executable, "-m", "robo_reward.hardware.sim_arm", *words])
 

@@ -17,8 +17,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from robo_reward.hardware.bridge import open_transport
+from robo_reward.hardware.keyboard import keyboard
 from robo_reward.hardware.messages import Float64MultiArray, String
-from robo_reward.hardware.operate import follow, keyboard, read_poses
+from robo_reward.hardware.operate import follow, read_poses
 from robo_reward.hardware.robot import RobotFault, Ros2Robot
 from robo_reward.hardware.robot_config import RobotConfig
 from robo_reward.hardware.transport import LATCHED, Inbox
@@ -120,7 +121,8 @@ class OperatorTask:
                     raise ValueError(
                         "the operator is asked: run it in a terminal, or set robot.judge and robot.ask=false"
                     )
-                self._key = stack.enter_context(keyboard())
+                keys = stack.enter_context(keyboard(urgent=" x\n\r"))
+                self._key = lambda seconds: keys(seconds)[-1:]
             self._owned = stack.pop_all()
 
     def reset(self, seed: int, options: dict[str, Any]) -> str:

@@ -23,9 +23,11 @@ from robo_reward.settings import build, choice, number, unknown
 FOLDER = Path(__file__).parents[1] / "conf" / "teleop"
 DEVICES = ("keyboard", "gamepad", "spacemouse", "joy", "twist", "leader")
 EVENT_KEYS = {"\n": "start", "\r": "start", "y": "success", "n": "failure", "c": "discard", "b": "re_record",
-              " ": "stop", "x": "leave"}  # fmt: skip
-"""Key -> what it says of an episode, with every device."""
+              " ": "stop", "x": "leave", "o": "open", "p": "close"}  # fmt: skip
+"""Key -> what it says of an episode or of the gripper, with every device."""
 EVENTS = tuple(dict.fromkeys(EVENT_KEYS.values()))
+GRIP = {"open": -1.0, "close": 1.0}
+"""The gripper's number in an action."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class TeleopConfig:
     stale_s: float = number(0.2, above=0, high=5)
     """Age [s] at which what the device said last is let go of."""
     buttons: Mapping[str, int] = field(default_factory=dict)
-    """Button for an event: start, success, failure, discard, re_record, stop, leave."""
+    """Button for an event: start, success, failure, discard, re_record, stop, leave, open, close."""
     joints: tuple[str, ...] = ()
     """Joints of a leader arm, in the order of the robot's."""
     pedal: str = ""
@@ -106,16 +108,22 @@ class Teleop:
         driven = list(robot.axes)
         self._axes, self._scale = np.array(config.axes)[driven], np.array(config.scale)[driven]
         self._driven, self._step = driven, limits.arrays["step"][driven]
+        self._grip = [GRIP["open"]] if robot.gripper else []
         self._pressed: frozenset[int] = frozenset()
         self._events: list[str] = []
         self._engaged: tuple[np.ndarray, np.ndarray] | None = None
+
+    @property
+    def rest(self) -> np.ndarray:
+        """The action of nobody: no motion, the gripper as it was asked for last."""
+        return np.array([0.0] * len(self._driven) + self._grip, np.float32)
 
     def watch(self, info: Mapping[str, Any]) -> None:
         """A person looks at the robot itself."""
 
     def read(self, agent_pos: np.ndarray, estimate: np.ndarray) -> HumanInput:
         """What the person asks for now; never held when the device is silent, gone or says something impossible."""
-        reading, nothing = self._take(), np.zeros(len(self._driven), np.float32)
+        reading, nothing = self._take(), self.rest
         if reading is None or not np.isfinite(reading.axes).all() or len(reading.axes) <= self._axes.max():
             self._engaged = None
             return HumanInput(nothing, False, -np.inf)
@@ -133,7 +141,7 @@ class Teleop:
         if not held or self._clock() - said > self.config.stale_s:
             self._engaged = None
             return HumanInput(nothing, False, said)
-        return HumanInput(action.astype(np.float32), True, said)
+        return HumanInput(np.array([*action, *self._grip], np.float32), True, said)
 
     def events(self) -> list[str]:
         """What keys and buttons said since the last call, in order: of `EVENTS`."""
@@ -149,8 +157,11 @@ class Teleop:
         reading = self._device.read()
         if reading is not None:
             new, self._pressed = reading.buttons - self._pressed, reading.buttons
-            self._events += [event for event, button in self.config.buttons.items() if button in new]
-            self._events += [EVENT_KEYS[key] for key in reading.keys if key in EVENT_KEYS]
+            heard = [event for event, button in self.config.buttons.items() if button in new]
+            heard += [EVENT_KEYS[key] for key in reading.keys if key in EVENT_KEYS]
+            self._events += heard
+            if self._grip and (asked := [GRIP[event] for event in heard if event in GRIP]):
+                self._grip = asked[-1:]
         return reading
 
     def _follow(self, leader: np.ndarray, agent_pos: np.ndarray, held: bool) -> np.ndarray:

@@ -82,10 +82,10 @@ def load_lerobot(
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"base.path={folder} does not load as a LeRobot policy: {line}") from error
     _check_units(after, scale, folder)
-    return wrap(policy, before, after, columns, ensemble=ensemble, scale=scale)
+    return _wrap(policy, before, after, columns, ensemble=ensemble, scale=scale)
 
 
-def wrap(
+def _wrap(
     policy: Any,
     before: Any,
     after: Any,

@@ -41,6 +41,7 @@ __all__ = [
     "TrainConfig",
     "from_hydra",
     "load_config",
+    "own_robot",
     "register",
 ]
 
@@ -125,6 +126,10 @@ class Config:
             raise ValueError(f"hil={self.hil.kind} with env.count={count}: an operator attends to one arm, set 1")
         if self.hil.protocol != "takeovers" and self.hil.kind != "simulated":
             raise ValueError(f"hil.protocol={self.hil.protocol} is the simulated operator's: add hil=simulated")
+        if self.hil.protocol == "graded" and self.robot:
+            raise ValueError(
+                "hil.protocol=graded repeats commands to come back to a place: no robot may do that blindly"
+            )
         if self.hil.protocol == "graded" and self.shaping.kind == "none":
             raise ValueError("hil.protocol=graded looks where the potential stalls: give a shaping other than none")
         if self.command == "console":
@@ -141,6 +146,8 @@ class Config:
             raise ValueError(f"demo= is for train-reward: give {self.command} the model that it leaves, reward_model=")
         if self.outcomes is not None and self.store is None:
             raise ValueError(f"outcomes={self.outcomes} are those of a store's episodes: add store=FOLDER")
+        if not self.collect.all_frames and self.observation == "features" and self.dataset is None:
+            raise ValueError("observation=features looks at every frame: set collect.all_frames=true")
         if not self.collect.all_frames and self.label.source != "predicates":
             raise ValueError(f"label.source={self.label.source} looks at every frame: set collect.all_frames=true")
         if self.label.source == "file" and self.keyframes is None:
@@ -250,6 +257,11 @@ def from_hydra(composed: Any) -> Config:
     return build(Config, plain)
 
 
+def own_robot(overrides: Sequence[str]) -> list[str]:
+    """The overrides with `robot=FILE.yaml` as Hydra takes it, which knows only the files of conf/robot."""
+    return [f"robot={{file:'{w[6:]}'}}" if w.startswith("robot=") and w.endswith(".yaml") else w for w in overrides]
+
+
 def load_config(overrides: Sequence[str] = (), command: str = "train") -> Config:
     """Compose as the command line would, for scripts, notebooks and tests.
 
@@ -261,4 +273,4 @@ def load_config(overrides: Sequence[str] = (), command: str = "train") -> Config
 
     register(command)
     with initialize_config_module("robo_reward.conf", version_base="1.3"):
-        return from_hydra(compose("config", list(overrides)))
+        return from_hydra(compose("config", own_robot(overrides)))

@@ -44,7 +44,8 @@ class BaseConfig:
     path: str | None = None
     """Folder that LeRobot's save_pretrained wrote, for base=lerobot."""
     run: str | None = None
-    """Training stage, or transition store, whose successful rollouts base=distilled clones."""
+    """Folder of a run of `train`, of its training stage or of a transition store, whose successful rollouts
+    base=distilled clones."""
     url: str | None = None
     """Of the policy server for base=remote, such as ws://127.0.0.1:8000."""
     timeout_s: float = number(10.0, above=0)

@@ -14,9 +14,13 @@ class HilConfig:
     kind: str = choice("none", "none", "simulated", "console")
     """simulated: the scripted expert takes over where the policy gets stuck, and gives the arm back; console: you do,
     in the browser."""
-    judge: str = choice("person", "person", "env")
-    """Who judges the episodes of hil=console: you, each of them, or the world, where you do not overrule it; then the
-    next episode starts by itself."""
+    judge: str = choice("person", "person", "env", "classifier")
+    """Who judges the episodes of hil=console: you, each of them; or, where you do not, the world or a classifier of
+    success that your labels train, and then the next episode starts by itself."""
+    classifier_every: int = number(10, low=1)
+    """Episodes that you judged, with hil.judge=classifier, between its trainings"""
+    classifier_steps: int = number(150, low=1)
+    """Steps of each"""
     protocol: str = choice("takeovers", "takeovers", "demonstrations", "graded")
     """What the simulated operator does: take over, show whole episodes first, or show some and then return to where the
     policy gets stuck."""

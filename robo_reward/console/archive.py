@@ -48,6 +48,7 @@ class Archive:
         answers: dict[tuple[str, str], Answer] = {
             ("GET", "/episodes"): self._list,
             ("GET", "/episodes/{name}"): self._show,
+            ("GET", "/places/{number}"): self._place,
             ("POST", "/outcomes"): self._judge,
             ("POST", "/preferences"): self._prefer,
         }
@@ -59,6 +60,13 @@ class Archive:
 
     async def _show(self, request: web.Request) -> Any:
         return await self._read(self._one, request.match_info["name"])
+
+    async def _place(self, request: web.Request) -> Any:
+        number = int(request.match_info["number"])
+        path = self.folder / "places" / f"{number:05d}.png"
+        if not path.is_file():
+            raise KeyError(f"a picture of place {number}")
+        return {"picture": "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()}
 
     async def _judge(self, request: web.Request) -> Any:
         name, outcome = await body(request, episode=str, outcome=str)

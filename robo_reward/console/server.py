@@ -134,14 +134,18 @@ class Console:
                 self.operator = client
             elif self.operator is not client:
                 raise ValueError("somebody else has control: ask them to give it back")
-        elif kind not in ("drive", "event", "give_back"):
-            raise ValueError("a message has a type: drive, event, control or give_back")
+        elif kind not in ("drive", "event", "place", "give_back"):
+            raise ValueError("a message has a type: drive, event, place, control or give_back")
         elif self.operator is not client:
             raise ValueError("you are watching: take control first")
         elif kind == "give_back":
             self._let_go(client)
         elif kind == "drive":
             self._drive(word)
+        elif kind == "place":
+            if type(word["number"]) is not int:
+                raise ValueError("place needs number (a whole number)")
+            await self._post(f"place {word['number']}")
         elif word.get("event") in COMMANDS:
             await self._post(word["event"])
         else:

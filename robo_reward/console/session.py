@@ -27,7 +27,7 @@ from robo_reward.hil.arbitration import Arbiter, HumanInput
 from robo_reward.hil.corrected import CorrectedActor
 from robo_reward.hil.corrected import Policy as PlanningActor
 from robo_reward.hil.protocol import IN_FLIGHT, LABELS, VERDICTS, Protocol
-from robo_reward.types import Progress
+from robo_reward.types import Episode, Progress
 
 COMMANDS = ("arm", "disarm", "start", "pause", "resume", *LABELS, "undo", "e_stop", "clear")
 """Events that come from outside; the loop itself tells of the others."""
@@ -40,6 +40,11 @@ ACTOR = "session"
 def episode_name(number: int) -> str:
     """Id of a session's n-th episode."""
     return f"{ACTOR}-{number:05d}"
+
+
+def worlds_word(episode: Episode) -> bool:
+    """What the world says of an episode."""
+    return episode.success
 
 
 class Refusal(ValueError):
@@ -98,7 +103,10 @@ class Session:
         blend_steps: steps of a hand-over between policy and operator.
         store: where the episodes go, under the actor `name`, in place of a store of the session's own.
         name: likewise.
-        automatic: episodes that ended without a person's label get the world's, and the next one starts by itself.
+        automatic: judges an episode that ended without a person's label, None where it cannot; then the next one starts
+            by itself. None leaves all that to a person.
+        at_place: lets the next reset with a seed begin at a place, given the place's number and the seed; ValueError
+            for a number that it does not know.
         clock: monotonic seconds.
     """
 
@@ -116,12 +124,13 @@ class Session:
         blend_steps: int = 3,
         store: TransitionStore | None = None,
         name: str = ACTOR,
-        automatic: bool = False,
+        automatic: Callable[[Episode], bool | None] | None = None,
+        at_place: Callable[[int, int], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.env, self.actor, self.fps, self.first_seed = env, actor, fps, first_seed
         self._make_watch, self.query_every, self.stale_s, self.clock = watch, query_every, stale_s, clock
-        self.blend_steps, self.name, self.automatic = blend_steps, name, automatic
+        self.blend_steps, self.name, self.automatic, self._at_place = blend_steps, name, automatic, at_place
         self.action_size = int(np.prod(env.action_space.shape or ()))
         self.folder, self._own = folder, store is None
         (folder / "curves").mkdir(parents=True, exist_ok=True)
@@ -135,6 +144,7 @@ class Session:
         self._stopped, self._overruns, self._steps, self._notice, self._busy = False, 0, 0, "", ""
         self._due, self._going = 0.0, False
         self._recorder: EpisodeRecorder | None = None
+        self._unjudged: Episode | None = None
         self._curve = 0
         """Counts episodes, re-judged ones once: whose curves they are."""
         self._arbiter: Arbiter
@@ -170,8 +180,10 @@ class Session:
                 self._tick()
 
     def go(self) -> None:
-        """Let an automatic session start its first episode by itself."""
+        """Let an automatic session start its first episode by itself; one that a kill left unjudged is discarded."""
         self._going = True
+        if self.protocol.state == "judging":
+            self.protocol.apply("discard")
 
     def run_until(self, done: Callable[[], bool]) -> None:
         """The same until `done`, asked once a step. KeyboardInterrupt after `stop`."""
@@ -195,9 +207,14 @@ class Session:
                 raise KeyboardInterrupt
             self._tick()
 
-    def judged(self) -> list[list[str]]:
-        """Id and label of every stored episode that was judged a success, a failure or partial, in order."""
-        named = [[episode_name(number), label] for number, label in enumerate(self.protocol.labels)]
+    def judged(self, by_person: bool = False) -> list[list[str]]:
+        """Id and label of every stored episode that was judged a success, a failure or partial, in order.
+
+        Args:
+            by_person: leave those out that nobody but `automatic` judged.
+        """
+        out = self.protocol.unattended if by_person else ()
+        named = [[episode_name(n), label] for n, label in enumerate(self.protocol.labels) if n not in out]
         return [pair for pair in named if pair[1] in VERDICTS and pair[0] in self.store.index.episodes]
 
     def __enter__(self) -> Session:
@@ -238,13 +255,20 @@ class Session:
             self._show_scene()
             self.protocol.apply("reset_done")
         elif self.automatic and state == "judging":
-            self.protocol.apply("success" if self._info["is_success"] else "failure")
-            self._write_outcomes()
+            self._judge(self.automatic)
         elif self.automatic and self._going and state == "idle":
             self.protocol.apply("arm")
         elif self.automatic and self._going and state == "armed":
             self.protocol.apply("start")
             self._begin()
+
+    def _judge(self, automatic: Callable[[Episode], bool | None]) -> None:
+        """Once an episode: one that was put up for judgement again is a person's."""
+        episode, self._unjudged = self._unjudged, None
+        success = automatic(episode) if episode is not None else None
+        if success is not None:
+            self.protocol.apply("success" if success else "failure", unattended=True)
+            self._write_outcomes()
 
     def _serve(self, until: float) -> None:
         """Answer events until it is time for the next step, one of them in any case."""
@@ -256,6 +280,8 @@ class Session:
             try:
                 if event.startswith("relabel "):
                     reply.set_result(self._relabel(*event.split(" ")[1:]))
+                elif event.startswith("place "):
+                    reply.set_result(self._begin_at(int(event.split(" ")[1])))
                 else:
                     self._check(event)
                     self._obey(event, reply)
@@ -273,6 +299,17 @@ class Session:
         except ValueError as error:
             raise Refusal(str(error)) from None
         self._write_outcomes()
+        return self.protocol.state
+
+    def _begin_at(self, place: int) -> str:
+        """Put the present scene there; it comes again when the episode is re-recorded."""
+        if self._at_place is None or self._busy or self.protocol.state not in ("idle", "armed"):
+            raise Refusal(f"an episode begins at a place before it is started, not while {self.protocol.state}")
+        try:
+            self._at_place(place, self.first_seed + self.protocol.scene)
+        except ValueError as error:
+            raise Refusal(str(error)) from None
+        self._show_scene()
         return self.protocol.state
 
     def _write_outcomes(self) -> None:
@@ -298,6 +335,7 @@ class Session:
                 self._keep()  # before its label, which must not be of an episode that a crash has taken
             state = self.protocol.apply(event)
             if event in (*LABELS, "undo"):
+                self._unjudged = None
                 self._write_outcomes()
             if event in ("start", "disarm", "e_stop"):  # the first start, and the one after a stop, are a person's
                 self._going = event == "start"
@@ -366,6 +404,7 @@ class Session:
         replace_file(self.folder / "curves" / f"{name}.json", json.dumps(curves).encode())
         episode = replace(recorder.episode(), episode_id=name)
         known = self.store.index.actors.get(self.name)
+        self._unjudged = episode
         self.store.append_episode(self.name, known.acknowledged + 1 if known else 0, episode)
 
     # ---- what there is to see ----

@@ -8,6 +8,7 @@ once it was judged, a label that is taken back is unlearned from the replays, an
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,21 @@ import numpy as np
 
 from robo_reward.config import Config
 from robo_reward.console.serving import serving
-from robo_reward.console.session import Session, Watch
+from robo_reward.console.session import Session, Watch, episode_name, worlds_word
 from robo_reward.evaluation.rollout import Actor
 from robo_reward.hil.judging import judged
+from robo_reward.hil.places import Returning, load_places, propose, save_place
 from robo_reward.interfaces import Policy
 from robo_reward.runtime import local
 from robo_reward.runtime.checkpoint import Checkpoint
 from robo_reward.runtime.experience import ONLINE, Annotate, Experience
 from robo_reward.runtime.exploration import contact_signal
+from robo_reward.runtime.steps import reward_settings
 from robo_reward.runtime.tasks import first_seed, task_of
 from robo_reward.types import Episode
+
+SHOWN = 6
+"""Newest places that the page offers."""
 
 
 class _Unhelped:
@@ -79,18 +85,50 @@ def train_attended(
         def evaluated(seed: int) -> Actor:
             return _Unhelped(local.trained_actor(base, agent, seed), session)
 
+        classifier = None
+        judge: Callable[[Episode], bool | None] | None = worlds_word if config.hil.judge == "env" else None
+        if config.hil.judge == "classifier":
+            from robo_reward.hil.classifier import SuccessClassifier
+
+            settings = replace(reward_settings(config, 1), steps=config.hil.classifier_steps)
+            classifier = SuccessClassifier(settings)
+            judge = classifier.success
+
+        def at_place(number: int, seed: int) -> None:
+            if config.robot:
+                raise ValueError(
+                    "a robot finds no way back by itself: put the scene there by hand, as the picture shows"
+                )
+            found = [place for place in load_places(folder / "places") if place.number == number]
+            if not found:
+                raise ValueError(f"place {number} is gone")
+            world.begin = {seed: found[0]}
+
+        world = Returning(env)
         session = Session(
-            env, actor, folder, fps=task_of(config.env).fps, first_seed=first_seed(config.seed, "online"), watch=watch,
-            query_every=config.collect.query_every, blend_steps=config.hil.blend_steps, store=experience.store,
-            name=ONLINE, automatic=config.hil.judge == "env",
+            world, actor, folder, fps=task_of(config.env).fps, first_seed=first_seed(config.seed, "online"),
+            watch=watch, query_every=config.collect.query_every, blend_steps=config.hil.blend_steps,
+            store=experience.store, name=ONLINE, automatic=judge, at_place=at_place,
         )  # fmt: skip
         if checkpoint.load():
             experience.take(read(learned))
         else:
             local.clone_demonstrations(experience, config.agent, rng)
         with session, serving(session, config.console.port):
+            taught, patience = None, round(config.hil.patience_s * session.fps)
             while counters.rollouts < train.rollouts:
-                session.figures = {"rollouts": counters.rollouts, "of": train.rollouts, "curve": list(counters.curve)}
+                if classifier is not None and (told := session.judged(by_person=True)):
+                    if taught is None or len(told) >= taught + config.hil.classifier_every:
+                        learned_success = classifier.learn([*demonstrations, *read(told)], session.breathe)
+                        taught = len(told) if learned_success else taught
+                places = [
+                    {"number": place.number, "reason": place.reason, "phi": place.phi}
+                    for place in load_places(folder / "places")[-SHOWN:]
+                ]
+                session.figures = {
+                    "rollouts": counters.rollouts, "of": train.rollouts, "curve": list(counters.curve),
+                    "places": places,
+                }  # fmt: skip
                 session.run_until(lambda: session.protocol.state != "judging" and session.judged() != learned)
                 found = session.judged()
                 if found[: len(learned)] != learned:  # a label was taken back
@@ -103,6 +141,12 @@ def train_attended(
                 local.follow_reward(config, experience, counters, rng, session.breathe)
                 [episode] = read([found[len(learned)]])
                 experience.take([episode])
+                number = len(session.protocol.labels) - 1
+                if world.actions and episode.episode_id == episode_name(number):  # the world is as it left it
+                    phi = experience.potential(episode.episode_id)
+                    place = propose(world, number, episode, phi, patience)
+                    if place is not None:
+                        save_place(folder / "places", place, episode)
                 numbers = local.learn_from(
                     counters.rollouts, episode, config, experience, counters, rng, session.breathe
                 )

@@ -124,8 +124,8 @@ def save_place(folder: Path, place: Place, episode: Episode) -> None:
     replace_file(folder / f"{place.number:05d}.json", (json.dumps(asdict(place)) + "\n").encode())
 
 
-def load_places(folder: Path, before: int) -> list[Place]:
-    """The places of the rollouts before this number, in order. ValueError for a damaged file."""
+def load_places(folder: Path, before: int | None = None) -> list[Place]:
+    """The places of all rollouts, or of those before this number, in order. ValueError for a damaged file."""
     places = []
     for path in sorted(folder.glob("*.json")):
         try:
@@ -133,6 +133,6 @@ def load_places(folder: Path, before: int) -> list[Place]:
             place = Place(**{**found, "actions": tuple(tuple(action) for action in found["actions"])})
         except (ValueError, KeyError, TypeError):
             raise ValueError(f"{path} is no place of this program: delete it, others are found") from None
-        if place.number < before:
+        if before is None or place.number < before:
             places.append(place)
     return places

@@ -18,8 +18,8 @@ SMOOTHING = 0.75
 class BinnedCritic(nn.Module):
     """N critics Q(s, a) as the means of histograms over `bins` values in -limit..limit; called as `EnsembleCritic`."""
 
-    edges: torch.Tensor
     centres: torch.Tensor
+    edges: torch.Tensor
 
     def __init__(self, heads: int, inputs: int, hidden: int, norm: bool, bins: int, limit: float):
         super().__init__()

@@ -50,7 +50,6 @@ class ResidualPPO(ResidualTD3):
     actor: NormalActor
     exploration_noise = 0.0
     """Its own draws explore."""
-    on_policy = True
 
     def _new_actor(self, size: int) -> NormalActor:
         return NormalActor(size, self.action_size, self.settings)

@@ -68,11 +68,13 @@ class RoboRewardRobot(Robot):
         features: dict[str, Any] = {f"{joint}.pos": float for joint in self._wire.joints}
         if self._wire.command not in JOINT_COMMANDS:
             features |= {f"tool.{axis}": float for axis in AXES}
+        if self._wire.gripper:
+            features["gripper.opening"] = float
         return features | {view: (*self._wire.image_size, 3) for view in self._wire.cameras}
 
     @cached_property
     def action_features(self) -> dict[str, Any]:
-        """`delta.AXIS` for every driven axis; 1 is the step of the robot's limits."""
+        """`delta.AXIS` for every driven axis, 1 is the step of the robot's limits; `gripper`, -1 opens, +1 closes."""
         return dict.fromkeys(_action_names(self._wire), float)
 
     @property
@@ -108,6 +110,8 @@ class RoboRewardRobot(Robot):
         values = list(seen.sensed.joints)
         if self._wire.command not in JOINT_COMMANDS:
             values += list(seen.sensed.pose)
+        if seen.opening is not None:
+            values.append(seen.opening)
         names = [name for name in self.observation_features if name not in self._wire.cameras]
         return {**dict(zip(names, map(float, values), strict=True)), **seen.pixels}
 
@@ -216,4 +220,4 @@ def _load(name: str, domain: int | None) -> tuple[WireConfig, Limits]:
 
 def _action_names(config: WireConfig) -> list[str]:
     names = config.joints if config.command in JOINT_COMMANDS else AXES
-    return [f"delta.{names[axis]}" for axis in config.axes]
+    return [f"delta.{names[axis]}" for axis in config.axes] + ["gripper"] * bool(config.gripper)

@@ -15,7 +15,7 @@ from robo_reward.interfaces import Policy
 from robo_reward.runtime.collecting import read_split
 from robo_reward.runtime.kept import kept_stage
 from robo_reward.runtime.observing import input_columns
-from robo_reward.runtime.run_folder import write_atomic
+from robo_reward.runtime.run_folder import SUMMARY, write_atomic
 from robo_reward.runtime.stages import MARKER, StageResult, manifest
 from robo_reward.runtime.tasks import make_env
 from robo_reward.runtime.worlds import robot_of
@@ -34,7 +34,7 @@ def check_base(config: Config) -> None:
     if setting is not None and getattr(b, setting) is None:
         raise ValueError(f"base={b.kind} needs base.{setting}=...")
     if b.kind == "distilled":
-        find_store(b.run or "")
+        _store_of(config)
     if b.kind == "lerobot" and not Path(b.path or "").is_dir():
         raise ValueError(f"base.path={b.path} is no folder: give the one that LeRobot's save_pretrained wrote")
     if b.kind == "remote":
@@ -50,10 +50,20 @@ def base_stage(config: Config, data: StageResult) -> StageResult:
     return kept_stage(config, "train-base", key, [data], lambda folder: _train_base(config, data, folder))
 
 
+def _store_of(config: Config) -> Path:
+    """The transition store of `base.run`: of a run of `train`, of its training stage, or the store itself."""
+    folder = Path(config.base.run or "")
+    try:
+        folder = Path(json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["train_folder"])
+    except (OSError, ValueError, KeyError):
+        pass
+    return find_store(folder)
+
+
 def _outside(config: Config) -> Path | None:
     """The folder that a base policy comes from, where it is not made of the run's own data."""
     if config.base.kind == "distilled":
-        return find_store(config.base.run or "")
+        return _store_of(config)
     return Path(config.base.path or "") if config.base.kind == "lerobot" else None
 
 
@@ -67,6 +77,8 @@ def _train_base(config: Config, data: StageResult, folder: Path) -> dict[str, An
     demos = read_split(data.path, "demos", views=())[: config.base.demos]
     if kind == "distilled":
         demos = _successes(config, data)
+    if not demos:
+        raise ValueError("no demonstrations for a base policy: set collect.demos above 0, or give dataset= with some")
     columns = input_columns(config, demos[0])
     if kind in ("act", "diffusion", "lerobot"):
         write_atomic(folder / _COLUMNS, json.dumps(columns))
@@ -87,7 +99,7 @@ def _successes(config: Config, data: StageResult) -> list[Episode]:
     """The successful online rollouts of the run that is distilled."""
     from robo_reward.runtime.experience import ONLINE
 
-    run = find_store(config.base.run or "")
+    run = _store_of(config)
     stage = run.parent / MARKER
     if config.observation == "features" and stage.is_file():
         seen = [digest for name, digest in json.loads(stage.read_text())["inputs"] if name == "observe"]

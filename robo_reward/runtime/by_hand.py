@@ -9,18 +9,20 @@ import sys
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from robo_reward.data.lerobot_writer import DatasetWriter
 from robo_reward.hardware.devices import open_device
 from robo_reward.hardware.keyboard import keyboard
-from robo_reward.hardware.robot import RobotFault, Ros2Robot
+from robo_reward.hardware.robot import START_S, TOPIC_S, RobotFault, Ros2Robot
 from robo_reward.hardware.robot_config import RobotConfig, load_robot
-from robo_reward.hardware.robot_env import RobotEnv, SimArmTask, Task
+from robo_reward.hardware.robot_env import RobotEnv, start_sim_arm
+from robo_reward.hardware.tasks import OperatorTask, SimArmTask, Task
 from robo_reward.hardware.teleop import Teleop, check_teleop
 from robo_reward.runtime.tasks import TASKS
-from robo_reward.runtime.teleoperate import Collector, PersonsTask
+from robo_reward.runtime.teleoperate import Collector, HeedingRobot
 from robo_reward.safety.limits import Limits
 from robo_reward.settings import build, number
 from robo_reward.terminal import say
@@ -41,7 +43,7 @@ class HandConfig:
     to: str = ""
     """The LeRobotDataset; one that is there is gone on with."""
     instruction: str = ""
-    """What the robot is to do; the simulated arm says so itself."""
+    """What the robot is to do, in place of its file's; the simulated arm says so itself."""
     episodes: int = number(20, low=1)
     """Kept ones, those that are there already included."""
     seconds: float = number(60.0, above=0, high=3600)
@@ -89,29 +91,32 @@ def read_settings(words: list[str]) -> HandConfig:
 
 def collect(settings: HandConfig, config: RobotConfig, limits: Limits) -> None:
     """Connect, record, and leave the arm holding."""
-    simulated = Path(settings.robot).stem == "sim_arm"
-    if not simulated:
-        _check_instruction(settings)
+    if not config.simulated:
+        config = replace(config, ask=False, instruction=_instruction(settings, config))  # the person has keys for that
     with ExitStack() as stack:
         keys = stack.enter_context(keyboard(urgent=" ")) if sys.stdin.isatty() else None
         teleop, device = open_device(settings.teleop, keys, config)
         stack.enter_context(closing(device))
         check_teleop(teleop, config)
-        stages = TASKS["robo_reward/PegInsert-v0"].stages if simulated else ()
+        stages = TASKS["robo_reward/PegInsert-v0"].stages if config.simulated else ()
         writer = stack.enter_context(_writer(settings, config, stages))
         kept = len(writer.episode_ids)
         if kept >= settings.episodes:
             raise ValueError(f"{settings.to} has {kept} episodes already: for more of them set episodes= higher")
-        robot = Ros2Robot(config, limits)
+        if config.simulated:
+            stack.callback(start_sim_arm(config))
+        robot, person = Ros2Robot(config, limits), Teleop(teleop, device, config, limits)
         stack.callback(robot.close)
-        robot.connect()
-        task: Task = SimArmTask(config) if simulated else PersonsTask(settings.instruction)
+        robot.connect(timeout_s=START_S if config.simulated else TOPIC_S)  # one that was just started takes a while
+        heeding: Any = HeedingRobot(robot, person)
+        task: Task = (
+            SimArmTask(config)
+            if config.simulated
+            else OperatorTask(heeding, settings.unguarded, key=lambda seconds: "")
+        )
         env = RobotEnv(robot, task, round(settings.seconds * RobotEnv.metadata["render_fps"]), settings.unguarded)
         stack.callback(env.close)
-        collector = Collector(
-            env, robot, Teleop(teleop, device, config, limits), writer.append, judges=simulated,
-            first_seed=settings.seed, kept=kept, unguarded=settings.unguarded,
-        )  # fmt: skip
+        collector = Collector(env, robot, person, writer.append, first_seed=settings.seed, kept=kept)
         collector.run(settings.episodes)
     told = ", ".join(f"{count} {label.replace('_', '-')}" for label, count in collector.labels.items())
     say(f"{collector.kept} episodes in {settings.to} ({told or 'none new'})")
@@ -121,9 +126,9 @@ def import_bags(settings: HandConfig, config: RobotConfig, limits: Limits) -> No
     """Every bag an episode; those that are in the dataset already are passed over."""
     from robo_reward.hardware.bags import Import, find_bags, read_bag
 
-    _check_instruction(settings)
+    instruction = _instruction(settings, config)
     bags = find_bags(Path(settings.bag))
-    told = Import(settings.instruction, settings.success, RobotEnv.metadata["render_fps"], settings.image_size)
+    told = Import(instruction, settings.success, RobotEnv.metadata["render_fps"], settings.image_size)
     with _writer(settings, config) as writer:
         for bag in bags:
             if bag.stem in writer.episode_ids:
@@ -142,6 +147,7 @@ def _writer(settings: HandConfig, config: RobotConfig, stages: tuple[str, ...] =
     )  # fmt: skip
 
 
-def _check_instruction(settings: HandConfig) -> None:
-    if not settings.instruction:
+def _instruction(settings: HandConfig, config: RobotConfig) -> str:
+    if not (settings.instruction or config.instruction):
         raise ValueError('say what the robot is to do, in words: instruction="put the peg into the socket"')
+    return settings.instruction or config.instruction

@@ -85,8 +85,9 @@ class Experience:
         return sequence
 
     def relearn(self, demonstrations: list[Episode], episodes: list[Episode]) -> None:
-        """Fill both replays anew: with the demonstrations and these online episodes, all of them in the store."""
-        self.demonstrations, self.online = (new_replay(self.config, self.agent) for _ in range(2))
+        """Fill all replays anew: with the demonstrations and these online episodes, all of them in the store."""
+        self.demonstrations, self.warmup, self.online = (new_replay(self.config, self.agent) for _ in range(3))
+        self.recent.clear()
         self._remember(self.demonstrations, demonstrations, demonstration=True)
         self.take(episodes)
 

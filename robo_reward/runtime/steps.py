@@ -202,7 +202,7 @@ def _train(
     from robo_reward.runtime.local import needs_frames, train_residual
 
     torch.set_num_threads(1)  # two threads are slower at this size, and one gives the same sums everywhere
-    views = None if needs_frames(config) else ()
+    views = None if needs_frames(config) or config.hil.judge == "classifier" else ()
     demos = read_split(data.path, "demos", config.collect.query_every, views)
     annotate, policy = learner_annotate(config, reward), load_base(config, base)
     if getattr(policy, "views", ()):

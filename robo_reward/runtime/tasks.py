@@ -97,6 +97,13 @@ TASKS = {
         "scripted_stack:ScriptedStack",
         events=(EventSignal(14, "gripper", threshold=0.06, slack=0.005),),  # finger gap [m]; the cube is 40 mm wide
     ),
+    "robo_reward/Door-v0": Task(
+        ("over the handle", "around the handle", "unlatched", "open"),
+        "panda",
+        "scripted_door:ScriptedDoor",
+        # force along the hand's axis at the wrist [N]: the palm presses; the gripper stays open
+        events=(EventSignal(17, "contact", threshold=8.0, slack=3.0),),
+    ),
 }
 
 

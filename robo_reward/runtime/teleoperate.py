@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 
 from robo_reward.evaluation.rollout import EpisodeRecorder
-from robo_reward.hardware.operate import follow
 from robo_reward.hardware.robot import RobotFault, Ros2Robot
 from robo_reward.hardware.robot_env import RobotEnv
 from robo_reward.hardware.teleop import Teleop
 from robo_reward.hil.arbitration import Arbiter
 from robo_reward.hil.corrected import CorrectedActor
 from robo_reward.terminal import say
-from robo_reward.types import UNKNOWN_STAGE, Episode
+from robo_reward.types import Episode
 
 JUDGED = ("success", "failure", "discard", "re_record")
 ASKED = "y success, n failure, c discard, b once more"
@@ -29,11 +28,11 @@ class StandStill:
 
     base_id = "none"
 
-    def __init__(self, size: int) -> None:
-        self._action = np.zeros(size, np.float32)
+    def __init__(self, teleop: Teleop) -> None:
+        self._teleop = teleop
 
     def __call__(self, agent_pos: np.ndarray, estimate: np.ndarray) -> tuple[np.ndarray, None]:
-        return self._action, None
+        return self._teleop.rest, None
 
     def watch(self, info: Mapping[str, Any]) -> None:
         """It looks at nothing."""
@@ -42,26 +41,21 @@ class StandStill:
         """It plans nothing."""
 
 
-class PersonsTask:
-    """The `robot_env.Task` of a real robot: the person brings the scene into order and judges."""
+class HeedingRobot:
+    """A robot that is led by a program, such as home, while its person may stop it."""
 
-    def __init__(self, instruction: str) -> None:
-        self._instruction = instruction
+    def __init__(self, robot: Ros2Robot, teleop: Teleop) -> None:
+        self._robot, self._teleop = robot, teleop
 
-    def reset(self, seed: int, options: dict[str, Any]) -> str:
-        """The scene is ready when the person starts."""
-        return self._instruction
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._robot, name)
 
-    def estimate(self) -> np.ndarray:
-        """Nobody estimates."""
-        return np.zeros(0, np.float32)
-
-    def judge(self) -> tuple[int, float, bool]:
-        """Nobody but the person knows."""
-        return UNKNOWN_STAGE, 0.0, False
-
-    def close(self) -> None:
-        """Nothing is open."""
+    def send(self, action: np.ndarray) -> np.ndarray:
+        """Like the robot's, but a stop comes first."""
+        if "stop" in self._teleop.events():
+            self._robot.stop("the person")
+            raise RobotFault("stopped on its way")
+        return self._robot.send(action)
 
 
 @dataclass(frozen=True)
@@ -82,10 +76,8 @@ class Collector:
         robot: the one in `env`.
         teleop: the person's device.
         keep: takes an episode that was judged a success or a failure; on return it is safe.
-        judges: whether the task knows stages, progress and success itself, as the simulated arm's does.
         first_seed: of the first scene; the next has the next one.
         kept: episodes that are there already.
-        unguarded: whether a controller without a time-out of its own may be driven.
         wait: sleeps so many seconds.
         clock: monotonic seconds, the device's.
     """
@@ -97,15 +89,13 @@ class Collector:
         teleop: Teleop,
         keep: Callable[[Episode], None],
         *,
-        judges: bool,
         first_seed: int,
         kept: int = 0,
-        unguarded: bool = False,
         wait: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._env, self._robot, self._teleop, self._keep = env, robot, teleop, keep
-        self._judges, self._first_seed, self._unguarded = judges, first_seed + kept, unguarded
+        self._first_seed = first_seed + kept
         self._wait, self._clock, self.kept = wait, clock, kept
         self.labels: Counter[str] = Counter()
         """How the episodes ended: `JUDGED`, fault, stop or leave."""
@@ -118,7 +108,7 @@ class Collector:
             if self._await(("start", "leave")) == "leave":
                 return
             try:
-                self._make_ready()
+                self._robot.clear()
                 driven = self._drive()
             except (RobotFault, ValueError) as error:
                 say(f"not recorded: {error}")
@@ -135,32 +125,24 @@ class Collector:
                     self.kept += 1
                 say(f"{driven.event.replace('_', '-')}, {self.kept} kept")
 
-    def _make_ready(self) -> None:
-        """End a stop, and lead the arm home where its file knows one and nobody else resets it."""
-        self._robot.clear()
-        if self._robot.config.home and not self._judges:
-            self._robot.arm(self._unguarded)
-            config, limits = self._robot.config, self._robot.limits
-            follow(self._robot, np.array([config.home]), config.axes, limits)
-
     def _drive(self) -> Driven:
         """One episode, from its reset to its label."""
         seed = self._first_seed + sum(self.labels[label] for label in ("success", "failure", "discard"))
         observation, info = self._env.reset(seed=seed)
         say(f"driving: {info['instruction']}. {ASKED}; space stops")
-        size = len(self._robot.config.axes)
-        arbiter = Arbiter(size, stale_s=self._teleop.config.stale_s, clock=self._clock)
-        actor = CorrectedActor(StandStill(size), self._teleop, arbiter)
+        arbiter = Arbiter(self._robot.config.actions, stale_s=self._teleop.config.stale_s, clock=self._clock)
+        actor = CorrectedActor(StandStill(self._teleop), self._teleop, arbiter)
         recorder = EpisodeRecorder(actor, seed, "human", observation, info, observation.get("pixels"))
-        event, steps = "", 0
+        event, axes = "", len(self._robot.config.axes)
         while not event and not recorder.ended:
-            action = recorder.action()
-            self._mind_the_device(arbiter, observation)
+            # The arbiter blends, and on a lost device zeroes, what is a motion; a gripper must not open by that.
+            action = np.concatenate([recorder.action()[:axes], self._teleop.rest[axes:]])
+            if arbiter.paused:
+                self._mind_the_device(arbiter, observation)
             observation, reward, terminated, truncated, info = self._env.step(action)
             if "fault" in info:
                 raise RobotFault(info["fault"])
             recorder.append(observation, reward, terminated, truncated, info, observation.get("pixels"))
-            steps += 1
             event = self._heard((*JUDGED, "leave", "stop"))
         if event not in ("leave", "stop"):
             self._robot.hold("the episode is over")
@@ -170,15 +152,13 @@ class Collector:
         if event not in JUDGED:
             return Driven(None, event)
         if not recorder.ended:
-            recorder.cut(observation.get("pixels", {}))
+            recorder.cut(observation.get("pixels"))
         return Driven(self._judged(recorder.episode(), event == "success"), event)
 
     def _judged(self, episode: Episode, success: bool) -> Episode:
         """The episode as the person saw it end: a success terminates, a failure is one that took too long."""
         reward = np.zeros(len(episode), np.float32)
         reward[-1] = success
-        if not self._judges:
-            episode = replace(episode, oracle=None, stage=np.full(len(episode) + 1, UNKNOWN_STAGE, np.int64))
         return replace(
             episode, episode_id=f"human-{self.kept:05d}", reward=reward, success=success, terminated=success,
             truncated=not success,
@@ -186,8 +166,6 @@ class Collector:
 
     def _mind_the_device(self, arbiter: Arbiter, observation: dict[str, Any]) -> None:
         """After a device was lost the arm stands still; it goes on once the device is back and was let go of."""
-        if not arbiter.paused:
-            return
         human = self._teleop.read(observation["agent_pos"], observation["estimate"])
         if not human.held and self._clock() - human.time_s <= self._teleop.config.stale_s:
             arbiter.resume()

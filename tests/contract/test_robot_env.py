@@ -17,7 +17,7 @@ pytest.importorskip("mujoco")
 from robo_reward.envs.peg_insert import PegInsertEnv
 from robo_reward.hardware.robot import Ros2Robot
 from robo_reward.hardware.robot_config import load_robot
-from robo_reward.hardware.robot_env import RobotEnv, start_sim_arm
+from robo_reward.hardware.robot_env import RobotEnv, open_robot_env, start_sim_arm
 from robo_reward.hardware.tasks import OperatorTask, SimArmTask
 from robo_reward.policies.scripted import ScriptedPeg
 from robo_reward.safety.arm_gate import Mode
@@ -113,6 +113,11 @@ def test_any_other_arm_is_led_home_and_judged_by_topics(other_arm):
     np.testing.assert_allclose(pose, home, atol=0.006)
     opening = [step[0]["agent_pos"][25] for step in [env.step(np.array([0, 0, 0, 0, -1.0])) for _ in range(3)]]
     assert opening[-1] > opening[0] and opening[-1] > 0.012, "the measured opening, not the one that was sent"
+
+
+def test_an_arm_that_somebody_else_drives_is_left_alone(other_arm):
+    with pytest.raises(ValueError, match="somebody else writes to /target_pose: end the other bridge first"):
+        open_robot_env(other_arm.config, LIMITS, horizon=3, image_size=84)
 
 
 class Terminal:

@@ -18,6 +18,7 @@ WORLDS = {
     "robo_reward/NutAssemblySquare-v0": "robosuite",
     "robo_reward/PickPlaceCan-v0": "robosuite",
     "robo_reward/Stack-v0": "robosuite",
+    "robo_reward/Door-v0": "robosuite",
 }
 
 

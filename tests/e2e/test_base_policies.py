@@ -50,15 +50,15 @@ def stored(root):
 
 
 def test_features_for_base_and_learner(root):
-    assert finished(train(configured(root, "observation=features")))
+    run = configured(root, "observation=features")
+    assert finished(train(run))
     episodes = stored(root)
     assert len(episodes) == 4 and all(e.features.shape == (len(e) + 1, 128) for e in episodes)
-    config = configured(root, "observation=features", "base=distilled", f"base.run={stage(root, 'train')}")
+    words = ["observation=features", "base=distilled", f"base.run={run.run.dir}"]
     with pytest.raises(ValueError, match="has no successful rollout to clone"):
-        train_base(config)
-    other = replace(config, reward=replace(config.reward, steps=3))
+        train_base(configured(root, *words))
     with pytest.raises(ValueError, match="saw features of another reward model"):
-        train_base(other)
+        train_base(configured(root, *words, "reward.steps=3"))
 
 
 def test_act_and_what_it_saved_as_a_base_of_its_own(root):

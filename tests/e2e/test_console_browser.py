@@ -9,6 +9,7 @@ import threading
 from contextlib import contextmanager
 from functools import partial
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -27,7 +28,7 @@ from robo_reward.config import (
 )
 from robo_reward.console.command import BaseActor
 from robo_reward.console.server import Console, Server
-from robo_reward.console.session import Session
+from robo_reward.console.session import Session, worlds_word
 from robo_reward.data.store import TransitionStore
 from robo_reward.policies.simple import ZeroPolicy
 from robo_reward.runtime.tasks import make_env
@@ -38,14 +39,30 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(find_chromium() is None, reas
 HORIZON = 3000
 
 
+class Blind(gymnasium.Wrapper):
+    """Without its cameras, whose pictures take most of the time."""
+
+    def render_views(self):
+        return {name: np.zeros((8, 8, 3), np.uint8) for name in ("front", "side", "wrist")}
+
+
 @contextmanager
-def live(folder, port=0):
+def live(folder, port=0, watching=False, horizon=HORIZON, blind=False):
     """(session, port): a console as the command makes it, of a policy that rests; the world in the loop's thread."""
     made, ready = [], threading.Event()
 
     def loop():
-        env = make_env(EnvConfig(horizon=HORIZON))
-        made.append(Session(env, lambda: BaseActor(ZeroPolicy(4)), folder, fps=20, first_seed=0, stale_s=2.0))
+        env = make_env(EnvConfig(horizon=horizon))
+        env = Blind(env) if blind else env
+        settings = {
+            "fps": 20,
+            "first_seed": 0,
+            "stale_s": 20.0 if blind else 2.0,
+            "automatic": worlds_word if watching else None,
+        }
+        made.append(Session(env, lambda: BaseActor(ZeroPolicy(4)), folder, **settings))
+        if watching:
+            made[0].go()
         ready.set()
         made[0].run()
         env.close()
@@ -53,7 +70,7 @@ def live(folder, port=0):
     thread = threading.Thread(target=loop)
     thread.start()
     assert ready.wait(60)
-    server = Server(Console(made[0], "a-token", ("dx", "dy", "dz", "dyaw")), port)
+    server = Server(Console(made[0], "a-token", ("dx", "dy", "dz", "dyaw"), watching), port)
     try:
         yield made[0], server.port
     finally:
@@ -162,6 +179,74 @@ def test_a_gamepad_drives_and_judges_as_the_keyboard_does(tmp_path):
     [episode] = TransitionStore(tmp_path / "store").read_all()
     driven = episode.human_action[episode.intervention]
     assert driven[:, 2].min() == pytest.approx(-0.6) and not driven[:, [0, 1, 3]].any()  # a stick at rest is no word
+
+
+def test_a_finger_on_a_pad_drives_until_it_is_lifted(tmp_path):
+    async def visit(port):
+        async with Browser() as page:
+            tablet = {"width": 820, "height": 1180, "deviceScaleFactor": 1, "mobile": True}
+            await page.ask("Emulation.setDeviceMetricsOverride", **tablet)
+
+            async def finger(kind, x=0, y=0):
+                points = [{"x": x, "y": y}] if kind != "touchEnd" else []
+                await page.ask("Input.dispatchTouchEvent", type=kind, touchPoints=points)
+
+            await page.open(f"http://127.0.0.1:{port}/#a-token")
+            await page.until("state.you === 'operator'")
+            wide = "document.documentElement.scrollWidth <= 820"  # nothing hangs over a tablet's edge
+            assert await page.value(wide)
+            for wanted in ("armed", "running"):
+                await page.key("Enter")
+                await page.until(f"state.state === '{wanted}'")
+            await page.until("state.oracle.length > 3 && document.querySelectorAll('img').length === 3")
+            await page.value("document.querySelectorAll('.pad')[1].scrollIntoView({block: 'center'})")
+            left, top, width, height = await page.value(
+                "(({left, top, width, height}) => [left, top, width, height])"
+                "(document.querySelectorAll('.pad')[1].getBoundingClientRect())"
+            )
+            await finger("touchStart", left + width / 2, top + height * 3 / 4)  # below the middle: down, and no turn
+            await page.until("state.state === 'taken_over' && state.sources.endsWith('hhhhh')")
+            await finger("touchEnd")
+            await page.until("!held && state.state !== 'taken_over'")
+            await page.key("2")
+            await page.until("String(state.labels) === 'failure'")
+
+    with live(tmp_path, blind=True) as (_, port):
+        asyncio.run(visit(port))
+    [episode] = TransitionStore(tmp_path / "store").read_all()
+    driven = episode.human_action[episode.intervention]
+    assert driven[:, 2].min() == pytest.approx(-0.3, abs=0.02) and np.abs(driven[:, [0, 1, 3]]).max() < 0.02
+
+
+def test_a_page_that_only_watches_commands_nothing(tmp_path):
+    async def visit(port):
+        async with Browser() as page:
+            await page.open(f"http://127.0.0.1:{port}/#a-token")
+            await page.until("state.you === 'watcher' && state.labels.length >= 1")
+            for key in ("Escape", "Enter", "p", "1", " "):
+                await page.key(key)
+            await page.until("byId('message').textContent.includes('only watches')")
+            assert await page.value("[...document.querySelectorAll('[data-event], #control')].every((b) => b.disabled)")
+            await page.until("state.labels.length >= 3 && state.state !== 'e_stopped'")
+
+    with live(tmp_path, watching=True, horizon=20, blind=True) as (session, port):
+        asyncio.run(visit(port))
+    assert {*session.protocol.labels} <= {"failure", "aborted"}
+    assert not any(episode.intervention.any() for episode in TransitionStore(tmp_path / "store").read_all())
+
+
+def test_markup_in_an_instruction_is_shown_and_not_obeyed(tmp_path):
+    async def visit(port):
+        async with Browser() as page:
+            await page.open(f"http://127.0.0.1:{port}/#a-token")
+            await page.until("state.you === 'operator'")
+            await page.value("hear({...state, type: 'state', first: 0, instruction: '<img src=x onerror=alert(1)>',"
+                             " labels: ['<b>x</b>'], notice: '<script>alert(1)</script>'})")  # fmt: skip
+            assert "<img src=x" in await page.value("byId('instruction').textContent")
+            assert await page.value("document.querySelectorAll('#instruction *, #labels b, #notice *').length") == 0
+
+    with live(tmp_path, blind=True) as (_, port):
+        asyncio.run(visit(port))
 
 
 def test_a_page_finds_its_server_again(tmp_path):

@@ -252,7 +252,7 @@ def test_an_exception_or_signal_anywhere_in_the_loop_holds_the_arm(world, where,
 
     tried = fault_count(5, 50)
     broken, control = cases(case, tried), cases(lambda rng, number: case(rng, number, False), 2)
-    what = f"{how} in {where}; control: a bridge that ends without a farewell"
+    what = f"{how} at every step of the bridge's loop; control: a bridge that ends without a farewell"
     record_fault("A7", what, injected=tried, broken=broken, control_failed=len(control))
 
 

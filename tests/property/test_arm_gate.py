@@ -153,7 +153,7 @@ BAD_ACTIONS = {
 }
 
 
-@many(250, 2500)
+@many(2500, 2500)
 @pytest.mark.parametrize("kind", BAD_ACTIONS)
 def test_a_bad_action_is_never_clipped_but_held(kind, tried):
     rng, broken = np.random.default_rng(1), []

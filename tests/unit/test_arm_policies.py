@@ -9,11 +9,12 @@ import pytest
 
 from robo_reward.interfaces import Policy
 from robo_reward.policies.scripted_can import ScriptedCan
+from robo_reward.policies.scripted_door import ScriptedDoor
 from robo_reward.policies.scripted_lift import ScriptedLift
 from robo_reward.policies.scripted_nut import ScriptedNut
 from robo_reward.policies.scripted_stack import ScriptedStack
 
-SCRIPTS = {ScriptedLift: 5, ScriptedNut: 8, ScriptedCan: 8, ScriptedStack: 8}
+SCRIPTS = {ScriptedLift: 5, ScriptedNut: 8, ScriptedCan: 8, ScriptedStack: 8, ScriptedDoor: 7}
 """Script -> numbers of its estimate."""
 
 
@@ -115,6 +116,21 @@ def test_the_weak_stack_policy_fails_in_every_way():
         lambda style: style.carry < 0,
         lambda style: np.hypot(*style.aim[:2]) > 0.02,
         lambda style: np.hypot(*style.place) > 0.02,
+    ):
+        assert 5 <= sum(map(fault, styles)) <= 60
+
+
+def test_the_weak_door_policy_fails_in_every_way():
+    estimate = np.random.default_rng(0).normal(size=(200, 7)).astype(np.float32)
+    _, states = ScriptedDoor("weak").act(np.zeros((200, 26), np.float32), estimate, ScriptedDoor().initial_state(200))
+    styles = [state.style for state in states]
+    assert {style.stall for style in styles} == {"", "rise", "approach", "press", "pull"}
+    for fault in (
+        lambda style: style.leave >= 0,
+        lambda style: style.beyond < 0,
+        lambda style: style.beyond > 0.2,
+        lambda style: style.aim[0] > 0.1,
+        lambda style: style.aim[1] > 0.05,
     ):
         assert 5 <= sum(map(fault, styles)) <= 60
 

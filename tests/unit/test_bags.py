@@ -165,6 +165,16 @@ def test_every_kind_of_command_is_understood(tmp_path, command):
         assert not episode.action[-2:].any()
 
 
+def test_a_gripper_is_the_last_number_of_the_action(tmp_path):
+    config = replace(CONFIG, gripper="grip", gripper_open=0.08, gripper_closed=0.0, gripper_state="fingers")
+    messages = [*drive(), (0.5, "/grip", Float64MultiArray(data=np.array([0.0])))]
+    messages += [(i / 50, "/fingers", JointState(position=np.array([0.08 if i < 30 else 0.02]))) for i in range(50)]
+    episode, _ = read_bag(write_bag(tmp_path / "b.mcap", messages), config, LIMITS, TOLD)
+    assert episode.action.shape == (19, 5) and episode.action[:, 4].tolist() == [-1.0] * 9 + [1.0] * 10
+    assert episode.agent_pos[0, 25] == pytest.approx(0.08) and episode.agent_pos[-1, 25] == pytest.approx(0.02)
+    np.testing.assert_array_equal(episode.agent_pos[1:, -1], episode.action[:, -1])
+
+
 def test_before_the_first_command_the_arm_was_told_nothing(tmp_path):
     messages = [entry for entry in drive() if entry[1] != "/target_pose" or entry[0] > 0.5]
     episode, _ = read_bag(write_bag(tmp_path / "late.mcap", messages), CONFIG, LIMITS, TOLD)

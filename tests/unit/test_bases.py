@@ -25,6 +25,11 @@ def test_it_is_one_line(words, says):
     assert "\n" not in str(error.value)
 
 
+def test_features_need_every_frame():
+    with pytest.raises(ValueError, match=r"observation=features looks at every frame: set collect\.all_frames=true"):
+        load_config(["observation=features", "collect.all_frames=false"])
+
+
 @pytest.mark.parametrize("base", ["cloning", "act", "diffusion", "search", "zero"])
 def test_what_is_trained_here_needs_nothing_else(base):
     check_base(load_config([f"base={base}"]))

@@ -106,6 +106,15 @@ def test_nothing_is_sent_before_arming_and_the_first_target_is_the_measured_pose
     np.testing.assert_allclose(stand.told["pose"][:6], HOME, atol=1e-9)
 
 
+def test_the_time_out_counts_from_when_the_action_was_asked_for():
+    stand = Stand().armed()
+    asked = stand.now - 0.1  # it lay there while the bridge was busy
+    stand.policy.write(time_s=asked, size=4, action=np.zeros(16))
+    while stand.step()["mode"] == Mode.ARMED.value:
+        assert stand.now - asked < LIMITS.action_timeout_s + 1.5 / LIMITS.rate_hz
+    assert "no action for 0.15" in stand.reason or "no action for 0.16" in stand.reason
+
+
 def test_joints_that_are_no_numbers_are_not_armed_with():
     stand = Stand()
     stand.step(5)
@@ -150,7 +159,7 @@ def test_an_old_action_is_not_executed():
 def test_a_silent_policy_trips_and_only_arming_goes_on():
     stand = Stand().armed()
     stand.ask(stand.policy, [0.0] * 4)
-    stand.step(15)
+    stand.step(14)
     assert stand.mode is Mode.ARMED
     stand.step(2)
     assert stand.mode is Mode.HELD and "no action for" in stand.reason

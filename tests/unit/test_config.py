@@ -53,6 +53,7 @@ def test_an_experiment_chooses_its_environment():
     assert load_config(["experiment=lift"]).env.id == "robo_reward/Lift-v0"
     assert load_config(["experiment=pick_place_can"]).env.id == "robo_reward/PickPlaceCan-v0"
     assert load_config(["experiment=stack"]).env.id == "robo_reward/Stack-v0"
+    assert load_config(["experiment=door"]).env.id == "robo_reward/Door-v0"
     assert load_config(["experiment=peg_insert_long"]).env.id == "robo_reward/PegInsertLong-v0"
 
 

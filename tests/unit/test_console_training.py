@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from dataclasses import replace
@@ -36,7 +37,7 @@ from robo_reward.types import PhiTrack
 
 CONFIG = Config(
     quiet=True,
-    env=EnvConfig(horizon=8, cameras=()),
+    env=EnvConfig(horizon=8, cameras=("front",)),
     reward=RewardConfig(kind="oracle"),
     agent=AgentConfig(hidden=16, heads=3, batch=8, updates_per_step=1),
     hil=HilConfig(kind="console"),
@@ -63,7 +64,7 @@ def train(world, monkeypatch):
     """Train in a folder beside a person, `act(session)` in a thread of its own; returns (summary, learned labels)."""
     env, demonstrations = world
 
-    def run(folder, act, hil=CONFIG.hil):
+    def run(folder, act, hil=CONFIG.hil, evaluate_episodes=1):
         people, taken, begun, failed = [], [], Session.__enter__, []
 
         def person(session):
@@ -83,14 +84,14 @@ def train(world, monkeypatch):
             taken.extend((episode.episode_id, episode.success) for episode in episodes)
             return took(experience, episodes)
 
-        took = Experience.take
+        took, settings = Experience.take, replace(CONFIG.train, evaluate_episodes=evaluate_episodes)
         with monkeypatch.context() as patch:
             patch.setattr(Session, "__enter__", attended)
             patch.setattr(Experience, "take", take)
             try:
                 summary = train_attended(
-                    replace(CONFIG, hil=hil), env, ZeroPolicy(4), demonstrations, oracle, None, None, folder,
-                    lambda *args, **numbers: None,
+                    replace(CONFIG, hil=hil, train=settings), env, ZeroPolicy(4), demonstrations, oracle, None, None,
+                    folder, lambda *args, **numbers: None,
                 )  # fmt: skip
             except KeyboardInterrupt:
                 summary = None
@@ -150,12 +151,15 @@ def test_a_label_that_is_taken_back_is_unlearned(train, tmp_path):
         play(session, "success", "failure")
         do(session, "undo")
         do(session, "success")
+        until(lambda: session.figures["rollouts"] == 2)
+        session.relabel("session-00000", "partial").result(60)  # on the review page
         play(session, "failure")
 
     summary, learned = train(tmp_path, person)
     relearned = learned.index(("session-00001", True))
     assert learned[relearned - 1 : relearned + 1] == [("session-00000", True), ("session-00001", True)]
-    assert learned[-1] == ("session-00002", False) and summary["rollouts"] == 3
+    assert learned[-3:] == [("session-00000", False), ("session-00001", True), ("session-00002", False)]
+    assert summary["rollouts"] == 3
 
 
 def test_nothing_is_lost_when_it_is_stopped_and_started_again(train, tmp_path):
@@ -187,6 +191,64 @@ def test_with_the_world_as_judge_one_start_is_enough(train, tmp_path):
     assert [success for _, success in learned] == [False] * 3 and summary["rollouts"] == 3
 
 
+def test_what_a_person_judged_teaches_a_classifier_to_judge_the_rest(train, tmp_path, monkeypatch):
+    from robo_reward.hil import classifier
+
+    taught = []
+
+    class Stub:
+        def __init__(self, settings):
+            assert settings.steps == 7
+
+        def learn(self, episodes, breathe):
+            taught.append([episode.success for episode in episodes if episode.source == "policy"])
+            return False in taught[-1]
+
+        def success(self, episode):
+            return True if taught and False in taught[-1] else None
+
+    monkeypatch.setattr(classifier, "SuccessClassifier", Stub)
+
+    def person(session):
+        do(session, "arm")
+        play(session, "success")
+        until(lambda: session.view.state["state"] == "judging")  # nobody can tell yet
+        do(session, "failure")
+        until(lambda: session.protocol.unattended == [2])
+
+    hil = replace(CONFIG.hil, judge="classifier", classifier_steps=7)
+    _, learned = train(tmp_path, person, hil)
+    assert [success for _, success in learned] == [True, False, True]
+    assert taught[0] == [True] and taught[-1] == [True, False]
+
+
+def test_an_episode_begins_where_another_got_stuck(train, tmp_path):
+    def person(session):
+        do(session, "arm")
+        play(session, "failure")
+        until(lambda: session.figures.get("places") and "start" in session.view.state["possible"])
+        [place] = session.figures["places"]
+        assert place["number"] == 0 and place["reason"] == "stalls"
+        with pytest.raises(ValueError, match="place 7 is gone"):
+            session.post("place 7").result(60)
+        session.post("place 0").result(60)
+        do(session, "start")
+        with pytest.raises(ValueError, match="an episode begins at a place before it is started, not while running"):
+            session.post("place 0").result(60)
+        until(lambda: session.view.state["state"] == "judging")
+        do(session, "re_record")  # at the same place again
+        play(session, "failure", "failure")
+
+    assert train(tmp_path, person, replace(CONFIG.hil, patience_s=0.1))[0]["rollouts"] == 3
+    store, place = TransitionStore(tmp_path / "store"), json.loads((tmp_path / "places" / "00000.json").read_text())
+    first, again, third, other = (store.read(f"session-{number:05d}") for number in range(4))
+    for episode in (again, third):
+        np.testing.assert_array_equal(episode.agent_pos[0], first.agent_pos[place["step"]])
+        assert len(episode) == 8 - place["step"]
+    assert len(other) == 8 and not np.array_equal(other.agent_pos[0], again.agent_pos[0])
+    assert (tmp_path / "places" / "00000.png").is_file()
+
+
 def test_an_e_stop_stops_the_evaluation_too(train, tmp_path, monkeypatch, world):
     moved, step = [], world[0].env.step
     monkeypatch.setattr(world[0].env, "step", lambda action: (moved.append(action), step(action))[1])
@@ -202,7 +264,7 @@ def test_an_e_stop_stops_the_evaluation_too(train, tmp_path, monkeypatch, world)
         do(session, "clear")
 
     still = []
-    summary, _ = train(tmp_path, person)
+    summary, _ = train(tmp_path, person, evaluate_episodes=60)
     assert still == [True] and summary["rollouts"] == 3
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import struct
+import termios
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +15,12 @@ import pytest
 from robo_reward.cli import main
 from robo_reward.hardware.device_stream import Played, Recorder, read_stream
 from robo_reward.hardware.devices import WithKeys, open_device
+from robo_reward.hardware.keyboard import keyboard
 from robo_reward.hardware.local_devices import Gamepad, Keyboard, SpaceMouse, find_spacemouse
 from robo_reward.hardware.memory_transport import MemoryNetwork, MemoryTransport
 from robo_reward.hardware.messages import JointState, Joy, Twist
 from robo_reward.hardware.robot_config import load_robot
-from robo_reward.hardware.teleop import EVENTS, Reading, Teleop, check_device, load_teleop
+from robo_reward.hardware.teleop import EVENTS, GRIP, Reading, Teleop, check_device, load_teleop
 from robo_reward.hil.arbitration import Arbiter
 
 ROBOT, LIMITS = load_robot("sim_arm")  # actions drive x, y, z and the turn
@@ -233,8 +236,6 @@ def test_joy_and_twist_over_the_wire(wire, clock, tmp_path):
                 say[name](messages[name])
                 if node.stats()[config.source].received:
                     break
-                import time
-
                 time.sleep(0.01)
             human = asked(device)
             assert human.held and human.action.tolist() == [1.0, 0.0, 0.0, 0.0], name
@@ -260,6 +261,22 @@ def test_keys_deflect_while_they_repeat(clock):
     assert not asked(device).held, "a terminal tells of no release: silence is one"
     typed[0] = "wey"
     assert asked(device).action.tolist() == [0, 0, 0, -1.0] and device.events()[-1] == "success"
+
+
+def test_the_terminal_gives_keys_without_enter_and_is_put_back(monkeypatch):
+    hand, terminal = os.openpty()
+    before = termios.tcgetattr(terminal)
+    with os.fdopen(terminal) as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        with keyboard(urgent="x") as keys:
+            assert keys(0.0) == ""
+            os.write(hand, b"wy")
+            assert keys(0.5) == "wy" and keys(0.0) == ""
+            os.write(hand, b"ax")
+            assert keys(60.0) == "ax", "an urgent key ends the waiting"
+            assert not termios.tcgetattr(terminal)[3] & termios.ICANON
+        assert termios.tcgetattr(terminal) == before
+    os.close(hand)
 
 
 def fifo(path: Path) -> int:
@@ -454,4 +471,4 @@ def test_a_recording_is_shown_by_the_command(tmp_path, capsys, monkeypatch):
 def test_the_events_are_those_that_collecting_knows():
     from robo_reward.runtime.teleoperate import JUDGED
 
-    assert set(EVENTS) == {*JUDGED, "start", "stop", "leave"}
+    assert set(EVENTS) == {*JUDGED, "start", "stop", "leave", *GRIP}

@@ -11,7 +11,7 @@ from robo_reward.cli import main
 from robo_reward.hardware.robot import RobotFault
 from robo_reward.hardware.robot_config import load_robot
 from robo_reward.hardware.teleop import Reading, Teleop, load_teleop
-from robo_reward.runtime.teleoperate import Collector
+from robo_reward.runtime.teleoperate import Collector, HeedingRobot
 from robo_reward.types import UNKNOWN_STAGE
 
 CONFIG, LIMITS = load_robot("sim_arm")
@@ -21,7 +21,7 @@ class World:
     """Robot, environment, clock and hand in one: a period passes with every step and every wait."""
 
     metadata = {"render_fps": 20}
-    config, limits = replace(CONFIG, home=()), LIMITS
+    config, limits = CONFIG, LIMITS
 
     def __init__(self, script: dict[float, tuple], seconds: float = 30.0, success_at: int = 10**6) -> None:
         self.now, self.orders, self.seeds, self.kept = 0.0, [], [], []
@@ -87,14 +87,12 @@ class World:
 
     def _info(self):
         success = self.steps >= self.success_at
-        return {"stage": 0, "progress_oracle": 0.5, "is_success": success, "instruction": "push"}
+        return {"stage": UNKNOWN_STAGE, "progress_oracle": None, "is_success": success, "instruction": "push"}
 
 
-def session(world: World, wanted: int = 3, judges: bool = False) -> Collector:
-    teleop = Teleop(load_teleop("joy"), world, CONFIG, LIMITS, world.clock)
-    collector = Collector(
-        world, world, teleop, world.kept.append, judges=judges, first_seed=40, wait=world.wait, clock=world.clock
-    )
+def session(world: World, wanted: int = 3) -> Collector:
+    teleop = Teleop(load_teleop("joy"), world, world.config, LIMITS, world.clock)
+    collector = Collector(world, world, teleop, world.kept.append, first_seed=40, wait=world.wait, clock=world.clock)
     collector.run(wanted)
     return collector
 
@@ -129,9 +127,9 @@ def test_success_failure_discard_and_once_more():
 
 def test_an_episode_that_is_over_waits_for_its_label_and_holds():
     world = World({0.0: START, 3.0: (*REST, "y"), 4.0: START, 4.1: (*PUSH, ""), 5.5: (*REST, "n")})
-    collector = session(world, wanted=2, judges=True)
+    collector = session(world, wanted=2)
     assert [len(episode) for episode in world.kept] == [20, 20] and world.orders.count("hold") == 2
-    assert world.kept[0].oracle is not None and collector.kept == 2
+    assert collector.kept == 2
     assert world.kept[0].success and not world.kept[0].truncated, "the person's word counts, not the time that is up"
 
 
@@ -146,6 +144,26 @@ def test_a_stop_stops_and_the_next_start_ends_it():
     collector = session(world, wanted=1)
     assert world.orders == ["clear", "stop", "clear", "hold"] and collector.labels["stop"] == 1
     assert len(world.kept) == 1 and world.seeds == [40, 40]
+
+
+def test_a_robot_that_is_led_home_can_be_stopped_on_its_way():
+    world = World({0.0: REST + ("",), 0.2: (*REST, " ")})
+    teleop, sent = Teleop(load_teleop("joy"), world, CONFIG, LIMITS, world.clock), []
+    world.send = lambda action: sent.append(action) or action  # type: ignore[method-assign]
+    robot = HeedingRobot(world, teleop)
+    robot.send(np.zeros(4))
+    world.now = 0.3
+    with pytest.raises(RobotFault, match="stopped on its way"):
+        robot.send(np.zeros(4))
+    assert len(sent) == 1 and world.orders == ["stop"] and robot.config is world.config
+
+
+def test_the_gripper_stays_as_it_was_asked_for_when_the_arm_is_let_go_of():
+    world = World({0.0: START, 0.1: (*PUSH, "p"), 0.3: (*REST, ""), 0.6: (*PUSH, "o"), 0.9: (*REST, "y")})
+    world.config = replace(CONFIG, gripper="gripper")
+    session(world, wanted=1)
+    grip = world.kept[0].action[:, 4]
+    assert grip[0] == -1 and grip[5:11].tolist() == [1.0] * 6 and grip[-1] == -1
 
 
 def test_a_fault_drops_the_episode_and_says_so(capsys):
@@ -178,10 +196,12 @@ def test_leaving_keeps_nothing_of_the_episode_under_way():
 
 def test_a_lost_device_leaves_the_arm_standing_until_it_is_back_and_was_let_go():
     world = World({
-        0.0: START, 0.1: (*PUSH, ""), 0.3: ("gone",), 0.5: (*PUSH, ""), 0.6: (*REST, ""), 0.7: (*PUSH, ""),
+        0.0: START, 0.1: (*PUSH, "p"), 0.3: ("gone",), 0.5: (*PUSH, ""), 0.6: (*REST, ""), 0.7: (*PUSH, ""),
         0.9: (*REST, "y"),
     })  # fmt: skip
+    world.config = replace(CONFIG, gripper="gripper")
     session(world, wanted=1)
+    assert world.kept[0].action[5:, 4].tolist() == [1.0] * (len(world.kept[0]) - 5), "what it holds it goes on holding"
     moves = np.flatnonzero(world.kept[0].action[:, 0] > 0) * 0.05
     gone = [at for at in moves if 0.3 < at < 0.65]
     assert not gone and any(at <= 0.3 for at in moves) and any(at >= 0.65 for at in moves)

@@ -64,6 +64,7 @@ async function prefer(choice) {
 
 const safely = (work) => (...given) => Promise.resolve().then(() => work(...given)).catch(tell);
 byId("live").href = `/${location.hash}`;
+byId("live").hidden = location.pathname === "/"; // served without a session
 byId("episodes").addEventListener("change", safely(open));
 byId("play").addEventListener("click", () => clip?.play());
 byId("again").addEventListener("click", safely(list));

@@ -25,6 +25,7 @@ from robo_reward.interfaces import Policy
 from robo_reward.runtime import local
 from robo_reward.runtime.checkpoint import Checkpoint
 from robo_reward.runtime.experience import ONLINE, Annotate, Experience
+from robo_reward.runtime.exploration import contact_signal
 from robo_reward.runtime.steps import reward_settings
 from robo_reward.runtime.tasks import first_seed, task_of
 from robo_reward.types import Episode
@@ -70,6 +71,7 @@ def train_attended(
     checkpoint = Checkpoint(folder / "checkpoints", quiet=config.quiet)
     checkpoint.agent, checkpoint.counters, checkpoint.rng, checkpoint.learned = agent, counters, rng, learned
     shown = local.beside_base(demonstrations, base)
+    contact = contact_signal(config.agent, task_of(config.env).events, config.env.id)
     with Experience(config, agent, folder, annotate, load_annotate) as experience:
         experience.add_demonstrations(shown)
 
@@ -78,7 +80,7 @@ def train_attended(
 
         def actor() -> local.ResidualRollout:
             noise = np.random.default_rng([config.seed, len(session.protocol.labels)])
-            return local.ResidualRollout(base, agent, agent.exploration_noise, noise)
+            return local.ResidualRollout(base, agent, agent.exploration_noise, noise, contact=contact)
 
         def evaluated(seed: int) -> Actor:
             return _Unhelped(local.trained_actor(base, agent, seed), session)

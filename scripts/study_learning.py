@@ -71,6 +71,10 @@ OPTIONS = {
     "growing reach": ["agent.reach=growing"],
     "learned reach": ["agent.reach=learned"],
     "4 to 8 updates a step": ["agent.updates_per_step=4", "agent.last_updates_per_step=8"],
+    "distribution of values": ["agent.value_bins=64"],
+    "values start at the potential": ["agent.value_init=potential"],
+    "steps back from contact": ["agent.search_chance=0.1"],
+    "no symmetry": ["agent.symmetry=false"],
 }
 """The algorithm's options, each by itself."""
 BELIEFS = {"calibrated": [], "half the score": ["train.done_at=0.5"]}
@@ -105,6 +109,8 @@ GROUPS: dict[str, tuple[tuple[int, ...], list[Row]]] = {
     ]),
     "peers": ((10, 11, 12), [
         row("peg_insert", "residual_sac", "none", ["agent=residual_sac", "shaping=none"]),
+        # No peer's paper turns and mirrors its data: ours without that too.
+        row("peg_insert", "residual_td3, no symmetry", "none", ["shaping=none", "agent.symmetry=false"]),
         *(row("peg_insert", peer, "none", [f"agent={peer}"]) for peer in PEERS),
     ]),
     "ingredients": ((10, 11), [

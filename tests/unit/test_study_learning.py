@@ -51,7 +51,7 @@ def test_a_finished_command_is_passed_over_wherever_it_was_written(study, monkey
         return capsys.readouterr().out.splitlines()
 
     everything = listed()
-    assert len(everything) == len(study.PEERS) + 1 and all(line.endswith("seed=3") for line in everything)
+    assert len(everything) == len(study.GROUPS["peers"][1]) and all(line.endswith("seed=3") for line in everything)
     study.append_lines("learner_tasks.csv", study.COLUMNS, [ENTRY | {"command": everything[1]}])
     assert listed("run.root=/elsewhere") == everything[:1] + everything[2:]
     assert len(listed("experiment=smoke")) == len(everything)  # other settings are other runs

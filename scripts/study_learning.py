@@ -237,14 +237,16 @@ def write_means(missing: Sequence[str]) -> None:
     table = {}
     for name, lines in rows.items():
         success = [float(line["success"]) for line in lines]
-        low, high = bootstrap_interval(success)
         reached = [int(line["rollouts_to_0_8_success"]) for line in lines if line["rollouts_to_0_8_success"]]
+        late = [float(line["last_three_evaluations_low"]) for line in lines if line["last_three_evaluations_low"]]
         table[name] = {
-            "seeds": len(lines), "success": interquartile_mean(success), "success_low": low, "success_high": high,
+            "seeds": len(lines),
+            "success": [interquartile_mean(success), *bootstrap_interval(success)],
+            "lowest_of_the_last_three_evaluations": interquartile_mean(late) if len(late) == len(lines) else None,
             "seeds_that_reached_0_8": len(reached),
             # Of all seeds or of none: those that never got there would be left out of the mean.
             "rollouts_to_0_8_success": interquartile_mean(reached) if len(reached) == len(lines) else None,
-        }  # fmt: skip
+        }
     result = {"table": table, "not_run": list(missing), "command": "python scripts/study_learning.py"}
     (RESULTS / "learner_tasks.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 

@@ -135,7 +135,8 @@ def table_rows(results: dict[str, Any]) -> list[str]:
         for value in map(row.get, columns):
             mean, *ends = value if isinstance(value, list) else [value]
             spread = f" ({ends[0]:.3f}–{ends[1]:.3f})" if ends and ends[0] != ends[1] else ""
-            cells.append("–" if mean is None else f"{mean:.3f}{spread}")
+            number = f"{mean}" if isinstance(mean, int) else f"{mean:.3f}" if mean is not None else "–"
+            cells.append(number + spread)
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return lines
 

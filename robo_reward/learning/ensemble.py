@@ -38,11 +38,29 @@ class _Scratch(NamedTuple):
     normed: torch.Tensor
     """(2, N, B, H): each hidden layer's product, centred and divided by its deviation."""
     out: torch.Tensor
-    """(2, N, B, H): what leaves it."""
+    """(2, N, B, H): what leaves it; the same memory in calls that nothing goes back through."""
     inverse: torch.Tensor
     """(2, N, B, 1): the inverse deviations."""
     slope: torch.Tensor
     """(N, B, H): the loss's derivative on its way back."""
+
+
+_FREE: dict[tuple[Any, ...], list[_Scratch]] = {}
+"""Shared by all networks of a size: what the targets wrote is still in the cache when the critics write over it."""
+
+
+def _take(flat: torch.Tensor, batch: int, hidden: int) -> _Scratch:
+    """Memory that no other call holds, for as many heads as `flat` has."""
+    heads = flat.shape[0]
+    if free := _FREE.setdefault((heads, batch, hidden, flat.dtype, flat.device), []):
+        return free.pop()
+    empty, layers = flat.new_empty, (2, heads, batch, hidden)
+    return _Scratch(empty(layers), empty(layers), empty(2, heads, batch, 1), empty(layers[1:]))
+
+
+def _give(scratch: _Scratch) -> None:
+    slope = scratch.slope
+    _FREE[(*slope.shape, slope.dtype, slope.device)].append(scratch)
 
 
 class EnsembleMLP(nn.Module):
@@ -61,7 +79,6 @@ class EnsembleMLP(nn.Module):
         self._parts = [(shape, end - shape[0] * shape[1]) for shape, end in zip(shapes, ends, strict=True)]
         self.heads, self.hidden, self.norm = heads, hidden, norm
         self.flat = nn.Parameter(torch.empty(heads, ends[-1]))
-        self._free: dict[tuple[int, int], list[_Scratch]] = {}
         views = self.views(self.flat.detach())
         for layer, size in zip(views.hidden, (inputs, hidden), strict=True):
             _init_linear(layer.weight_NIH, layer.bias_N1H, size)
@@ -72,12 +89,12 @@ class EnsembleMLP(nn.Module):
 
     def forward(self, x_BI: torch.Tensor, heads: torch.Tensor | None = None) -> torch.Tensor:
         """Outputs of all heads, or only of those in `heads` (n,): (n, B, O)."""
-        flat = self.flat if heads is None else self.flat[heads]
+        flat = self.flat if heads is None else self.flat.index_select(0, heads)
         if torch.is_grad_enabled() and (flat.requires_grad or x_BI.requires_grad):
             return _Differentiable.apply(self, x_BI, flat)
-        scratch = self.take(flat.shape[0], x_BI.shape[0])
-        y_NBO = _forward(self.views(flat), x_BI, scratch)
-        self.give(scratch)
+        scratch = _take(flat, x_BI.shape[0], self.hidden)
+        y_NBO = _forward(self.views(flat), x_BI, scratch._replace(out=scratch.normed))
+        _give(scratch)
         return y_NBO
 
     def views(self, flat: torch.Tensor) -> _Views:
@@ -86,18 +103,6 @@ class EnsembleMLP(nn.Module):
         parts = [flat.as_strided((heads, *shape), (size, shape[1], 1), start) for shape, start in self._parts]
         of_layer = (len(parts) - 2) // 2
         return _Views((_Layer(*parts[:of_layer]), _Layer(*parts[of_layer:-2])), *parts[-2:])
-
-    def take(self, heads: int, batch: int) -> _Scratch:
-        """Memory for one call that no other call holds."""
-        free = self._free.setdefault((heads, batch), [])
-        if free:
-            return free.pop()
-        empty, layers = self.flat.new_empty, (2, heads, batch, self.hidden)
-        return _Scratch(empty(layers), empty(layers), empty(2, heads, batch, 1), empty(layers[1:]))
-
-    def give(self, scratch: _Scratch) -> None:
-        """Give it back."""
-        self._free[scratch.slope.shape[0], scratch.slope.shape[1]].append(scratch)
 
 
 def _init_linear(weight: torch.Tensor, bias: torch.Tensor, inputs: int) -> None:
@@ -112,7 +117,7 @@ class _Differentiable(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, network: EnsembleMLP, x_BI: torch.Tensor, flat: torch.Tensor) -> torch.Tensor:
-        ctx.network, ctx.scratch = network, network.take(flat.shape[0], x_BI.shape[0])
+        ctx.network, ctx.scratch = network, _take(flat, x_BI.shape[0], network.hidden)
         ctx.save_for_backward(x_BI, flat)
         return _forward(network.views(flat), x_BI, ctx.scratch)
 
@@ -123,7 +128,7 @@ class _Differentiable(torch.autograd.Function):
         gradient = torch.empty_like(flat) if of_weights else None
         found = None if gradient is None else ctx.network.views(gradient)
         x_gradient = _backward(ctx.network.views(flat), x_BI, ctx.scratch, slopes[0], found, of_input)
-        ctx.network.give(ctx.scratch)
+        _give(ctx.scratch)
         ctx.scratch = None
         return None, x_gradient, gradient
 

@@ -147,7 +147,8 @@ class ResidualTD3:
 
     def _smallest(self, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         """The smallest value among a few target heads drawn anew (B,)."""
-        heads = torch.randperm(self.settings.heads, generator=self.generator)[: self.settings.subset]
+        s = self.settings
+        heads = torch.randperm(s.heads, generator=self.generator)[: s.subset] if s.subset < s.heads else None
         return self.critic_target(state, action, heads).amin(0)
 
     def clone(self, batches: Iterable[Batch]) -> None:
@@ -231,9 +232,12 @@ class ResidualTD3:
         """Backward, clip, step. A non-finite loss or gradient never reaches the weights: FloatingPointError instead."""
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        norm = float(torch.nn.utils.clip_grad_norm_(network.parameters(), self.settings.gradient_clip))
+        gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+        norm = float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients])))
         if not np.isfinite(norm):
             raise FloatingPointError("a gradient is not finite; the weights were left as they were")
+        if norm > self.settings.gradient_clip:
+            torch._foreach_mul_(gradients, self.settings.gradient_clip / (norm + 1e-6))
         optimiser.step()
         return norm
 

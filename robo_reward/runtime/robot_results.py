@@ -14,6 +14,8 @@ from robo_reward.hardware.robot_config import JOINT_COMMANDS, RobotConfig
 from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.worlds import ROBOT_LOG
 
+CUT = 2e-3
+"""Difference from which a step counts as cut: the log is rounded."""
 AXES = ("x", "y", "z", "turn about x", "turn about y", "turn about z")
 
 
@@ -36,7 +38,7 @@ def robot_summary(stages: Sequence[StageResult]) -> dict[str, float]:
 
 
 def robot_sections(stages: Sequence[StageResult], names: Sequence[str], fps: int) -> list[report.Section]:
-    """A table of the stages and the longest of the last ten episodes, executed against requested.
+    """A table of the stages, and executed against requested in the last stage's episode that was cut most often.
 
     Args:
         stages: those that may have moved the robot.
@@ -54,7 +56,10 @@ def robot_sections(stages: Sequence[StageResult], names: Sequence[str], fps: int
                      int(f["faults"]), ages])  # fmt: skip
     faults = Counter(_plain(e["fault"]) for log in logs.values() for e in log if e["fault"])
     told = "; ".join(f"{text} ({count})" for text, count in faults.most_common(5))
-    shown = max(list(logs.values())[-1][-10:], key=lambda episode: episode["steps"])
+    moved = [episode for episode in list(logs.values())[-1] if episode["steps"]]
+    if not moved:
+        return []
+    shown = max(moved, key=lambda episode: int((_cuts(episode) > CUT).sum()))
     requested, executed = np.array(shown["requested"]), np.array(shown["executed"])
     panels = {name: {"requested": requested[:, i], "executed": executed[:, i]} for i, name in enumerate(names)}
     return [
@@ -69,7 +74,7 @@ def robot_sections(stages: Sequence[StageResult], names: Sequence[str], fps: int
         report.figure(
             "Actions, requested and executed", plots.reward_terms(panels, seconds_per_step=1 / fps),
             "what the policy asked for and what the gate let through, axis by axis",
-            f"One of the last episodes, seed {shown['seed']}, in action units.",
+            f"The episode of {list(logs)[-1]} that was cut most often, seed {shown['seed']}, in action units.",
         ),
     ]  # fmt: skip
 
@@ -77,16 +82,21 @@ def robot_sections(stages: Sequence[StageResult], names: Sequence[str], fps: int
 def _figures(episodes: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Of episodes that hold a step at least."""
     moved = [episode for episode in episodes if episode["steps"]]
-    differences = [np.abs(np.array(e["requested"]) - np.array(e["executed"])).max(1) for e in moved]
-    cut = np.concatenate(differences) if moved else np.zeros(0)
+    cut = np.concatenate([_cuts(episode) for episode in moved]) if moved else np.zeros(0)
     ages = np.concatenate([e["age_ms"] for e in moved]) if moved else np.zeros(1)
-    hit = cut[cut > 2e-3]  # the log is rounded
+    hit = cut[cut > CUT]
     return {
         "episodes": float(len(episodes)), "steps": float(len(cut)), "gated_share": len(hit) / max(len(cut), 1),
         "cut_mean": float(hit.mean()) if len(hit) else 0.0, "faults": float(sum(bool(e["fault"]) for e in episodes)),
         "age_ms_p50": float(np.percentile(ages, 50)), "age_ms_p99": float(np.percentile(ages, 99)),
         "age_ms_max": float(ages.max()),
     }  # fmt: skip
+
+
+def _cuts(episode: dict[str, Any]) -> np.ndarray:
+    """What the gate took off each action, at most."""
+    difference: np.ndarray = np.abs(np.array(episode["requested"]) - np.array(episode["executed"])).max(1)
+    return difference
 
 
 def _plain(fault: str) -> str:

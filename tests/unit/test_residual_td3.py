@@ -3,6 +3,7 @@
 Masks, foreign frames, executed and human actions, resumption: tests/unit/test_peer_defects.py.
 """
 
+import copy
 import dataclasses
 from types import SimpleNamespace
 
@@ -148,6 +149,19 @@ def test_single_precision_agrees_to_a_millionth():
     by_head = [part[head] for head in range(2) for part in in_order(views)]
     for ours, theirs in zip(by_head, wanted_by, strict=True):
         torch.testing.assert_close(ours.reshape(theirs.shape), theirs, atol=1e-6, rtol=1e-5)
+
+
+def test_a_copy_of_an_ensemble_is_a_network_of_its_own():
+    """Also after calls, and when its parameters are moved to other memory."""
+    ensemble, x = EnsembleMLP(3, 4, 8, 1), torch.randn(5, 4)
+    before = ensemble(x)
+    copied = copy.deepcopy(ensemble)
+    with torch.no_grad():
+        copied.flat.zero_()
+    assert copied(x).abs().max() == 0 and torch.equal(ensemble(x), before)
+    torch.testing.assert_close(ensemble.double()(x.double()).float(), before)
+    ensemble.load_state_dict(copied.state_dict())
+    assert ensemble(x.double()).abs().max() == 0
 
 
 def test_two_calls_under_way_at_once_do_not_share_memory():

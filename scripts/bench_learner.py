@@ -32,8 +32,8 @@ from learner_peers import ACTION, OBSERVATION, PEERS, ROWS
 from robo_reward.config import AgentConfig
 from robo_reward.learning.replay import EpisodeReplay
 from robo_reward.learning.residual_td3 import ResidualTD3
-from robo_reward.runtime.local import learn
 from robo_reward.runtime.run_folder import git_revision
+from robo_reward.runtime.updates import learn
 from robo_reward.shaping import SCHEMES
 from robo_reward.types import Episode, PhiTrack
 

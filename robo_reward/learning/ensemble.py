@@ -60,7 +60,7 @@ def _take(flat: torch.Tensor, batch: int, hidden: int) -> _Scratch:
 
 def _give(scratch: _Scratch) -> None:
     slope = scratch.slope
-    _FREE[*slope.shape, slope.dtype, slope.device].append(scratch)
+    _FREE[(*slope.shape, slope.dtype, slope.device)].append(scratch)
 
 
 class EnsembleMLP(nn.Module):

@@ -19,7 +19,7 @@ from robo_reward.learning.ensemble import EnsembleMLP  # noqa: E402
 from robo_reward.learning.networks import EnsembleCritic, mlp  # noqa: E402
 from robo_reward.learning.replay import Batch, EpisodeReplay  # noqa: E402
 from robo_reward.learning.residual_td3 import ResidualTD3  # noqa: E402
-from robo_reward.runtime.local import learn, updates_due  # noqa: E402
+from robo_reward.runtime.updates import learn, updates_due  # noqa: E402
 from robo_reward.shaping import SCHEMES  # noqa: E402
 from robo_reward.types import Episode, PhiTrack  # noqa: E402
 

@@ -202,6 +202,7 @@ class Constant(nn.Module):
         self.value = nn.Parameter(value + torch.arange(float(heads)))
 
     def forward(self, state, action, heads=slice(None)):
+        heads = slice(None) if heads is None else heads
         return self.value[heads, None].expand(-1, len(state)) + 0 * (state.sum() + action.sum())
 
 

@@ -49,6 +49,8 @@ STATUS = np.dtype(
 SLOTS = [ACTION, ACTION, CONSOLE, STATUS]
 """Policy, human, console, status: the order in the shared memory."""
 NOBODY, POLICY, HUMAN = range(3)
+REPORTS = "the robot reports"
+"""Begins the reason of a hold that the robot itself asked for."""
 
 
 class Bridge:
@@ -93,7 +95,7 @@ class Bridge:
             self._stop_heard = False
             self._gate.stop(f"/{self._config.stop}", sensed)
         if self._fault and (fault := self._fault.latest()) and fault.message.data:
-            self._gate.hold(f"the robot reports: {fault.message.data}", sensed)
+            self._gate.hold(f"{REPORTS}: {fault.message.data}", sensed)
         self._take_order(sensed, now)
         self._take_action(sensed, now)
         self._send(self._gate.tick(sensed, now))

@@ -146,7 +146,9 @@ def make_lerobot_robot(words: list[str]) -> Any:
     try:
         for package in plugins.values():
             parser.load_plugin(package)
-        for module in pkgutil.iter_modules(robots.__path__):  # each registers its type
+        kind = next((word.partition("=")[2] for word in words if word.startswith("--robot.type=")), "")
+        unknown_yet = kind not in robots.RobotConfig.get_known_choices()
+        for module in pkgutil.iter_modules(robots.__path__) if unknown_yet else ():  # each registers its type
             try:
                 importlib.import_module(f"lerobot.robots.{module.name}")
             except ImportError:

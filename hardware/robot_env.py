@@ -20,7 +20,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from robo_reward.hardware.bridge import open_transport
+from robo_reward.hardware.bridge import REPORTS, open_transport
 from robo_reward.hardware.commands import COMMANDS
 from robo_reward.hardware.images import square
 from robo_reward.hardware.messages import JointState
@@ -34,8 +34,8 @@ GRIPPER_OPENING = 0.010
 """What the opening of a robot without a gripper on the wire reads [m]: PegInsert's, with the peg in hand."""
 ARM_S = 3.0
 """Time within which arming is tried again: a state that came late is no reason to give up."""
-RECOVERIES = 1
-"""Episodes in a row that may end in a fault before a person has to look."""
+RECOVERIES, RECOVERIES_OF_ITS_OWN = 3, 1
+"""Episodes in a row that may end in a fault before a person has to look; fewer where the robot itself reports one."""
 
 
 class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
@@ -166,7 +166,7 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             }  # fmt: skip
             with open(self._log, "a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
-        if self._faults > RECOVERIES:
+        if self._faults > (RECOVERIES_OF_ITS_OWN if REPORTS in fault else RECOVERIES):
             raise ValueError(
                 f"{self._faults} episodes in a row ended in a fault of the robot, at last: {fault}; put it right and "
                 "run the same command again"

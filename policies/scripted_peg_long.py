@@ -62,7 +62,8 @@ class LongMemory:
     style: FetchStyle
     peg: PegMemory
     """Of the insertion, with the episode's randomness."""
-    phase: str = "approach"
+    phase: str = "take over"
+    """At first whatever the hand is found at: a person takes over a hand that already holds the peg, too."""
     steps: int = 0
     """In the phase."""
     attempt: int = 0
@@ -129,6 +130,8 @@ class ScriptedPegLong:
 
 def _act(agent_pos: np.ndarray, estimate: np.ndarray, memory: LongMemory) -> tuple[np.ndarray, LongMemory]:
     style, rng = memory.style, memory.peg.rng
+    if memory.phase == "take over":
+        memory = replace(memory, phase="lift" if _in_hand(agent_pos, estimate) else "approach")
     way, over = _way(agent_pos, estimate, memory), float(estimate[9])
     memory = _next_phase(memory, way, float(agent_pos[OPENING]), over)
     way, action = _way(agent_pos, estimate, memory), np.zeros(5)
@@ -149,6 +152,11 @@ def _act(agent_pos: np.ndarray, estimate: np.ndarray, memory: LongMemory) -> tup
         action[:4] += style.noise * rng.normal(size=4) * [1, 1, 1, 0.5]
     action[4] = 1.0 if holding and not dropping else -1.0
     return np.clip(action, -1.0, 1.0).astype(np.float32), replace(memory, steps=memory.steps + 1)
+
+
+def _in_hand(agent_pos: np.ndarray, estimate: np.ndarray) -> bool:
+    closed = _HELD < agent_pos[OPENING] < 0.013
+    return bool(closed and np.hypot(*estimate[4:6]) < 0.012 and abs(estimate[16]) < 0.022)
 
 
 def _way(agent_pos: np.ndarray, estimate: np.ndarray, memory: LongMemory) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Updates a second of the learner at equal networks and batches, beside other learners and the limit of the products.
 
-    python scripts/bench_learner.py [--quick] [--threads 1 2]
+    python scripts/bench_learner.py [--quick] [--threads 1 2] [--repeats 25]
 
 Writes docs/results/learner_speed.json. Learners that cannot be imported are passed over, with a line that says so
 (`pip install stable-baselines3 torchrl lerobot`). All take turns in one process, so that a busy machine strikes all of
@@ -15,6 +15,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,8 +32,8 @@ from learner_peers import ACTION, OBSERVATION, PEERS, ROWS
 from robo_reward.config import AgentConfig
 from robo_reward.learning.replay import EpisodeReplay
 from robo_reward.learning.residual_td3 import ResidualTD3
-from robo_reward.runtime.local import learn
 from robo_reward.runtime.run_folder import git_revision
+from robo_reward.runtime.updates import learn
 from robo_reward.shaping import SCHEMES
 from robo_reward.types import Episode, PhiTrack
 
@@ -40,7 +42,6 @@ SIZES = (10_000, 100_000, 1_000_000)
 EPISODE = 1000
 NETWORKS = {"2x256": (2, 256, 256), "10heads": (10, 256, 256)}
 """Heads, width of two hidden layers, batch."""
-DEFAULT = "default"
 
 
 def filled(rows: int, settings: AgentConfig) -> EpisodeReplay:
@@ -66,7 +67,7 @@ def ours(settings: AgentConfig, rows: int = ROWS) -> Callable[[], None]:
     demonstrations, online = filled(ROWS, settings), filled(rows, settings)
     zeros = np.zeros(OBSERVATION - 8, np.float32)
     agent = ResidualTD3(zeros, zeros + 1, ACTION, settings, SCHEMES["potential"], 1.0, 0, phase_size=8)
-    experience: Any = SimpleNamespace(demonstrations=demonstrations, online=online)
+    experience: Any = SimpleNamespace(demonstrations=demonstrations, warmup=online, online=online)
     rng = np.random.default_rng(0)
     return lambda: (learn(agent, experience, 2, settings, rng), None)[1]
 
@@ -122,12 +123,12 @@ def measure(made: dict[str, Callable[[], None]], threads: int, repeats: int) -> 
     torch.set_num_threads(threads)
     clock = time.process_time if threads == 1 else time.perf_counter
     times: dict[str, list[float]] = {name: [] for name in made}
-    for repeat in range(repeats + 2):
+    for _ in range(repeats):
         for name, run in made.items():
+            run()  # fills the caches anew after the others
             started = clock()
             run()
-            if repeat > 1:  # the first two warm up
-                times[name].append(clock() - started)
+            times[name].append(clock() - started)
     return {name: float(np.median(seconds)) for name, seconds in times.items()}
 
 
@@ -156,18 +157,19 @@ def figures(seconds: dict[str, float], settings: dict[str, AgentConfig]) -> dict
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="few repeats, and nothing is written")
+    parser.add_argument("--quick", action="store_true", help="three turns, and nothing is written")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="of the products, one after the other")
+    parser.add_argument("--repeats", type=int, default=25, help="turns that each median is of")
     args = parser.parse_args()
     made, settings, missing = contenders(args.quick)
     result: dict[str, float] = {}
     for threads in args.threads:
         suffix = "" if threads == 1 else f"_{threads}_threads"
-        found = figures(measure(made, threads, 3 if args.quick else 25), settings)
+        found = figures(measure(made, threads, 3 if args.quick else args.repeats), settings)
         result |= {name + suffix: round(value, 4) for name, value in found.items()}
-    about: dict[str, Any] = {"missing": missing, "command": "python scripts/bench_learner.py",
+    about: dict[str, Any] = {"missing": missing, "command": shlex.join(["python", *sys.argv]), "turns": args.repeats,
                "git_revision": git_revision(), "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-               "cores": len(os.sched_getaffinity(0)), "load_average": round(os.getloadavg()[1], 1)}  # fmt: skip
+               "cores": len(os.sched_getaffinity(0)), "load_average": round(os.getloadavg()[2], 1)}  # fmt: skip
     text = json.dumps({**result, **about}, indent=1)
     print(text)
     if not args.quick:

@@ -41,6 +41,7 @@ __all__ = [
     "TrainConfig",
     "from_hydra",
     "load_config",
+    "own_robot",
     "register",
 ]
 
@@ -256,6 +257,11 @@ def from_hydra(composed: Any) -> Config:
     return build(Config, plain)
 
 
+def own_robot(overrides: Sequence[str]) -> list[str]:
+    """The overrides with `robot=FILE.yaml` as Hydra takes it, which knows only the files of conf/robot."""
+    return [f"robot={{file:'{w[6:]}'}}" if w.startswith("robot=") and w.endswith(".yaml") else w for w in overrides]
+
+
 def load_config(overrides: Sequence[str] = (), command: str = "train") -> Config:
     """Compose as the command line would, for scripts, notebooks and tests.
 
@@ -267,4 +273,4 @@ def load_config(overrides: Sequence[str] = (), command: str = "train") -> Config
 
     register(command)
     with initialize_config_module("robo_reward.conf", version_base="1.3"):
-        return from_hydra(compose("config", list(overrides)))
+        return from_hydra(compose("config", own_robot(overrides)))

@@ -88,6 +88,8 @@ class AgentConfig:
     """Windows of an update."""
     demonstration_share: float = number(0.5, low=0, high=1)
     """Of a batch; the rest is online."""
+    symmetry: bool = True
+    """Whether windows are turned and mirrored at random where the task says that it is the same from all sides."""
     anchor_share: float = number(0.0, low=0, high=1)
     """Of what is online in a batch, from the rollouts of the warm-up: they keep the values around the base in sight."""
     learning_rate: float = number(1e-3, above=0)

@@ -104,7 +104,8 @@ def _actors(
     """Makes the actor of an episode: the base policy, or the trained one on top of it."""
     if config.console.policy == "base":
         return lambda: BaseActor(policy)
-    from robo_reward.runtime.local import needs_frames, trained_actor
+    from robo_reward.runtime.acting import trained_actor
+    from robo_reward.runtime.local import needs_frames
 
     shaped_by = steps.reward_stage(config, data) if needs_frames(config) else None
     agent = steps.load_agent(config, seen, policy, steps.residual_stage(config, seen, shaped_by, base, run.log))

@@ -23,10 +23,13 @@ from robo_reward.hil.judging import judged
 from robo_reward.hil.places import Returning, load_places, propose, save_place
 from robo_reward.interfaces import Policy
 from robo_reward.runtime import local
+from robo_reward.runtime.acting import ResidualRollout, trained_actor
 from robo_reward.runtime.checkpoint import Checkpoint
 from robo_reward.runtime.experience import ONLINE, Annotate, Experience
+from robo_reward.runtime.exploration import contact_signal
 from robo_reward.runtime.steps import reward_settings
 from robo_reward.runtime.tasks import first_seed, task_of
+from robo_reward.runtime.updates import Progress, follow_reward, learn_from
 from robo_reward.types import Episode
 
 SHOWN = 6
@@ -36,7 +39,7 @@ SHOWN = 6
 class _Unhelped:
     """The trained policy in an evaluation's episode, in which the page goes on being answered."""
 
-    def __init__(self, act: local.ResidualRollout, session: Session) -> None:
+    def __init__(self, act: ResidualRollout, session: Session) -> None:
         self._act, self._session, self.watch, self.base_id = act, session, act.watch, act.base_id
 
     def __call__(self, agent_pos: np.ndarray, estimate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -65,23 +68,24 @@ def train_attended(
     """
     train = config.train
     agent = local.new_agent(config, demonstrations, base)
-    counters, rng = local.Progress(), np.random.default_rng(config.seed)
+    counters, rng = Progress(), np.random.default_rng(config.seed)
     learned: list[list[str]] = []
     checkpoint = Checkpoint(folder / "checkpoints", quiet=config.quiet)
     checkpoint.agent, checkpoint.counters, checkpoint.rng, checkpoint.learned = agent, counters, rng, learned
     shown = local.beside_base(demonstrations, base)
+    contact = contact_signal(config.agent, task_of(config.env).events, config.env.id)
     with Experience(config, agent, folder, annotate, load_annotate) as experience:
         experience.add_demonstrations(shown)
 
         def read(found: list[list[str]]) -> list[Episode]:
             return [judged(experience.store.read(name), label) for name, label in found]
 
-        def actor() -> local.ResidualRollout:
+        def actor() -> ResidualRollout:
             noise = np.random.default_rng([config.seed, len(session.protocol.labels)])
-            return local.ResidualRollout(base, agent, agent.exploration_noise, noise)
+            return ResidualRollout(base, agent, agent.exploration_noise, noise, contact=contact)
 
         def evaluated(seed: int) -> Actor:
-            return _Unhelped(local.trained_actor(base, agent, seed), session)
+            return _Unhelped(trained_actor(base, agent, seed), session)
 
         classifier = None
         judge: Callable[[Episode], bool | None] | None = worlds_word if config.hil.judge == "env" else None
@@ -136,7 +140,7 @@ def train_attended(
                     experience.relearn(shown, read(learned))
                     checkpoint.save()
                     continue
-                local.follow_reward(config, experience, counters, rng, session.breathe)
+                follow_reward(config, experience, counters, rng, session.breathe)
                 [episode] = read([found[len(learned)]])
                 experience.take([episode])
                 number = len(session.protocol.labels) - 1
@@ -145,9 +149,7 @@ def train_attended(
                     place = propose(world, number, episode, phi, patience)
                     if place is not None:
                         save_place(folder / "places", place, episode)
-                numbers = local.learn_from(
-                    counters.rollouts, episode, config, experience, counters, rng, session.breathe
-                )
+                numbers = learn_from(counters.rollouts, episode, config, experience, counters, rng, session.breathe)
                 learned.append(found[len(learned)])
                 if counters.rollouts % train.evaluate_every == 0 or counters.rollouts == train.rollouts:
                     wins = local.evaluate_policy(env, evaluated, train)

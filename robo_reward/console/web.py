@@ -15,8 +15,8 @@ import numpy as np
 from aiohttp import web
 
 KINDS = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
-BODY_BYTES = 16_384
-"""What a browser may post at once."""
+BODY_BYTES, WAITING = 16_384, 16
+"""What a browser may post at once; how many questions may wait for their answers, more are turned away."""
 Answer = Callable[[web.Request], Awaitable[Any]]
 
 
@@ -46,10 +46,16 @@ def add_answers(app: web.Application, token: str, answers: Mapping[tuple[str, st
     What raises ValueError is refused in one line, status 400; KeyError is what is not there, 404.
     """
 
+    waiting = 0
+
     def guarded(answer: Answer) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handle(request: web.Request) -> web.Response:
             if not hmac.compare_digest(request.headers.get("X-Token", "").encode(), token.encode()):
                 raise web.HTTPForbidden(text="wrong token: open the page by the address that the terminal shows")
+            nonlocal waiting
+            if waiting >= WAITING:
+                raise web.HTTPTooManyRequests(text="too many questions at once: wait for the answers")
+            waiting += 1
             try:
                 return web.json_response(await answer(request))
             except KeyError as error:
@@ -58,6 +64,8 @@ def add_answers(app: web.Application, token: str, answers: Mapping[tuple[str, st
                 )
             except (ValueError, TypeError, OSError, RecursionError) as error:
                 return web.json_response({"refused": " ".join(str(error).split())[:300]}, status=400)
+            finally:
+                waiting -= 1
 
         return handle
 

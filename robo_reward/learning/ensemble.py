@@ -60,7 +60,7 @@ def _take(flat: torch.Tensor, batch: int, hidden: int) -> _Scratch:
 
 def _give(scratch: _Scratch) -> None:
     slope = scratch.slope
-    _FREE[*slope.shape, slope.dtype, slope.device].append(scratch)
+    _FREE[(*slope.shape, slope.dtype, slope.device)].append(scratch)
 
 
 class EnsembleMLP(nn.Module):
@@ -79,6 +79,8 @@ class EnsembleMLP(nn.Module):
         self._parts = [(shape, end - shape[0] * shape[1]) for shape, end in zip(shapes, ends, strict=True)]
         self.heads, self.hidden, self.norm = heads, hidden, norm
         self.flat = nn.Parameter(torch.empty(heads, ends[-1]))
+        self._own: tuple[int, _Views] | None = None
+        """The parts of `flat`, and where in memory it was."""
         views = self.views(self.flat.detach())
         for layer, size in zip(views.hidden, (inputs, hidden), strict=True):
             _init_linear(layer.weight_NIH, layer.bias_N1H, size)
@@ -99,10 +101,17 @@ class EnsembleMLP(nn.Module):
 
     def views(self, flat: torch.Tensor) -> _Views:
         """The layers within a contiguous tensor (n, P)."""
+        place, own = flat.data_ptr(), flat.shape == self.flat.shape and flat.data_ptr() == self.flat.data_ptr()
+        if own and self._own is not None and self._own[0] == place:
+            return self._own[1]
         heads, size = flat.shape
+        flat = flat.detach()
         parts = [flat.as_strided((heads, *shape), (size, shape[1], 1), start) for shape, start in self._parts]
         of_layer = (len(parts) - 2) // 2
-        return _Views((_Layer(*parts[:of_layer]), _Layer(*parts[of_layer:-2])), *parts[-2:])
+        views = _Views((_Layer(*parts[:of_layer]), _Layer(*parts[of_layer:-2])), *parts[-2:])
+        if own:  # kept, because ten views at every call are felt in a small network
+            self._own = place, views
+        return views
 
 
 def _init_linear(weight: torch.Tensor, bias: torch.Tensor, inputs: int) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from robo_reward.learning.sum_tree import SumTree
+from robo_reward.learning.symmetry import Turns, turned
 from robo_reward.types import Episode, PhiTrack
 
 
@@ -57,7 +58,8 @@ class EpisodeReplay:
     """Holds whole episodes; T actions take T+1 slots, so that the true final observation is stored.
 
     Arguments: `capacity` in observations; sizes of the policy's input and of the action; `n_step`; `gamma`; size of the
-    base's phase; `priority` alpha, 0 for uniform sampling (Schaul et al., arXiv 1511.05952).
+    base's phase; `priority` alpha, 0 for uniform sampling (Schaul et al., arXiv 1511.05952); the turns of a symmetric
+    task, by which every window that is drawn is turned at random.
     When it is full the oldest episodes make room.
     """
 
@@ -70,8 +72,10 @@ class EpisodeReplay:
         gamma: float,
         phase_size: int = 0,
         priority: float = 0.0,
+        turns: Turns | None = None,
     ):
         self.n_step, self.gamma, self.capacity, self.priority = n_step, gamma, capacity, priority
+        self.turns = turns
         sizes = (state_size, action_size + phase_size, action_size, 1, 1, 1, 1)
         edges = np.cumsum([0, *sizes])
         self._state, self._base, self._action, self._reward, self._length, self._ends, self._shown = (
@@ -176,7 +180,7 @@ class EpisodeReplay:
         length = rows[:, self._length.start].astype(np.int64)
         following = self._rows.take(first + length, axis=0)
         window = first[:, None] + np.minimum(np.arange(self.n_step + 1), length[:, None])
-        return Batch(
+        drawn = Batch(
             state_BS=rows[:, self._state],
             base_BR=rows[:, self._base],
             action_BA=rows[:, self._action],
@@ -191,6 +195,7 @@ class EpisodeReplay:
             weight_B=weight,
             place_B=place,
         )
+        return drawn if self.turns is None else turned(drawn, self.turns, rng)
 
     def prioritise(self, place_B: np.ndarray, error_B: np.ndarray) -> None:
         """Sample the windows drawn at `place_B` in proportion to |error|^alpha from now on; nothing when uniform."""

@@ -88,9 +88,9 @@ class ResidualPPO(ResidualTD3):
                 ratio = (self.actor.log_density(states[rows], bases[rows], residuals[rows]) - before[rows]).exp()
                 clipped = ratio.clamp(1 - s.ratio_clip, 1 + s.ratio_clip)
                 gain = torch.minimum(ratio * advantages[rows], clipped * advantages[rows])
-                self._step(self.actor_optimiser, -gain.mean(), self.actor)
+                self._step(self.actor_optimiser, -gain.mean())
                 error_NB = self.critic(states[rows], bases[rows]) - returns[rows]
-                self._step(self.critic_optimiser, error_NB.square().mean(1).sum(), self.critic)
+                self._step(self.critic_optimiser, error_NB.square().mean(1).sum())
                 steps += 1
                 value_losses.append(float(error_NB.detach().square().mean()))
                 shares.append(float((ratio != clipped).float().mean()))

@@ -130,7 +130,7 @@ class ResidualTD3:
         error_NB = q_NB - target
         loss = (torch.from_numpy(batch.weight_B) * loss_NB).mean(1).sum()
         self.error_B = error_NB.detach().abs().mean(0).numpy()
-        norm = self._step(self.critic_optimiser, loss, self.critic)
+        norm = self._step(self.critic_optimiser, loss)
         _move(self.critic_target, self.critic, s.tau)
         return {"critic_loss": float(loss.detach()) / s.heads, "q": float(q_NB.detach().mean()), "critic_norm": norm}
 
@@ -157,7 +157,7 @@ class ResidualTD3:
         for batch in batches:
             state, base = self._observe(batch.state_BS, batch.base_BR)
             loss, _ = self._imitation(state, base, self._action(self.actor, state, base), batch)
-            self._step(self.actor_optimiser, loss, self.actor)
+            self._step(self.actor_optimiser, loss)
         for copied in (self.actor_target, self.actor_average, self.actor_prior):
             copied.load_state_dict(self.actor.state_dict())
 
@@ -173,7 +173,7 @@ class ResidualTD3:
                 wont = self._action(self.actor_prior, state, base)
             own_B = torch.from_numpy(batch.demonstration_B == 0)
             loss = loss + s.prior * (own_B * (action - wont).square().sum(-1)).mean()
-        norm = self._step(self.actor_optimiser, loss, self.actor)
+        norm = self._step(self.actor_optimiser, loss)
         _move(self.actor_target, self.actor, s.tau)
         _move(self.actor_average, self.actor, s.average_rate)
         self.reach.grow()
@@ -228,11 +228,12 @@ class ResidualTD3:
             residual = residual + noise
         return (base + self.reach() * residual).clamp(-1.0, 1.0)
 
-    def _step(self, optimiser: torch.optim.Optimizer, loss: torch.Tensor, network: torch.nn.Module) -> float:
+    def _step(self, optimiser: torch.optim.Optimizer, loss: torch.Tensor) -> float:
         """Backward, clip, step. A non-finite loss or gradient never reaches the weights: FloatingPointError instead."""
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+        moved = (parameter for group in optimiser.param_groups for parameter in group["params"])
+        gradients = [parameter.grad for parameter in moved if parameter.grad is not None]
         norm = float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients])))
         if not np.isfinite(norm):
             raise FloatingPointError("a gradient is not finite; the weights were left as they were")

@@ -16,10 +16,10 @@ import yaml
 from robo_reward.data.lerobot_writer import DatasetWriter
 from robo_reward.hardware.devices import open_device
 from robo_reward.hardware.keyboard import keyboard
-from robo_reward.hardware.robot import RobotFault, Ros2Robot
+from robo_reward.hardware.robot import START_S, TOPIC_S, RobotFault, Ros2Robot
 from robo_reward.hardware.robot_config import RobotConfig, load_robot
 from robo_reward.hardware.robot_env import RobotEnv, start_sim_arm
-from robo_reward.hardware.tasks import RESET_S, OperatorTask, SimArmTask, Task
+from robo_reward.hardware.tasks import OperatorTask, SimArmTask, Task
 from robo_reward.hardware.teleop import Teleop, check_teleop
 from robo_reward.runtime.tasks import TASKS
 from robo_reward.runtime.teleoperate import Collector, HeedingRobot
@@ -107,7 +107,7 @@ def collect(settings: HandConfig, config: RobotConfig, limits: Limits) -> None:
             stack.callback(start_sim_arm(config))
         robot, person = Ros2Robot(config, limits), Teleop(teleop, device, config, limits)
         stack.callback(robot.close)
-        robot.connect(timeout_s=RESET_S)
+        robot.connect(timeout_s=START_S if config.simulated else TOPIC_S)  # one that was just started takes a while
         heeding: Any = HeedingRobot(robot, person)
         task: Task = (
             SimArmTask(config)

@@ -24,7 +24,7 @@ from robo_reward.runtime.tasks import first_seed, scripted, task_of
 from robo_reward.types import Episode
 
 if TYPE_CHECKING:
-    from robo_reward.runtime.local import ResidualRollout
+    from robo_reward.runtime.acting import ResidualRollout
 
 _OPERATOR = 1
 """Keeps the operator's random numbers apart from the exploration noise of the same rollout."""

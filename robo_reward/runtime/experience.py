@@ -20,8 +20,10 @@ from robo_reward.data.tracks import Choice, TrackStore
 from robo_reward.learning.replay import EpisodeReplay
 from robo_reward.learning.residual_ppo import Rollout
 from robo_reward.learning.residual_td3 import ResidualTD3
+from robo_reward.learning.symmetry import turns_of
 from robo_reward.policies.inputs import policy_input
 from robo_reward.runtime.believed import Judge, believed
+from robo_reward.runtime.tasks import task_of
 from robo_reward.shaping.schemes import WHOLE_EPISODES
 from robo_reward.terminal import say
 from robo_reward.types import Episode, PhiTrack
@@ -180,6 +182,10 @@ class Experience:
 
 def new_replay(config: Config, agent: ResidualTD3) -> EpisodeReplay:
     """An empty replay for this agent."""
-    s = config.agent
-    sizes = (len(agent.mean), agent.action_size)
-    return EpisodeReplay(s.replay_capacity, *sizes, s.n_step, s.gamma, phase_size=agent.phase_size, priority=s.priority)
+    s, symmetry = config.agent, task_of(config.env).symmetry
+    size, turns = len(agent.mean), None
+    if s.symmetry and symmetry is not None and config.observation == "state":
+        turns = turns_of(symmetry, agent.columns or range(size), agent.action_size)
+    return EpisodeReplay(
+        s.replay_capacity, size, agent.action_size, s.n_step, s.gamma, agent.phase_size, s.priority, turns
+    )

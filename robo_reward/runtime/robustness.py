@@ -23,8 +23,9 @@ from robo_reward.evaluation.rollout import PolicyActor
 from robo_reward.evaluation.statistics import bootstrap_interval
 from robo_reward.evaluation.vector import run_episodes
 from robo_reward.runtime import steps
+from robo_reward.runtime.acting import trained_actor
 from robo_reward.runtime.kept import kept_stage
-from robo_reward.runtime.local import needs_frames, trained_actor
+from robo_reward.runtime.local import needs_frames
 from robo_reward.runtime.observing import World, sight
 from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.tasks import make_envs

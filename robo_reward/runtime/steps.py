@@ -253,7 +253,7 @@ def _evaluate(
     folder: Path,
 ) -> dict[str, Any]:  # fmt: skip
     from robo_reward.evaluation.paired import run_paired, summarise
-    from robo_reward.runtime.local import trained_actor
+    from robo_reward.runtime.acting import trained_actor
 
     base = load_base(config, base_stage)
     agent = load_agent(config, data, base, trained)

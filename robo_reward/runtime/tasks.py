@@ -13,6 +13,7 @@ import gymnasium
 from robo_reward.config import EnvConfig
 from robo_reward.evaluation.vector import Environments, make_vector
 from robo_reward.interfaces import Policy
+from robo_reward.learning.symmetry import Parts, Symmetry
 from robo_reward.progress.segmentation import EventSignal
 from robo_reward.settings import unknown
 
@@ -35,6 +36,9 @@ class Task:
     """Columns of (agent_pos, estimate) that learned policies see, default all."""
     events: tuple[EventSignal, ...] = ()
     """Columns of agent_pos that tell of contacts and of the gripper, for keyframes without stage predicates."""
+    symmetry: Symmetry | None = None
+    """What of (agent_pos, estimate) and of the action turns with the task, where the task looks the same from four
+    sides."""
     fps: int = 20
 
 
@@ -49,6 +53,15 @@ TASKS = {
         # wrench, target offset, gripper, last action; socket yaw, in-hand pose, tip relative to the mouth, contact
         columns=(*range(13, 30), *range(33, 46)),
         events=(EventSignal(15, "contact", threshold=4.0, slack=2.0),),  # vertical force [N]; the gripper never moves
+        # Peg and hole are square, and the impedance is the same on every side.
+        symmetry=Symmetry(
+            Parts(
+                vectors=(13, 19, 26, 34, 37, 41, 44),  # force, target offset, last action; in hand, tip, near, contact
+                axial=(16, 22),  # moment, target's rotation
+                angles=(18, 24, 29, 33, 36, 40),
+            ),
+            action=Parts(vectors=(0,), angles=(3,)),
+        ),
     ),
     "robo_reward/PegInsertLong-v0": Task(
         ("near the peg", "grasped", "at the mouth", "inserted"),

@@ -133,15 +133,16 @@ class Collector:
         arbiter = Arbiter(self._robot.config.actions, stale_s=self._teleop.config.stale_s, clock=self._clock)
         actor = CorrectedActor(StandStill(self._teleop), self._teleop, arbiter)
         recorder = EpisodeRecorder(actor, seed, "human", observation, info, observation.get("pixels"))
-        event, steps = "", 0
+        event, axes = "", len(self._robot.config.axes)
         while not event and not recorder.ended:
-            action = recorder.action()
-            self._mind_the_device(arbiter, observation)
+            # The arbiter blends, and on a lost device zeroes, what is a motion; a gripper must not open by that.
+            action = np.concatenate([recorder.action()[:axes], self._teleop.rest[axes:]])
+            if arbiter.paused:
+                self._mind_the_device(arbiter, observation)
             observation, reward, terminated, truncated, info = self._env.step(action)
             if "fault" in info:
                 raise RobotFault(info["fault"])
             recorder.append(observation, reward, terminated, truncated, info, observation.get("pixels"))
-            steps += 1
             event = self._heard((*JUDGED, "leave", "stop"))
         if event not in ("leave", "stop"):
             self._robot.hold("the episode is over")
@@ -165,8 +166,6 @@ class Collector:
 
     def _mind_the_device(self, arbiter: Arbiter, observation: dict[str, Any]) -> None:
         """After a device was lost the arm stands still; it goes on once the device is back and was let go of."""
-        if not arbiter.paused:
-            return
         human = self._teleop.read(observation["agent_pos"], observation["estimate"])
         if not human.held and self._clock() - human.time_s <= self._teleop.config.stale_s:
             arbiter.resume()

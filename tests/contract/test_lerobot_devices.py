@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ import yaml
 pytest.importorskip("lerobot")
 
 from robo_reward.data.torchvision_cure import cure
-from robo_reward.hardware.lerobot_driver import LeRobotNode, main, make_lerobot_robot
+from robo_reward.hardware.lerobot_driver import LeRobotNode, check_driven, main, make_lerobot_robot
 from robo_reward.hardware.memory_transport import MemoryNetwork, MemoryTransport
 from robo_reward.hardware.messages import Float64MultiArray, Image, JointState, String
 from robo_reward.hardware.robot_config import load_robot
@@ -173,18 +174,14 @@ def test_a_mistake_ends_in_one_line(said, line, capsys, package):
     assert end.value.code == 2 and line in error[-1]
 
 
-def test_lerobots_own_so101_fits_our_file(tmp_path):
-    """Its class, its names and units; no port is opened before `connect`."""
+def test_lerobots_own_so101_fits_our_file(tmp_path, monkeypatch):
+    """Its class, its names and units; the motors' library is a stand-in, and no port is opened before `connect`."""
+    monkeypatch.setitem(sys.modules, "scservo_sdk", MagicMock())
     camera = "{front: {type: opencv, index_or_path: 0, width: 640, height: 480, fps: 30}}"
-    try:
-        robot = make_lerobot_robot(
-            ["--robot.type=so101_follower", "--robot.port=/dev/null", f"--robot.calibration_dir={tmp_path}",
-             f"--robot.cameras={camera}"]
-        )  # fmt: skip
-    except ImportError as error:
-        pytest.skip(f"the motors' library is not installed: {error}")
-    node = LeRobotNode(robot, SO101, MemoryTransport())
-    assert node is not None and robot.config.use_degrees
+    said = ["--robot.type=so101_follower", "--robot.port=/dev/null", f"--robot.calibration_dir={tmp_path}"]
+    robot = make_lerobot_robot([*said, f"--robot.cameras={camera}"])
+    check_driven(robot, SO101, ("gripper",))
+    assert robot.config.use_degrees and robot.bus.motors["gripper"].norm_mode.name == "RANGE_0_100"
 
 
 # ------------------------------------------------------------------ our bridge and devices as its own

@@ -72,7 +72,8 @@ class Fixed(torch.nn.Module):
 def test_a_peer_has_none_of_what_our_learner_adds_even_where_that_is_the_default(peer):
     config = load_config([f"agent={peer}"])
     off = {"cloning_updates": 0, "anchor_share": 0, "prior": 0, "priority": 0, "q_filter": False, "reach": "fixed",
-           "last_updates_per_step": None}  # fmt: skip
+           "last_updates_per_step": None, "symmetry": False, "search_chance": 0, "value_bins": 0,
+           "value_init": "random"}  # fmt: skip
     assert {name: getattr(config.agent, name) for name in off} == off
     assert (config.agent.self_imitation > 0) == (peer == "filtered_cloning")
     assert config.shaping.kind == "none" and (config.base.kind == "zero") == (peer in ("rlpd", "hil_serl"))

@@ -13,7 +13,7 @@ aiohttp = pytest.importorskip("aiohttp")
 pytest.importorskip("PIL")
 
 from robo_reward.console.archive import Archive  # noqa: E402
-from robo_reward.console.web import BODY_BYTES, Server  # noqa: E402
+from robo_reward.console.web import BODY_BYTES, WAITING, Server  # noqa: E402
 from robo_reward.data.preferences import read_preferences  # noqa: E402
 from robo_reward.data.store import TransitionStore  # noqa: E402
 from robo_reward.types import Episode  # noqa: E402
@@ -133,6 +133,20 @@ def test_a_path_is_no_way_out_of_the_folder(archive):
     for name in ("..%2F..%2Fstore.json", "session-00000%00"):
         assert ask(archive[1], (f"/episodes/{name}",))[0][0] in (400, 404)
         assert ask(archive[1], (f"/places/{name}",))[0][0] in (400, 404)
+
+
+def test_a_flood_of_questions_is_turned_away_and_harms_nobody(archive):
+    async def flood():
+        async with aiohttp.ClientSession(headers={"X-Token": TOKEN}, connector=aiohttp.TCPConnector(limit=0)) as http:
+
+            async def one():
+                async with http.get(f"http://127.0.0.1:{archive[1]}/episodes/session-00000") as answer:
+                    return answer.status
+
+            return await asyncio.gather(*(one() for _ in range(8 * WAITING)))
+
+    assert {*asyncio.run(flood())} == {200, 429}
+    assert ask(archive[1], ("/episodes",))[0][0] == 200
 
 
 def test_the_picture_of_a_place_is_shown(archive):

@@ -64,7 +64,7 @@ def train(world, monkeypatch):
     """Train in a folder beside a person, `act(session)` in a thread of its own; returns (summary, learned labels)."""
     env, demonstrations = world
 
-    def run(folder, act, hil=CONFIG.hil):
+    def run(folder, act, hil=CONFIG.hil, evaluate_episodes=1):
         people, taken, begun, failed = [], [], Session.__enter__, []
 
         def person(session):
@@ -84,14 +84,14 @@ def train(world, monkeypatch):
             taken.extend((episode.episode_id, episode.success) for episode in episodes)
             return took(experience, episodes)
 
-        took = Experience.take
+        took, settings = Experience.take, replace(CONFIG.train, evaluate_episodes=evaluate_episodes)
         with monkeypatch.context() as patch:
             patch.setattr(Session, "__enter__", attended)
             patch.setattr(Experience, "take", take)
             try:
                 summary = train_attended(
-                    replace(CONFIG, hil=hil), env, ZeroPolicy(4), demonstrations, oracle, None, None, folder,
-                    lambda *args, **numbers: None,
+                    replace(CONFIG, hil=hil, train=settings), env, ZeroPolicy(4), demonstrations, oracle, None, None,
+                    folder, lambda *args, **numbers: None,
                 )  # fmt: skip
             except KeyboardInterrupt:
                 summary = None
@@ -151,12 +151,15 @@ def test_a_label_that_is_taken_back_is_unlearned(train, tmp_path):
         play(session, "success", "failure")
         do(session, "undo")
         do(session, "success")
+        until(lambda: session.figures["rollouts"] == 2)
+        session.relabel("session-00000", "partial").result(60)  # on the review page
         play(session, "failure")
 
     summary, learned = train(tmp_path, person)
     relearned = learned.index(("session-00001", True))
     assert learned[relearned - 1 : relearned + 1] == [("session-00000", True), ("session-00001", True)]
-    assert learned[-1] == ("session-00002", False) and summary["rollouts"] == 3
+    assert learned[-3:] == [("session-00000", False), ("session-00001", True), ("session-00002", False)]
+    assert summary["rollouts"] == 3
 
 
 def test_nothing_is_lost_when_it_is_stopped_and_started_again(train, tmp_path):
@@ -261,7 +264,7 @@ def test_an_e_stop_stops_the_evaluation_too(train, tmp_path, monkeypatch, world)
         do(session, "clear")
 
     still = []
-    summary, _ = train(tmp_path, person)
+    summary, _ = train(tmp_path, person, evaluate_episodes=60)
     assert still == [True] and summary["rollouts"] == 3
 
 

@@ -12,7 +12,7 @@ from robo_reward.config import AgentConfig  # noqa: E402
 from robo_reward.learning.replay import EpisodeReplay  # noqa: E402
 from robo_reward.learning.residual_td3 import ResidualTD3  # noqa: E402
 from robo_reward.runtime.demonstrations import check_demonstrations  # noqa: E402
-from robo_reward.runtime.local import learn  # noqa: E402
+from robo_reward.runtime.updates import learn  # noqa: E402
 from robo_reward.shaping import SCHEMES  # noqa: E402
 from robo_reward.types import Episode, PhiTrack  # noqa: E402
 

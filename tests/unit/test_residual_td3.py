@@ -3,6 +3,7 @@
 Masks, foreign frames, executed and human actions, resumption: tests/unit/test_peer_defects.py.
 """
 
+import copy
 import dataclasses
 from types import SimpleNamespace
 
@@ -19,7 +20,7 @@ from robo_reward.learning.ensemble import EnsembleMLP  # noqa: E402
 from robo_reward.learning.networks import EnsembleCritic, mlp  # noqa: E402
 from robo_reward.learning.replay import Batch, EpisodeReplay  # noqa: E402
 from robo_reward.learning.residual_td3 import ResidualTD3  # noqa: E402
-from robo_reward.runtime.local import learn, updates_due  # noqa: E402
+from robo_reward.runtime.updates import learn, updates_due  # noqa: E402
 from robo_reward.shaping import SCHEMES  # noqa: E402
 from robo_reward.types import Episode, PhiTrack  # noqa: E402
 
@@ -150,6 +151,19 @@ def test_single_precision_agrees_to_a_millionth():
         torch.testing.assert_close(ours.reshape(theirs.shape), theirs, atol=1e-6, rtol=1e-5)
 
 
+def test_a_copy_of_an_ensemble_is_a_network_of_its_own():
+    """Also after calls, and when its parameters are moved to other memory."""
+    ensemble, x = EnsembleMLP(3, 4, 8, 1), torch.randn(5, 4)
+    before = ensemble(x)
+    copied = copy.deepcopy(ensemble)
+    with torch.no_grad():
+        copied.flat.zero_()
+    assert copied(x).abs().max() == 0 and torch.equal(ensemble(x), before)
+    torch.testing.assert_close(ensemble.double()(x.double()).float(), before)
+    ensemble.load_state_dict(copied.state_dict())
+    assert ensemble(x.double()).abs().max() == 0
+
+
 def test_two_calls_under_way_at_once_do_not_share_memory():
     """A loss may call one ensemble on several batches; each call's gradient is its own."""
     torch.manual_seed(0)
@@ -188,6 +202,7 @@ class Constant(nn.Module):
         self.value = nn.Parameter(value + torch.arange(float(heads)))
 
     def forward(self, state, action, heads=slice(None)):
+        heads = slice(None) if heads is None else heads
         return self.value[heads, None].expand(-1, len(state)) + 0 * (state.sum() + action.sum())
 
 

@@ -30,7 +30,7 @@ class Robot:
     config, limits = CONFIG, replace(LIMITS, state_timeout_s=1e-4)
 
     def __init__(self, faulty: set[int]) -> None:
-        self.faulty, self.seen, self.orders, self.mode = faulty, 0, [], Mode.DISARMED
+        self.faulty, self.seen, self.orders, self.words = faulty, 0, [], "camera wrist: black"
 
     def arm(self, unguarded: bool = False) -> None:
         self.orders.append("arm")
@@ -47,7 +47,7 @@ class Robot:
     def observe(self) -> RobotObservation:
         self.seen += 1
         if self.seen in self.faulty:
-            raise RobotFault("camera wrist: black")
+            raise RobotFault(self.words)
         sensed = Sensed(np.zeros(6), np.zeros(7), np.zeros(7), np.zeros(6), 0.0)
         picture = np.full((48, 64, 3), self.seen, np.uint8)
         return RobotObservation(sensed, np.zeros(6), {"front": picture}, 0.004)
@@ -100,10 +100,15 @@ def test_an_episode_that_fails_at_once_begins_anew_and_one_that_ends_well_rests(
     assert env._robot.orders == ["disarm", "arm", "disarm", "arm", "hold"]
 
 
-def test_a_second_faulty_episode_in_a_row_is_a_persons_business():
+@pytest.mark.parametrize(("words", "episodes"), [("camera wrist: black", 4), ("the robot reports: a reflex", 2)])
+def test_too_many_faulty_episodes_in_a_row_are_a_persons_business(words, episodes):
+    """Row A8: what the robot itself reports is recovered from once."""
     env = env_of({2, 4, 6, 8})
-    with pytest.raises(ValueError, match="2 episodes in a row ended in a fault of the robot, at last: camera wrist"):
+    env._robot.words = words
+    told = f"{episodes} episodes in a row ended in a fault of the robot, at last: {words}"
+    with pytest.raises(ValueError, match=told):
         run_episode(env, act, seed=0, source="policy")
+    assert env._robot.orders.count("arm") == episodes
 
 
 def test_faults_with_a_good_episode_between_them_do_not_add_up():

@@ -36,7 +36,15 @@ def test_actions_are_in_range_and_repeatable(kind):
     assert not np.array_equal(actions, play(ScriptedPegLong(kind, seed=5), agent_pos, estimate))
 
 
-@pytest.mark.parametrize("opening,phase", [(0.0, "open"), (0.010, "insert")])
+@pytest.mark.parametrize("opening,grip", [(0.010, 1.0), (0.035, -1.0)])
+def test_a_hand_that_holds_the_peg_is_taken_over_without_dropping_it(opening, grip):
+    policy, agent_pos, estimate = ScriptedPegLong(), np.zeros((1, 31), np.float32), np.zeros((1, 17), np.float32)
+    agent_pos[0, 25] = opening
+    action, _ = policy.act(agent_pos, estimate, policy.initial_state(1))
+    assert action[0, 4] == grip
+
+
+@pytest.mark.parametrize("opening,phase", [(0.0, "open"), (0.020, "insert")])
 def test_an_empty_hand_tries_again_and_a_full_one_lifts(opening, phase):
     policy, phases = ScriptedPegLong(seed=0), []
     agent_pos, estimate = np.zeros((1, 31), np.float32), np.zeros((1, 17), np.float32)

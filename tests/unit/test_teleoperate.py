@@ -196,10 +196,12 @@ def test_leaving_keeps_nothing_of_the_episode_under_way():
 
 def test_a_lost_device_leaves_the_arm_standing_until_it_is_back_and_was_let_go():
     world = World({
-        0.0: START, 0.1: (*PUSH, ""), 0.3: ("gone",), 0.5: (*PUSH, ""), 0.6: (*REST, ""), 0.7: (*PUSH, ""),
+        0.0: START, 0.1: (*PUSH, "p"), 0.3: ("gone",), 0.5: (*PUSH, ""), 0.6: (*REST, ""), 0.7: (*PUSH, ""),
         0.9: (*REST, "y"),
     })  # fmt: skip
+    world.config = replace(CONFIG, gripper="gripper")
     session(world, wanted=1)
+    assert world.kept[0].action[5:, 4].tolist() == [1.0] * (len(world.kept[0]) - 5), "what it holds it goes on holding"
     moves = np.flatnonzero(world.kept[0].action[:, 0] > 0) * 0.05
     gone = [at for at in moves if 0.3 < at < 0.65]
     assert not gone and any(at <= 0.3 for at in moves) and any(at >= 0.65 for at in moves)

@@ -20,7 +20,8 @@ from robo_reward.learning.networks import mlp  # noqa: E402
 from robo_reward.learning.weights import load_weights  # noqa: E402
 from robo_reward.policies.cloning import ClonedPolicy  # noqa: E402
 from robo_reward.runtime.experience import Experience  # noqa: E402
-from robo_reward.runtime.local import new_agent, train_residual, with_base_actions  # noqa: E402
+from robo_reward.runtime.local import new_agent, train_residual  # noqa: E402
+from robo_reward.runtime.observing import with_base_actions  # noqa: E402
 from robo_reward.settings import build  # noqa: E402
 from robo_reward.types import PhiTrack  # noqa: E402
 

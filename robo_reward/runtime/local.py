@@ -91,7 +91,8 @@ def train_residual(
                 )
                 for rollout in rollouts
             ]
-            whole = len(stored) == len(rollouts)  # else it was a round of several environments: it repeats itself
+            # Else it was a round of several environments, or one whose commands are asked for: it repeats itself.
+            whole = len(stored) == len(rollouts) and operators.env is env
             episodes = stored if whole else list(run_jobs(operators.env, jobs, query_every=query_every))
             stored = []
             counters.sequence = experience.add(counters.sequence, episodes)

@@ -139,7 +139,8 @@ def test_corrections_join_the_demonstrations_and_are_imitated_only_where_they_le
 GRADED = replace(HELP, protocol="graded", demonstrations=1, returns=1)
 
 
-def test_the_graded_protocol_shows_returns_and_guides_and_is_resumed_exactly(train, tmp_path):
+@pytest.mark.parametrize("interrupt_at", [2, 3])
+def test_the_graded_protocol_shows_returns_and_guides_and_is_resumed_exactly(train, tmp_path, interrupt_at):
     whole = train(tmp_path / "whole", GRADED)
     episodes = online(tmp_path / "whole")
     assert whole["hil_rollouts_demonstrate"] == 1 and episodes[0].intervention[1:].all()
@@ -150,9 +151,10 @@ def test_the_graded_protocol_shows_returns_and_guides_and_is_resumed_exactly(tra
     assert len(episodes[2]) == 16 - step
     np.testing.assert_array_equal(episodes[2].agent_pos[0], episodes[1].agent_pos[step])
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "cut", GRADED, 3)
+        train(tmp_path / "cut", GRADED, interrupt_at)
     assert {**train(tmp_path / "cut", GRADED), "updates_per_s": 0} == {**whole, "updates_per_s": 0}
     assert_same_weights(tmp_path / "whole", tmp_path / "cut")
+    assert (tmp_path / "cut" / "places" / place.name).read_bytes() == place.read_bytes()
 
 
 def test_one_operator_attends_to_one_arm():

@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 export ROBO_REWARD_TEST_DATA ?= $(abspath $(wildcard ../shared/data))
 STAMP  := $(VENV)/.setup-$(shell cat $(LOCK) pyproject.toml | sha256sum | cut -c1-12)
 
-.PHONY: setup demo test fault fault-nightly bench lint format
+.PHONY: setup demo test fault fault-nightly bench reproduce-learning lint format
 setup: $(STAMP)
 
 # torch comes first and with its dependencies, which differ between its CPU and CUDA builds (PIP_EXTRA_INDEX_URL
@@ -36,6 +36,10 @@ fault-nightly: setup
 # bench_hil trains for most of an hour, so it is run by itself.
 bench: setup
 	for script in $(filter-out scripts/bench_hil.py,$(wildcard scripts/bench_*.py)); do $(BIN)/python $$script || exit 1; done
+
+# Hours: goes on where it was stopped, and `scripts/study_learning.py --list` says what is missing.
+reproduce-learning: setup
+	$(BIN)/python scripts/study_learning.py
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -1,1 +1,1 @@
-"""Hydra's files. Keys and defaults live in `robo_reward/config.py`; a yaml here names what departs from them."""
+"""Hydra's files. Keys and defaults live in `robo_reward/config/`; a yaml here names what departs from them."""

@@ -18,7 +18,7 @@ from robo_reward.interfaces import ProcessRewardModel
 from robo_reward.progress.references import References
 from robo_reward.progress.tracker import ProgressTracker, TrackerSettings
 from robo_reward.settings import unknown
-from robo_reward.shaping.schemes import SCHEMES
+from robo_reward.shaping.schemes import SCHEMES, WHOLE_EPISODES
 
 
 class TrainedReward(Protocol):
@@ -72,6 +72,8 @@ class ProgressReward(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Reco
             raise ValueError(f"scale={scale}: expected a finite number of at least 0")
         if shaping not in SCHEMES:
             raise ValueError(unknown("shaping", shaping, SCHEMES))
+        if shaping in WHOLE_EPISODES:
+            raise ValueError(f"shaping={shaping!r} needs whole episodes and cannot be paid live: use 'potential'")
         try:
             self._views = env.get_wrapper_attr("render_views")
         except AttributeError:

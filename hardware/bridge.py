@@ -18,11 +18,11 @@ import numpy as np
 
 from robo_reward.hardware.arm_state import ArmState
 from robo_reward.hardware.commands import COMMANDS
-from robo_reward.hardware.messages import Bool, String
+from robo_reward.hardware.messages import Bool, Float64MultiArray, String
 from robo_reward.hardware.robot_config import RobotConfig, check_robot
 from robo_reward.hardware.slots import Slot, share
 from robo_reward.hardware.transport import LATCHED, Clock, Qos, Transport
-from robo_reward.safety.arm_gate import Gate, Sensed
+from robo_reward.safety.arm_gate import Gate, Mode, Sensed
 from robo_reward.safety.limits import Limits, check_limits
 from robo_reward.settings import build
 
@@ -40,7 +40,8 @@ STATUS = np.dtype(
     [
         ("time_s", "f8"), ("mode", "i4"), ("trips", "i4"), ("overruns", "i4"), ("source", "i4"), ("order", "u8"),
         ("action", "u8"), ("size", "i4"), ("executed", "f8", WIDEST), ("setpoint", "f8", WIDEST),
-        ("pose", "f8", WIDEST), ("age_s", "f8"), ("since_s", "f8"), ("reason", f"S{TEXT}"), ("answer", f"S{TEXT}"),
+        ("pose", "f8", WIDEST), ("opening", "f8"), ("age_s", "f8"), ("since_s", "f8"),
+        ("reason", f"S{TEXT}"), ("answer", f"S{TEXT}"),
     ]
 )  # fmt: skip
 """From the bridge, every period. `action` and `order` are the numbers of the last ones that were taken up,
@@ -48,6 +49,8 @@ STATUS = np.dtype(
 SLOTS = [ACTION, ACTION, CONSOLE, STATUS]
 """Policy, human, console, status: the order in the shared memory."""
 NOBODY, POLICY, HUMAN = range(3)
+REPORTS = "the robot reports"
+"""Begins the reason of a hold that the robot itself asked for."""
 
 
 class Bridge:
@@ -72,10 +75,12 @@ class Bridge:
         kind, self._command = COMMANDS[config.command]
         # The promised interval is three periods: a late one is no reason for a controller to give up.
         self._publish = transport.advertise(config.command_topic, kind, Qos(deadline_s=3 / limits.rate_hz))
+        self._grip = transport.advertise(config.gripper, Float64MultiArray) if config.gripper else None
+        self._gripping, self._opening = -1.0, config.gripper_open
         self._heard = {POLICY: 0, HUMAN: 0}  # numbers of the last actions that were taken up
         self._human_since = 0  # a human takes over with actions later than this
         self._ordered = 0
-        self._executed, self._source, self._answer = np.zeros(len(config.axes)), NOBODY, ""
+        self._executed, self._source, self._answer = np.zeros(config.actions), NOBODY, ""
         self._setpoint: np.ndarray | None = None
         self._sensed: Sensed | None = None
         self._mode, self._since_s = self._gate.mode, clock()
@@ -90,7 +95,7 @@ class Bridge:
             self._stop_heard = False
             self._gate.stop(f"/{self._config.stop}", sensed)
         if self._fault and (fault := self._fault.latest()) and fault.message.data:
-            self._gate.hold(f"the robot reports: {fault.message.data}", sensed)
+            self._gate.hold(f"{REPORTS}: {fault.message.data}", sensed)
         self._take_order(sensed, now)
         self._take_action(sensed, now)
         self._send(self._gate.tick(sensed, now))
@@ -152,10 +157,28 @@ class Bridge:
             self._gate.hold(f"the human's device is silent for {silent:.3f} s", sensed)
         if self._source != NOBODY and found[self._source][0] != self._heard[self._source]:
             record = found[self._source][1]
-            self._executed = np.zeros(len(self._config.axes))
+            self._executed = np.zeros(self._config.actions)
             if sensed is not None and now - record["time_s"] <= limit:
-                self._executed = self._gate.request(record["action"][: max(0, record["size"])], sensed, now)
+                action = record["action"][: max(0, record["size"])]
+                self._executed = self._request(action, sensed, now, float(record["time_s"]))
         self._heard = {source: number for source, (number, _) in found.items()}  # a policy overruled is answered too
+
+    def _request(self, action: np.ndarray, sensed: Sensed, now: float, asked_s: float) -> np.ndarray:
+        """Through the gate; the gripper's number, which may be left out, counts only where the gate lets the rest."""
+        axes = len(self._config.axes)
+        if self._grip is None:
+            return self._gate.request(action, sensed, now, asked_s)
+        arm, grip = (action[:-1], float(action[-1])) if len(action) == axes + 1 else (action, self._gripping)
+        if not abs(grip) <= 1:  # also NaN
+            self._gate.hold(f"the gripper's action {grip} lies outside [-1, 1]", sensed)
+        executed = self._gate.request(arm, sensed, now, asked_s)
+        if self._gate.mode is not Mode.ARMED:
+            return np.zeros(axes + 1)
+        if len(action) == axes + 1:
+            opened, closed = self._config.gripper_open, self._config.gripper_closed
+            self._gripping, self._opening = grip, opened + (closed - opened) * (grip + 1) / 2
+            self._grip(Float64MultiArray(data=np.array([self._opening])))
+        return np.append(executed, grip)
 
     def _send(self, setpoint: np.ndarray | None, rests: bool = False) -> None:
         if setpoint is not None:
@@ -176,6 +199,7 @@ class Bridge:
             order=self._ordered,
             action=self._heard[POLICY],
             size=len(self._executed),
+            opening=self._opening,
             age_s=now - sensed.time_s if sensed else np.inf,
             since_s=self._since_s,
             reason=self._gate.reason.encode()[:TEXT],

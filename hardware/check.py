@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from robo_reward.hardware.arm_state import ArmState
+from robo_reward.hardware.cameras import DEVICE, DeviceCamera, open_camera
 from robo_reward.hardware.commands import COMMANDS
 from robo_reward.hardware.images import rgb_of
 from robo_reward.hardware.messages import Image
@@ -39,7 +40,8 @@ def check(config: RobotConfig, limits: Limits, transport: Transport, seconds: fl
         findings.append(Finding(what, good, found))
 
     state = ArmState(config, transport)
-    cameras = {name: transport.subscribe(topic, Image) for name, topic in config.cameras.items()}
+    size = (config.image_size[0], config.image_size[1])
+    cameras = {name: open_camera(source, transport, config.camera_hz, size) for name, source in config.cameras.items()}
     rival = transport.subscribe(config.command_topic, COMMANDS[config.command][0])
     began = time.monotonic()
     time.sleep(seconds)
@@ -47,6 +49,8 @@ def check(config: RobotConfig, limits: Limits, transport: Transport, seconds: fl
 
     slowest = dict.fromkeys(state.topics, STATE_HZ) | dict.fromkeys(config.cameras.values(), config.camera_hz / 3)
     for topic, least in slowest.items():
+        if topic.startswith(DEVICE):
+            continue  # no topic; its pictures are looked at below
         counts = stats[topic.lstrip("/")]
         rate = counts.received / passed
         found = f"{rate:.0f} Hz, at least {least:.0f}" if counts.received else f"nothing, {counts.peers} publishers"
@@ -72,6 +76,9 @@ def check(config: RobotConfig, limits: Limits, transport: Transport, seconds: fl
         if received is not None and received.message.header.sec:
             skew = _skew(received)
             report(f"clock of /{topic}", abs(skew) < SKEW_S, f"{skew:+.3f} s behind ours")
+    for camera in cameras.values():
+        if isinstance(camera, DeviceCamera):
+            camera.close()
     alone = stats[config.command_topic.lstrip("/")].peers == 0 and rival.latest() is None
     report(f"/{config.command_topic}", alone, "nobody else writes" if alone else "somebody else writes")
     stops = "the controller's own" if limits.own_timeout else "none: arming needs unguarded=true"

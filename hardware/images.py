@@ -39,6 +39,18 @@ def image_of(rgb: UInt8[np.ndarray, "H W 3"], header: Header) -> Image:
     return Image(header, height, width, "rgb8", 0, 3 * width, rgb.reshape(-1))
 
 
+def square(rgb: UInt8[np.ndarray, "H W 3"], size: int) -> UInt8[np.ndarray, "S S 3"]:
+    """The middle of a picture, `size` pixels square; needs OpenCV where it has another size."""
+    side = min(rgb.shape[:2])
+    top, left = (rgb.shape[0] - side) // 2, (rgb.shape[1] - side) // 2
+    cut = rgb[top : top + side, left : left + side]
+    if side == size:
+        return cut
+    import cv2
+
+    return np.asarray(cv2.resize(cut, (size, size), interpolation=cv2.INTER_AREA))
+
+
 class CameraWatch:
     """Judges one camera each time it is looked at."""
 

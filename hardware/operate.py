@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from jaxtyping import Float
 
 from robo_reward.hardware.bridge import open_transport
 from robo_reward.hardware.check import Finding, check
+from robo_reward.hardware.keyboard import keyboard
 from robo_reward.hardware.robot import Robot, RobotFault, Ros2Robot
 from robo_reward.hardware.robot_config import RobotConfig, load_robot
 from robo_reward.safety.limits import Limits
@@ -28,6 +28,7 @@ robo-reward robot <what> robot=NAME [setting=value ...]
   home     lead it to the pose `home` of its file
   record   write the pose, again and again, into to=FILE.npz while somebody leads the arm by hand: seconds=30
   replay   lead it through file=FILE.npz, slowly: speed=0.3 of the recorded one
+  device   show what teleop=NAME says for seconds=, or record it: to=FILE.jsonl; robot= only for devices on its wire
 
 settings: robot=NAME or FILE.yaml   domain=0   unguarded=true (a controller without a command time-out)"""
 PERIOD_S = 0.05
@@ -44,9 +45,10 @@ def main(words: list[str]) -> None:
     if not words or words[0] in ("-h", "--help", "help", "-sc"):
         print(USAGE if words[:1] != ["-sc"] else " ".join(ACTIONS))
         return
-    if words[0] not in ACTIONS:
-        raise ValueError(unknown("word", words[0], ACTIONS))
-    settings = {"robot": "", "domain": "", "unguarded": "false", "seconds": "3", "to": "", "file": "", "speed": "0.3"}
+    if words[0] not in {*ACTIONS, "device"}:
+        raise ValueError(unknown("word", words[0], {*ACTIONS, "device"}))
+    settings = dict.fromkeys(("robot", "teleop", "domain", "to", "file"), "")
+    settings |= {"unguarded": "false", "seconds": "3", "speed": "0.3"}
     for word in words[1:]:
         key, equals, value = word.partition("=")
         if not equals:
@@ -54,15 +56,32 @@ def main(words: list[str]) -> None:
         if key not in settings:
             raise ValueError(unknown("setting", key, settings))
         settings[key] = value
+    if words[0] == "device":
+        _device(settings)
+        return
     if not settings["robot"]:
         raise ValueError("say which: robot=NAME, such as robot=sim_arm, or robot=FILE.yaml")
-    config, limits = load_robot(settings["robot"])
-    if settings["domain"]:
-        config = replace(config, domain=int(_number(settings, "domain", 0, 101)))
+    config, limits = _robot(settings)
     try:
         ACTIONS[words[0]](config, limits, settings)
     except RobotFault as error:
         raise ValueError(str(error)) from None
+
+
+def _robot(settings: dict[str, str]) -> tuple[RobotConfig, Limits]:
+    config, limits = load_robot(settings["robot"])
+    if settings["domain"]:
+        config = replace(config, domain=int(_number(settings, "domain", 0, 101)))
+    return config, limits
+
+
+def _device(settings: dict[str, str]) -> None:
+    from robo_reward.hardware.devices import show
+
+    if not settings["teleop"]:
+        raise ValueError("say which: teleop=NAME, such as teleop=gamepad, or teleop=FILE.yaml")
+    robot = _robot(settings)[0] if settings["robot"] else None
+    show(settings["teleop"], robot, _number(settings, "seconds", 0.1, 3600), settings["to"])
 
 
 def _number(settings: dict[str, str], name: str, low: float, high: float) -> float:
@@ -111,22 +130,23 @@ def table(findings: list[Finding], colour: bool = False) -> str:
 
 
 def _jog(config: RobotConfig, limits: Limits, settings: dict[str, str]) -> None:
-    if not sys.stdin.isatty():
-        raise ValueError("jog reads the keyboard: run it in a terminal")
-    print("w/s x, a/d y, r/f z, q/e turn; space stops; x leaves. Moves while the key is held.")
-    with _armed(config, limits, settings) as robot, keyboard() as key:
-        jog(robot, config.axes, key)
+    more = " o/c open and close the gripper;" if config.gripper else ""
+    print(f"w/s x, a/d y, r/f z, q/e turn;{more} space stops; x leaves. Moves while the key is held.")
+    with keyboard(urgent="x ") as keys, _armed(config, limits, settings) as robot:
+        jog(robot, config.axes, lambda seconds: keys(seconds)[-1:], bool(config.gripper))
 
 
-def jog(robot: Robot, axes: tuple[int, ...], key: Callable[[float], str]) -> None:
+def jog(robot: Robot, axes: tuple[int, ...], key: Callable[[float], str], gripper: bool = False) -> None:
     """Send what the keys say, 20 times a second, until `x`.
 
     Args:
         robot: armed.
         axes: those that actions drive.
         key: waits so many seconds at most and returns the key that was pressed, or an empty text.
+        gripper: whether o opens and c closes one.
     """
     axis, direction, pressed = 0, 0.0, -np.inf
+    grip: list[float] = []
     while (found := key(PERIOD_S)) != "x":
         now = time.monotonic()
         if found == " ":
@@ -137,31 +157,9 @@ def jog(robot: Robot, axes: tuple[int, ...], key: Callable[[float], str]) -> Non
         action = np.zeros(len(axes))
         if now - pressed <= DEAD_MAN_S:
             action[axes.index(axis)] = direction
-        robot.send(action)
-
-
-@contextmanager
-def keyboard() -> Iterator[Callable[[float], str]]:
-    """Keys as they are pressed; the terminal is put back as it was."""
-    import termios
-    import tty
-
-    before = termios.tcgetattr(sys.stdin)
-    tty.setcbreak(sys.stdin)
-
-    def key(seconds: float) -> str:
-        until, found = time.monotonic() + seconds, ""
-        while (left := until - time.monotonic()) > 0:
-            if select.select([sys.stdin], [], [], left)[0]:
-                found = sys.stdin.read(1)
-                if found in ("x", " "):
-                    break
-        return found
-
-    try:
-        yield key
-    finally:
-        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+        if gripper and found in ("o", "c"):
+            grip = [-1.0 if found == "o" else 1.0]
+        robot.send(np.append(action, grip))
 
 
 def _home(config: RobotConfig, limits: Limits, settings: dict[str, str]) -> None:

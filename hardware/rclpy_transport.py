@@ -50,6 +50,24 @@ class RclpyTransport(Transport):
         self._thread = threading.Thread(target=self._spin, name="rclpy", daemon=True)
         self._thread.start()
 
+    def serve(self, name: str, kind: str, answer: Callable[[Any], str]) -> None:
+        """A service of a type of std_srvs.
+
+        Args:
+            name: where.
+            kind: Trigger or SetBool.
+            answer: called with the request in the transport's thread, so it must not wait long; returns an empty text
+                when it was done, else why not.
+        """
+
+        def call(request: Any, response: Any) -> Any:
+            response.message = answer(request)
+            response.success = not response.message
+            return response
+
+        self._node.create_service(getattr(importlib.import_module("std_srvs.srv"), kind), f"/{name}", call)
+        self._executor.wake()
+
     def _open_writer(self, topic: str, kind: type[Message], qos: Qos) -> Send:
         writer = self._node.create_publisher(_ros_type(kind), f"/{topic}", self._profile(qos, offer=True))
         self._writers[topic] = writer

@@ -19,8 +19,9 @@ from jaxtyping import Float, UInt8
 
 from robo_reward.hardware import bridge
 from robo_reward.hardware.arm_state import ArmState
+from robo_reward.hardware.cameras import DeviceCamera, open_camera
 from robo_reward.hardware.images import CameraWatch
-from robo_reward.hardware.messages import Image
+from robo_reward.hardware.messages import Image, JointState
 from robo_reward.hardware.robot_config import RobotConfig, check_robot
 from robo_reward.hardware.slots import Slot, share
 from robo_reward.hardware.transport import Inbox, Transport
@@ -49,6 +50,8 @@ class RobotObservation:
     pixels: Mapping[str, UInt8[np.ndarray, "H W 3"]] = field(repr=False)
     age_s: float
     """Age of the oldest part, cameras excepted."""
+    opening: float | None = None
+    """Of the gripper, in its own unit; None where there is none."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class BridgeStatus:
     """Whether a human's actions are the ones executed."""
     executed: Float[np.ndarray, "A"]
     setpoint: Float[np.ndarray, "N"]
+    opening: float
+    """What the gripper was sent last."""
     time_s: float
     since_s: float
     """When it was said, and when the mode last changed: local monotonic clock."""
@@ -114,15 +119,19 @@ class Ros2Robot:
         self._transport = transport = bridge.open_transport(self.config)
         self._state = ArmState(self.config, transport)
         height, width = self.config.image_size
-        self._cameras: dict[str, tuple[Inbox[Image], CameraWatch]] = {
-            name: (transport.subscribe(topic, Image), CameraWatch(name, self.config.camera_hz, (height, width)))
-            for name, topic in self.config.cameras.items()
-        }
+        gripper = self.config.gripper_state
+        self._gripper = transport.subscribe(gripper, JointState) if gripper else None
+        self._cameras: dict[str, tuple[Inbox[Image] | DeviceCamera, CameraWatch]] = {}
         try:
+            for name, source in self.config.cameras.items():
+                camera = open_camera(source, transport, self.config.camera_hz, (height, width))
+                self._cameras[name] = camera, CameraWatch(name, self.config.camera_hz, (height, width))
             self._await(lambda: "" if self._state.read() is not None else self._state.missing, timeout_s)
-            for name, (inbox, _) in self._cameras.items():
-                if inbox.wait(timeout_s=timeout_s) is None:
-                    raise ValueError(f"camera {name}: no Image on /{inbox.topic} (waited {timeout_s:g} s)")
+            for name, (inbox, watch) in self._cameras.items():
+                if (received := inbox.wait(timeout_s=timeout_s)) is None:
+                    where = inbox.topic if isinstance(inbox, DeviceCamera) else f"/{inbox.topic}"
+                    raise ValueError(f"camera {name}: no Image on {where} (waited {timeout_s:g} s)")
+                watch.look(received, received.time_s)
             self._start()
         except BaseException:
             self.close()
@@ -161,7 +170,15 @@ class Ros2Robot:
         except ValueError as error:
             self.hold(str(error))
             raise RobotFault(str(error)) from None
-        return RobotObservation(sensed, self.status().setpoint, pixels, age)
+        status = self.status()
+        return RobotObservation(sensed, status.setpoint, pixels, age, self._opening(status.opening))
+
+    def _opening(self, sent: float) -> float | None:
+        """The measured opening, or else the one that was sent."""
+        if not self.config.gripper:
+            return None
+        received = self._gripper.latest() if self._gripper else None
+        return float(received.message.position[0]) if received and len(received.message.position) else sent
 
     def send(self, action: Float[np.ndarray, "A"]) -> Float[np.ndarray, "A"]:
         """Hand the action to the bridge and wait, a few milliseconds, for what it makes of it."""
@@ -212,6 +229,7 @@ class Ros2Robot:
             human=int(record["source"]) == bridge.HUMAN,
             executed=record["executed"][: int(record["size"])].copy(),
             setpoint=record["setpoint"][:axes].copy(),
+            opening=float(record["opening"]),
             time_s=float(record["time_s"]),
             since_s=float(record["since_s"]),
         )
@@ -230,6 +248,9 @@ class Ros2Robot:
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.close()
+            for camera, _ in self._cameras.values():
+                if isinstance(camera, DeviceCamera):
+                    camera.close()
 
     def _await(self, missing: Callable[[], str], timeout_s: float) -> None:
         """Until nothing is missing any more, or ValueError with what is."""

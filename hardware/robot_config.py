@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -51,11 +52,38 @@ class RobotConfig:
     """Axes that actions drive, in the order of the action's numbers."""
     home: tuple[float, ...] = ()
     """Pose that `robo-reward robot home` leads to, in the axes of the limits."""
+    gripper: str = ""
+    """Float64MultiArray of one number, the opening: a width [m] or a joint's position [rad]. Actions then end in one
+    more number: -1 opens, +1 closes."""
+    gripper_open: float = 0.08
+    gripper_closed: float = 0.0
+    """What is sent for -1 and for +1."""
+    gripper_state: str = ""
+    """JointState whose first position is the measured opening; empty: what was sent is taken for it."""
     cameras: Mapping[str, str] = field(default_factory=dict)
-    """View name -> Image topic."""
+    """View name -> Image topic, or `v4l2:` and the path of a camera of this computer, such as v4l2:/dev/video0."""
     camera_hz: float = number(30.0, above=0, high=1000.0)
     image_size: tuple[int, ...] = (480, 640)
     """Height and width of every camera's images; another size is refused."""
+    simulated: bool = False
+    """Whether it is the simulated arm, which commands start themselves and which judges its own episodes."""
+    unguarded: bool = False
+    """Whether `train`, `collect` and `evaluate` may arm a controller without a command time-out of its own."""
+    path: str = ""
+    """Recording of `robo-reward robot record` along which the arm is led before every episode; then it is led home."""
+    ask: bool = True
+    """Whether the operator is asked to set the scene up before every episode."""
+    instruction: str = ""
+    """What the robot is to do, in words."""
+    estimate: str = ""
+    """Float64MultiArray of estimated object poses, which policies see."""
+    judge: str = ""
+    """Float64MultiArray of stage, progress and success; empty: the operator presses s when the task is done."""
+
+    @property
+    def actions(self) -> int:
+        """Numbers of an action."""
+        return len(self.axes) + bool(self.gripper)
 
 
 def load_robot(name: str) -> tuple[RobotConfig, Limits]:
@@ -66,11 +94,16 @@ def load_robot(name: str) -> tuple[RobotConfig, Limits]:
     """
     path, settings = read_yaml(name, FOLDER, "robot")
     try:
-        config = build(RobotConfig, settings)
-        limits = load_limits(config.limits)
-        check_robot(config, limits)
+        return make_robot(settings)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def make_robot(settings: Mapping[str, Any]) -> tuple[RobotConfig, Limits]:
+    """The robot of these settings and its limits; ValueError as `load_robot`."""
+    config = build(RobotConfig, settings)
+    limits = load_limits(config.limits)
+    check_robot(config, limits)
     return config, limits
 
 
@@ -91,5 +124,7 @@ def check_robot(config: RobotConfig, limits: Limits) -> None:
     a = limits.arrays
     if config.home and (len(config.home) != size or np.any(config.home < a["low"]) or np.any(config.home > a["high"])):
         raise ValueError(f"home={list(config.home)}: expected {size} numbers inside the workspace of {config.limits}")
+    if config.gripper and config.gripper_open == config.gripper_closed:
+        raise ValueError(f"gripper_open={config.gripper_open} and gripper_closed must differ")
     if len(config.image_size) != 2 or min(config.image_size) < 1:
         raise ValueError(f"image_size={list(config.image_size)}: expected height and width")

@@ -1,8 +1,8 @@
 """PegInsert's arm as a robot on the wire: a process of its own that streams its state and takes target poses.
 
-    python -m robo_reward.hardware.sim_arm [robot=sim_arm] [domain=0] [seed=0] [parent=PID]
+    python -m robo_reward.hardware.sim_arm [robot=sim_arm] [domain=0] [seed=0] [settings=JSON] [parent=PID]
 
-With `parent` it leaves when that process, which started it, is gone.
+`settings` stand in for those of the file. With `parent` it leaves when that process, which started it, is gone.
 
 What a client cannot know it must not learn here either: gains, friction, latency and the cameras' places differ from
 the environment's by amounts drawn from the seed. Like a real driver it refuses targets that are not finite or far
@@ -101,6 +101,12 @@ class SimArm:
         self._publish_ready = transport.advertise("sim_arm/ready", String, LATCHED)
         self._views = {name: transport.advertise(topic, Image, STREAM) for name, topic in config.cameras.items()}
         self._target = transport.subscribe(config.command_topic, PoseStamped, COMMAND)
+        self._opening: float | None = None
+        if config.gripper:
+            transport.subscribe(config.gripper, Float64MultiArray, COMMAND, heard=self._hear_gripper)
+        self._publish_opening = (
+            transport.advertise(config.gripper_state, JointState, STREAM) if config.gripper_state else None
+        )
         transport.subscribe("sim_arm/fault", String, LATCHED, heard=self._hear_fault)
         transport.subscribe("sim_arm/reset", String, LATCHED, heard=self._hear_reset)
         self._publish_ready(String(data=json.dumps({"reset": 0, "instruction": self._env.instruction})))
@@ -129,6 +135,16 @@ class SimArm:
         if reflex != self.reflex:
             self.reflex = reflex
             self._publish_fault(String(data=reflex))
+
+    def _hear_gripper(self, message: Float64MultiArray) -> None:
+        self._opening = float(message.data[0]) if len(message.data) == 1 else None
+
+    def _take_opening(self) -> None:
+        """Open or close, whichever the command is nearer to."""
+        opening, self._opening = self._opening, None
+        if opening is not None and np.isfinite(opening) and not self.reflex:
+            opened, closed = self._config.gripper_open, self._config.gripper_closed
+            self._env._drive_gripper(-1.0 if abs(opening - opened) < abs(opening - closed) else 1.0)
 
     def _hear_reset(self, message: String) -> None:
         self._reset_asked = message
@@ -185,6 +201,7 @@ class SimArm:
         """2 ms of physics and the messages that are due."""
         self._take_reset()
         self._take_target(now)
+        self._take_opening()
         env = self._env
         with self._camera_lock:
             mujoco.mj_step(env.model, env.data)
@@ -201,6 +218,8 @@ class SimArm:
             stage, progress = env._progress()
             self._publish_judge(Float64MultiArray(data=np.array([stage, progress, stage == 4], dtype=np.float64)))
             self._publish_estimate(Float64MultiArray(data=env._observe()["estimate"]))
+            if self._publish_opening is not None:
+                self._publish_opening(JointState(self._header(), ("finger",), env.data.qpos[7:8].copy()))
 
     def _header(self) -> Header:
         header = now_header(self._config.frame)
@@ -287,9 +306,10 @@ def main(words: list[str]) -> None:
 
     values = dict(word.split("=", 1) for word in words if "=" in word)
     try:
-        if len(values) != len(words) or not set(values) <= {"robot", "domain", "seed", "parent"}:
+        if len(values) != len(words) or not set(values) <= {"robot", "domain", "seed", "settings", "parent"}:
             raise ValueError(f"{' '.join(words)}: write robot=NAME, domain=0 to 101 or seed=NUMBER")
         config, _ = load_robot(values.get("robot", "sim_arm"))
+        config = build(RobotConfig, json.loads(values["settings"])) if "settings" in values else config
         config = replace(config, domain=int(values.get("domain", config.domain)))
         transport = open_transport(config)
     except (ValueError, ModuleNotFoundError) as error:

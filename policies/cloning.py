@@ -6,6 +6,7 @@ between two chunks, so it cannot feel its way as the expert does. Once trained i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from torch import nn
 
 from robo_reward.learning.networks import mlp
 from robo_reward.learning.weights import digest_of, load_weights, save_weights
+from robo_reward.policies.chunks import ChunkedPolicy, Seen
 from robo_reward.policies.inputs import policy_input
 from robo_reward.types import Episode
 
@@ -33,14 +35,7 @@ class CloningSettings:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class Queue:
-    """One episode's explicit state: the chunk's actions not yet executed."""
-
-    actions: np.ndarray
-
-
-class ClonedPolicy:
+class ClonedPolicy(ChunkedPolicy):
     """Chunked behaviour cloning; implements `robo_reward.interfaces.Policy`."""
 
     def __init__(
@@ -51,32 +46,19 @@ class ClonedPolicy:
         chunk: int,
         action_size: int,
         columns: tuple[int, ...] | None = None,
+        ensemble: float | None = None,
     ):
         self.network, self.mean, self.std, self.columns = network.eval(), mean, std, columns
-        self.chunk, self.action_size = chunk, action_size
-        self.policy_id = f"cloning-{digest_of(network.state_dict())[:12]}"
+        policy_id = f"cloning-{digest_of(network.state_dict())[:12]}"
+        super().__init__(self._chunks, policy_id, chunk, action_size, ensemble=ensemble)
 
-    def initial_state(self, batch: int) -> list[Queue]:
-        """Empty queues: the first action of an episode always comes from a fresh chunk."""
-        return [Queue(np.zeros((0, self.action_size), np.float32))] * batch
-
-    def act(
-        self, agent_pos_BP: np.ndarray, estimate_BE: np.ndarray, state: list[Queue]
-    ) -> tuple[np.ndarray, list[Queue]]:
-        """The next queued action of each episode, refilling empty queues from the network."""
-        empty = [index for index, queue in enumerate(state) if len(queue.actions) == 0]
-        queues = [queue.actions for queue in state]
-        if empty:
-            inputs = policy_input(agent_pos_BP[empty], estimate_BE[empty], self.columns)
-            with torch.no_grad():
-                chunks = self.network(torch.from_numpy((inputs - self.mean) / self.std)).numpy()
-            for index, chunk in zip(empty, chunks.reshape(len(empty), self.chunk, self.action_size), strict=True):
-                queues[index] = np.clip(chunk, -1.0, 1.0)
-        return np.stack([queue[0] for queue in queues]), [Queue(queue[1:]) for queue in queues]
-
-    def phase(self, state: list[Queue]) -> np.ndarray:
-        """Which step of its chunk each episode is at, one-hot (B, chunk): 0 before a fresh chunk."""
-        return np.eye(self.chunk, dtype=np.float32)[[-len(queue.actions) % self.chunk for queue in state]]
+    def _chunks(self, seen: Sequence[tuple[Seen, ...]]) -> np.ndarray:
+        newest = [episode[-1] for episode in seen]
+        agent_pos, estimate = np.stack([s.agent_pos for s in newest]), np.stack([s.estimate for s in newest])
+        inputs = policy_input(agent_pos, estimate, self.columns)
+        with torch.no_grad():
+            chunks = self.network(torch.from_numpy((inputs - self.mean) / self.std)).numpy()
+        return chunks.reshape(len(seen), self.chunk, self.action_size)
 
     def save(self, folder: Path) -> None:
         """Weights as safetensors, the rest as JSON with the weights' sha256."""
@@ -90,7 +72,7 @@ class ClonedPolicy:
         save_weights(folder / "policy", self.network.state_dict(), header)
 
     @classmethod
-    def load(cls, folder: Path) -> ClonedPolicy:
+    def load(cls, folder: Path, ensemble: float | None = None) -> ClonedPolicy:
         """Read what `save` wrote; ValueError when the weights are not those of the header."""
         weights, header = load_weights(folder / "policy")
         mean, std = np.asarray(header["mean"], np.float32), np.asarray(header["std"], np.float32)
@@ -99,7 +81,7 @@ class ClonedPolicy:
         network.load_state_dict(weights)
         columns = header["columns"]
         columns = None if columns is None else tuple(columns)
-        return cls(network, mean, std, header["chunk"], header["action_size"], columns)
+        return cls(network, mean, std, header["chunk"], header["action_size"], columns, ensemble)
 
 
 def train_cloning(
@@ -115,7 +97,7 @@ def train_cloning(
     torch.manual_seed(settings.seed)
     inputs, targets, known = [], [], []
     for episode in episodes:
-        inputs.append(policy_input(episode.agent_pos[:-1], episode.estimate[:-1], columns))
+        inputs.append(policy_input(episode.agent_pos[:-1], episode.perceived[:-1], columns))
         steps = np.arange(len(episode))[:, None] + np.arange(settings.chunk)
         targets.append(episode.action[np.minimum(steps, len(episode) - 1)])
         known.append(steps < len(episode))

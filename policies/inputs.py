@@ -21,6 +21,14 @@ def policy_input(agent_pos_BP: np.ndarray, estimate_BE: np.ndarray, columns: Seq
     return chosen
 
 
+def split_columns(
+    columns: Sequence[int] | None, agent_pos_size: int, estimate_size: int
+) -> tuple[list[int], list[int]]:
+    """`columns` as those of agent_pos and those of the estimate, each counted from its own start; None is all."""
+    chosen = range(agent_pos_size + estimate_size) if columns is None else columns
+    return [c for c in chosen if c < agent_pos_size], [c - agent_pos_size for c in chosen if c >= agent_pos_size]
+
+
 def _not_finite(chosen: np.ndarray, agent_pos_size: int, columns: Sequence[int] | None) -> str:
     place = int(np.argwhere(~np.isfinite(chosen))[0, -1])
     column = place if columns is None else columns[place]

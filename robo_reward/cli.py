@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from robo_reward import __version__
-from robo_reward.config import Config, from_hydra, register
+from robo_reward.config import Config, from_hydra, own_robot, register
 from robo_reward.extras import missing_extra
 from robo_reward.settings import leaf_keys, unknown
 
@@ -33,10 +33,16 @@ class Command:
     """Whether it writes a run folder."""
     composed: bool = True
     """Whether it takes a Config; if not, the words as they were typed."""
+    by_hand: str = ""
+    """`module:function` that takes the words as they were typed when `teleop=` or `bag=` is among them."""
 
 
 COMMANDS: dict[str, Command] = {
-    "collect": Command("record demonstrations and weak, validation and test rollouts as a LeRobotDataset"),
+    "collect": Command(
+        "record demonstrations and weak, validation and test rollouts as a LeRobotDataset; with robot= and teleop= or "
+        "bag=, a person's or those of recorded bags",
+        by_hand="robo_reward.runtime.by_hand:main",
+    ),
     "label": Command("turn keyframes and outcomes into the potential of every frame"),
     "train-reward": Command("train the process reward model on balanced hop pairs"),
     "bench-reward": Command(
@@ -107,6 +113,9 @@ def main(
         if not getattr(commands[name], "composed", True):
             _function(name, commands[name])(rest)  # type: ignore[arg-type]
             raise SystemExit(0)
+        if (by_hand := getattr(commands[name], "by_hand", "")) and any(is_by_hand(word) for word in rest):
+            _imported(by_hand)(rest)
+            raise SystemExit(0)
         sys.argv = ["robo-reward", *words]
         failures = _run(name, commands[name], _options_first(rest), tracebacks)
     except KeyboardInterrupt:
@@ -122,6 +131,11 @@ def main(
     for line in failures:
         print(f"robo-reward {name}: {line}", file=sys.stderr)
     raise SystemExit(2 if failures else 0)
+
+
+def is_by_hand(word: str) -> bool:
+    """Whether a setting makes a command one that is not composed, see `Command.by_hand`."""
+    return word.startswith(("teleop=", "bag="))
 
 
 def usage(commands: Mapping[str, Any] = COMMANDS) -> str:
@@ -176,6 +190,7 @@ def _options_first(words: list[str]) -> list[str]:
         if option.startswith("-") and option not in known:
             name = option.strip("-")
             raise ValueError(f"unknown option '{option}': settings are written without dashes, {name or 'seed'}=value")
+    words = own_robot(words)
     sweep = [word for word in words if word in ("-m", "--multirun")]
     return [*sweep, *(word for word in words if word not in sweep)]
 
@@ -232,10 +247,12 @@ def _run(name: str, command: Command | Callable[[Config], Any], words: list[str]
 def _function(name: str, command: Command | Callable[[Config], Any]) -> Callable[[Config], Any]:
     if not isinstance(command, Command):
         return command
-    module, _, function = command.function.partition(":")
-    if not module:
-        module, function = "robo_reward.runtime.pipeline", name.replace("-", "_")
-    found: Callable[[Config], Any] = getattr(importlib.import_module(module), function)
+    return _imported(command.function or f"robo_reward.runtime.pipeline:{name.replace('-', '_')}")
+
+
+def _imported(path: str) -> Callable[[Any], Any]:
+    module, _, function = path.partition(":")
+    found: Callable[[Any], Any] = getattr(importlib.import_module(module), function)
     return found
 
 

@@ -18,9 +18,15 @@ EXTRA_OF = {
     "datasets": "lerobot",
     "pyarrow": "lerobot",
     "h5py": "lerobot",
+    "mcap": "bags",
     "aiohttp": "console",
     "torchvision": "lerobot",
     "torchcodec": "lerobot",
+    "diffusers": "lerobot",
+    "imageio": "lerobot",
+    "serial": "lerobot",
+    "websockets": "remote",
+    "msgpack": "remote",
 }
 """Import name -> extra of pyproject.toml."""
 

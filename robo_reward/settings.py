@@ -86,6 +86,8 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
         if not isinstance(value, Mapping):
             raise ValueError(f"{path}={value!r}: expected entries, such as {path}.name=value")
         return {str(key): _convert(arguments[1], element, f"{path}.{key}") for key, element in value.items()}
+    if hint is Any:
+        return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):

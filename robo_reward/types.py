@@ -120,6 +120,11 @@ class Episode:
     def __len__(self) -> int:
         return len(self.action)
 
+    @property
+    def perceived(self) -> Float32[np.ndarray, "T+1 E+F"]:
+        """What a policy is given beside agent_pos: the estimate, then the features where there are any."""
+        return self.estimate if self.features is None else np.concatenate([self.estimate, self.features], axis=1)
+
     def validate(self) -> Episode:
         """Return self, or raise ValueError naming the first field whose shape, dtype or values are wrong."""
         steps = len(self.action)

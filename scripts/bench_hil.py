@@ -1,4 +1,4 @@
-"""What an operator is worth: PegInsert without help, with takeovers, and with the takeovers of a poor operator.
+"""What an operator is worth on PegInsert: no help, takeovers, graded protocol, demonstrations only, a poor operator.
 
     python scripts/bench_hil.py [--seeds 0 1 2 3 4] [--arms nobody takeovers] [--result FILE] [Hydra overrides]
 
@@ -24,13 +24,16 @@ from robo_reward.runtime.run_folder import read_metrics, write_atomic
 ARMS = {
     "nobody": [],
     "takeovers": ["hil=simulated"],
+    "graded": ["hil=simulated", "hil.protocol=graded"],
+    "demonstrations": ["hil=simulated", "hil.protocol=demonstrations"],
     "poor_operator": ["hil=simulated", "hil.skill=0.7"],
 }
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "hil.csv"
 SHOWN = (
     "final_success", "final_success_low", "final_success_high", "rollouts_to_0_8_success", "rollouts", "env_steps",
     "hil_success", "hil_cycle_s", "hil_corrected_share", "hil_intervention_rate", "hil_intervention_rate_last",
-    "hil_operator_minutes", "hil_out_of_reach_share", "train_wall_s", "cores", "date", "git_revision",
+    "hil_operator_minutes", "hil_out_of_reach_share", "hil_rollouts_demonstrate", "hil_rollouts_return",
+    "hil_rollouts_guide", "train_wall_s", "cores", "date", "git_revision",
 )  # fmt: skip
 """What a row takes from a run's summary; empty where the arm has none."""
 

@@ -1,4 +1,4 @@
-"""Write the reference in docs/configuration.md from robo_reward/config.py and conf/: `... [--check]`.
+"""Write the reference in docs/configuration.md from robo_reward/config/ and conf/: `... [--check]`.
 
 Every block between `<!-- reference:NAME -->` and `<!-- /reference -->` is made anew; the text around it is a person's.
 `--check` changes nothing and exits with 1 when the page differs.
@@ -25,14 +25,14 @@ from robo_reward.config import Config
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"(<!-- reference:(\w+) -->\n).*?(<!-- /reference -->)", re.DOTALL)
-TYPES = {int: "whole number", float: "number", bool: "true or false", str: "text"}
+TYPES = {int: "whole number", float: "number", bool: "true or false", str: "text", Any: "value"}
 
 
 def docstrings() -> dict[str, dict[str, str]]:
-    """Class -> attribute -> the text under it in robo_reward/config.py; the class's own docstring under ''."""
+    """Class -> attribute -> the text under it in robo_reward/config/; the class's own docstring under ''."""
     found: dict[str, dict[str, str]] = {}
-    source = Path(robo_reward.config.__file__).read_text("utf-8")
-    for node in ast.parse(source).body:
+    sources = sorted(Path(robo_reward.config.__file__).parent.glob("*.py"))
+    for node in (node for source in sources for node in ast.parse(source.read_text("utf-8")).body):
         if not isinstance(node, ast.ClassDef):
             continue
         texts = found[node.name] = {"": ast.get_docstring(node) or ""}

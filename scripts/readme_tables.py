@@ -32,6 +32,16 @@ REWARD = {
     "reward_wrong_instruction_accuracy": ("wrong instruction recognised", "{:.3f}"),
     "reward_label_floor": ("error of the labels themselves, successes", "{:.3f}"),
 }
+ROBOT = {
+    "robot_episodes": ("episodes", "{:,.0f}"),
+    "robot_steps": ("steps", "{:,.0f}"),
+    "robot_gated_share": ("steps cut by the gate", "{:.1%}"),
+    "robot_cut_mean": ("mean cut, in action units", "{:.2f}"),
+    "robot_faults": ("episodes ended by a fault", "{:,.0f}"),
+    "robot_age_ms_p50": ("age of the state, p50 [ms]", "{:.1f}"),
+    "robot_age_ms_p99": ("age of the state, p99 [ms]", "{:.1f}"),
+    "robot_age_ms_max": ("age of the state, longest [ms]", "{:.1f}"),
+}
 COLUMNS = {
     "progress_error": "error, successes",
     "progress_error_failure": "error, failures",
@@ -125,7 +135,8 @@ def table_rows(results: dict[str, Any]) -> list[str]:
         for value in map(row.get, columns):
             mean, *ends = value if isinstance(value, list) else [value]
             spread = f" ({ends[0]:.3f}–{ends[1]:.3f})" if ends and ends[0] != ends[1] else ""
-            cells.append("–" if mean is None else f"{mean:.3f}{spread}")
+            number = f"{mean}" if isinstance(mean, int) else f"{mean:.3f}" if mean is not None else "–"
+            cells.append(number + spread)
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return lines
 
@@ -148,6 +159,7 @@ def block(results: dict[str, Any]) -> str:
     elif "final_success" in results:
         lines = success_rows(results) + measure_rows("training", results, TRAINING)
         lines += measure_rows("reward model, held-out episodes", results, REWARD)
+        lines += measure_rows("on the robot", results, ROBOT)
     else:
         lines = plain_rows(results)
     facts = [

@@ -35,7 +35,8 @@ def gather(lines: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         row["held"] += line["held"]
         if line["control_failed"] is not None:
             row["control_failed"] = (row["control_failed"] or 0) + line["control_failed"]
-        row["what"].append(line["what"])
+        if line["what"] not in row["what"]:
+            row["what"].append(line["what"])
     return rows
 
 

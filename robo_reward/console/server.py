@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import io
 import json
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
 import numpy as np
 from aiohttp import WSMsgType, web
 
+from robo_reward.console.archive import Archive
 from robo_reward.console.session import COMMANDS, Session
+from robo_reward.console.web import Server, application, jpeg
 from robo_reward.hil.arbitration import HumanInput
 
-FILES = {"/": ("index.html", "text/html"), "/console.js": ("console.js", "text/javascript"),
-         "/console.css": ("console.css", "text/css")}  # fmt: skip
+__all__ = ["Client", "Console", "Server"]
+
+FILES = {"/": "index.html", "/console.js": "console.js"}
 POLL_S, FRAMES_HZ = 0.01, 15.0
 MESSAGE_BYTES, MESSAGES_PER_S = 1024, 100
 """What one browser may send; more ends its connection."""
@@ -48,18 +48,20 @@ class Client:
 
 
 class Console:
-    """Serves one session to browsers; `token` is what they must say first."""
+    """Serves one session to browsers; `token` is what they must say first.
 
-    def __init__(self, session: Session, token: str, axes: tuple[str, ...]) -> None:
-        self.session, self.token, self.axes = session, token, axes
+    With `watching` nobody commands anything, not even an e-stop: a monitor.
+    """
+
+    def __init__(self, session: Session, token: str, axes: tuple[str, ...], watching: bool = False) -> None:
+        self.session, self.token, self.axes, self.watching = session, token, axes, watching
         self.operator: Client | None = None
 
     def application(self) -> web.Application:
         """The aiohttp application."""
-        app = web.Application(middlewares=[_guard])
-        for path in FILES:
-            app.router.add_get(path, _file)
+        app = application(FILES)
         app.router.add_get("/socket", self._socket)
+        Archive(self.session.folder, self.token, self.session.relabel).add_to(app)
         return app
 
     async def _socket(self, request: web.Request) -> web.StreamResponse:
@@ -71,7 +73,7 @@ class Console:
             await socket.close(code=4001, message=b"wrong token")
             return socket
         client = Client(socket)
-        if self.operator is None:
+        if self.operator is None and not self.watching:
             self.operator = client
         sender = asyncio.create_task(self._send(client))
         try:
@@ -123,6 +125,8 @@ class Console:
 
     async def _obey(self, client: Client, word: Any) -> None:
         kind = word.get("type") if isinstance(word, dict) else None
+        if self.watching:
+            raise ValueError("this page only watches: nothing is commanded from here")
         if kind == "event" and word.get("event") == "e_stop":  # anybody's
             await self._post("e_stop")
         elif kind == "control":
@@ -130,14 +134,18 @@ class Console:
                 self.operator = client
             elif self.operator is not client:
                 raise ValueError("somebody else has control: ask them to give it back")
-        elif kind not in ("drive", "event", "give_back"):
-            raise ValueError("a message has a type: drive, event, control or give_back")
+        elif kind not in ("drive", "event", "place", "give_back"):
+            raise ValueError("a message has a type: drive, event, place, control or give_back")
         elif self.operator is not client:
             raise ValueError("you are watching: take control first")
         elif kind == "give_back":
             self._let_go(client)
         elif kind == "drive":
             self._drive(word)
+        elif kind == "place":
+            if type(word["number"]) is not int:
+                raise ValueError("place needs number (a whole number)")
+            await self._post(f"place {word['number']}")
         elif word.get("event") in COMMANDS:
             await self._post(word["event"])
         else:
@@ -174,13 +182,18 @@ class Console:
             if view is not shown and view.state:
                 shown, you = view, "operator" if self.operator is client else "watcher"
                 known = known if view.state["curve"] == curve else 0
-                news = {"type": "state", "you": you, "free": self.operator is None, **_tail(view.state, known)}
+                news = {
+                    "type": "state",
+                    "you": you,
+                    "free": self.operator is None and not self.watching,
+                    **_tail(view.state, known),
+                }
                 curve, known = view.state["curve"], len(view.state["oracle"])
                 await client.socket.send_json(news)
             if view.number != sent and now >= frames_due:
                 sent, frames_due = view.number, now + 1 / FRAMES_HZ
                 for name, frame in view.frames.items():
-                    picture = await asyncio.to_thread(_jpeg, frame)
+                    picture = await asyncio.to_thread(jpeg, frame)
                     await client.socket.send_bytes(name.encode() + b"\0" + picture)
             await asyncio.sleep(POLL_S)
 
@@ -190,70 +203,3 @@ def _tail(state: Mapping[str, Any], known: int) -> dict[str, Any]:
     curves = {"oracle": state["oracle"][known:], "model": state["model"][known:],
               "sources": state["sources"][max(known - 1, 0) :]}  # fmt: skip
     return {**state, **curves, "first": known}
-
-
-def _jpeg(frame: np.ndarray) -> bytes:
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(frame).save(file, "JPEG", quality=85)
-    return file.getvalue()
-
-
-@web.middleware
-async def _guard(request: web.Request, handler: Callable[[web.Request], Any]) -> web.StreamResponse:
-    """Only by a loopback name, so that no foreign name can be bound to this address; nothing foreign in the page."""
-    if request.host.rsplit(":", 1)[0] not in ("127.0.0.1", "localhost"):
-        raise web.HTTPForbidden(text="open the page as http://127.0.0.1")
-    answer: web.StreamResponse = await handler(request)
-    if not answer.prepared:
-        answer.headers["Content-Security-Policy"] = (
-            f"default-src 'none'; script-src 'self'; style-src 'self'; img-src blob:; connect-src ws://{request.host}; "
-            "frame-ancestors 'none'; base-uri 'none'"
-        )
-        answer.headers["X-Content-Type-Options"] = "nosniff"
-        answer.headers["Referrer-Policy"] = "no-referrer"
-        answer.headers["Cache-Control"] = "no-store"
-    return answer
-
-
-async def _file(request: web.Request) -> web.Response:
-    name, kind = FILES[request.path]
-    text = (resources.files("robo_reward.console") / "page" / name).read_text("utf-8")
-    return web.Response(text=text, content_type=kind)
-
-
-class Server:
-    """The console in a thread of its own, so that the control loop keeps its own. `port` 0 takes any free one.
-
-    Raises:
-        ValueError: the port is taken or not this user's.
-    """
-
-    def __init__(self, console: Console, port: int) -> None:
-        self._console, self._loop = console, asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="console", daemon=True)
-        self._thread.start()
-        try:
-            self._runner, self.port = self._ask(self._start(port))
-        except OSError as error:
-            self._end()
-            raise ValueError(f"console.port={port}: {error.strerror}: choose another, or 0 for any free one") from None
-
-    def _ask(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
-
-    async def _start(self, port: int) -> tuple[web.AppRunner, int]:
-        runner = web.AppRunner(self._console.application(), access_log=None, shutdown_timeout=1.0)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        return runner, int(runner.addresses[0][1])
-
-    def close(self) -> None:
-        """End every connection."""
-        self._ask(self._runner.cleanup())
-        self._end()
-
-    def _end(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()

@@ -1,12 +1,14 @@
 """The control loop of a live session: one arm, one policy, one operator at the mailbox, episodes under the protocol.
 
 The loop owns the environment and is its only writer. Other threads talk to it through three things: `operator` (the
-newest input of the device), `post` (events of the protocol) and `view` (what there is to see).
+newest input of the device), `post` (events of the protocol) and `view` (what there is to see). A learner shares the
+loop's thread: it works between two episodes and lets the session `breathe`.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import queue
 import time
 from collections.abc import Callable, Mapping
@@ -18,20 +20,36 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from robo_reward.data.disk import replace_file
 from robo_reward.data.store import TransitionStore
 from robo_reward.evaluation.rollout import EpisodeRecorder, is_query
 from robo_reward.hil.arbitration import Arbiter, HumanInput
 from robo_reward.hil.corrected import CorrectedActor
 from robo_reward.hil.corrected import Policy as PlanningActor
-from robo_reward.hil.protocol import IN_FLIGHT, LABELS, Protocol
-from robo_reward.types import Progress
+from robo_reward.hil.protocol import IN_FLIGHT, LABELS, VERDICTS, Protocol
+from robo_reward.types import Episode, Progress
 
 COMMANDS = ("arm", "disarm", "start", "pause", "resume", *LABELS, "undo", "e_stop", "clear")
 """Events that come from outside; the loop itself tells of the others."""
 MARKS = {"policy": "p", "human": "h", "pause": "-"}
 """Who led to an observation, a letter a step."""
 ACTOR = "session"
-"""Under which the store keeps the episodes."""
+"""Under which the store keeps the episodes, and what their ids begin with."""
+
+
+def episode_name(number: int) -> str:
+    """Id of a session's n-th episode."""
+    return f"{ACTOR}-{number:05d}"
+
+
+def worlds_word(episode: Episode) -> bool:
+    """What the world says of an episode."""
+    return episode.success
+
+
+class Refusal(ValueError):
+    """What an operator asked for is not possible; the session goes on."""
+
 
 Watch = Callable[[Mapping[str, np.ndarray]], Progress]
 """A reward model that follows one episode: the views of the next observation -> progress."""
@@ -70,10 +88,11 @@ class View:
 
 
 class Session:
-    """A session's folder: store/ with every episode, protocol.json with its state and labels.
+    """A session's folder: store/ with every episode, protocol.json with its state and labels, outcomes.json with the
+    labels by episode (what `bench-reward outcomes=` reads), curves/ with what the page drew of each episode.
 
     Arguments:
-        env: the world, used by the thread that calls `run` alone.
+        env: the world, used by the thread that calls `run` or `run_until` alone.
         actor: makes the policy's actor of one episode.
         folder: gone on with when it holds a session.
         fps: control steps a second.
@@ -81,6 +100,13 @@ class Session:
         watch: makes the reward model's eye on one episode, given its instruction, or None for one it does not know.
         query_every: [steps] between the frames that the store keeps.
         stale_s: age [s] from which an operator's input counts as lost.
+        blend_steps: steps of a hand-over between policy and operator.
+        store: where the episodes go, under the actor `name`, in place of a store of the session's own.
+        name: likewise.
+        automatic: judges an episode that ended without a person's label, None where it cannot; then the next one starts
+            by itself. None leaves all that to a person.
+        at_place: lets the next reset with a seed begin at a place, given the place's number and the seed; ValueError
+            for a number that it does not know.
         clock: monotonic seconds.
     """
 
@@ -95,19 +121,30 @@ class Session:
         watch: Callable[[str], Watch | None] | None = None,
         query_every: int = 4,
         stale_s: float = 0.2,
+        blend_steps: int = 3,
+        store: TransitionStore | None = None,
+        name: str = ACTOR,
+        automatic: Callable[[Episode], bool | None] | None = None,
+        at_place: Callable[[int, int], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.env, self.actor, self.fps, self.first_seed = env, actor, fps, first_seed
         self._make_watch, self.query_every, self.stale_s, self.clock = watch, query_every, stale_s, clock
+        self.blend_steps, self.name, self.automatic, self._at_place = blend_steps, name, automatic, at_place
         self.action_size = int(np.prod(env.action_space.shape or ()))
-        folder.mkdir(parents=True, exist_ok=True)
-        self.store = TransitionStore(folder / "store", writable=True)
+        self.folder, self._own = folder, store is None
+        (folder / "curves").mkdir(parents=True, exist_ok=True)
+        self.store = TransitionStore(folder / "store", writable=True) if store is None else store
         self.protocol = Protocol(folder / "protocol.json")
+        self.figures: Mapping[str, Any] = {}
+        """What a learner has to show, JSON values."""
         self.operator, self.view = Mailbox(), View()
         self._events: queue.PriorityQueue[tuple[bool, int, str, Future[str]]] = queue.PriorityQueue()
         self._posted = itertools.count()
-        self._stopped, self._overruns, self._steps, self._notice = False, 0, 0, ""
+        self._stopped, self._overruns, self._steps, self._notice, self._busy = False, 0, 0, "", ""
+        self._due, self._going = 0.0, False
         self._recorder: EpisodeRecorder | None = None
+        self._unjudged: Episode | None = None
         self._curve = 0
         """Counts episodes, re-judged ones once: whose curves they are."""
         self._arbiter: Arbiter
@@ -126,6 +163,10 @@ class Session:
         self._events.put((event != "e_stop", next(self._posted), event, reply))
         return reply
 
+    def relabel(self, name: str, label: str) -> Future[str]:
+        """Ask to judge a past episode anew; the future gives the state, or the ValueError that refuses it."""
+        return self.post(f"relabel {name} {label}")
+
     def stop(self) -> None:
         """Let `run` return after the present step."""
         self._stopped = True
@@ -134,25 +175,100 @@ class Session:
 
     def run(self) -> None:
         """Serve events and step the world at `fps` until `stop`; an episode under way is kept, marked aborted."""
-        self._show_scene()
-        due = self.clock()
-        try:
+        with self:
             while not self._stopped:
-                self._serve(due)
-                if self.protocol.state in ("running", "taken_over"):
-                    self._step()
-                elif self.protocol.state == "resetting":
-                    self._show_scene()
-                    self.protocol.apply("reset_done")
-                self._publish()
-                due += 1 / self.fps
-                if self.clock() > due:
-                    self._overruns += 1
-                    due = self.clock()
-            self._keep()
-            self.protocol.abandon()
+                self._tick()
+
+    def go(self) -> None:
+        """Let an automatic session start its first episode by itself; one that a kill left unjudged is discarded."""
+        self._going = True
+        if self.protocol.state == "judging":
+            self.protocol.apply("discard")
+
+    def run_until(self, done: Callable[[], bool]) -> None:
+        """The same until `done`, asked once a step. KeyboardInterrupt after `stop`."""
+        self._busy = ""
+        while not done():
+            if self._stopped:
+                raise KeyboardInterrupt
+            self._tick()
+
+    def breathe(self, busy: str) -> None:
+        """Serve events between two episodes, without touching the world; to be called often by whoever works there.
+
+        It returns at once unless a step is due, and not before an e-stop is cleared. KeyboardInterrupt after `stop`.
+
+        Args:
+            busy: what goes on, for the operator; no episode starts meanwhile.
+        """
+        self._busy = busy
+        while self.clock() >= self._due or self.protocol.state == "e_stopped":
+            if self._stopped:
+                raise KeyboardInterrupt
+            self._tick()
+
+    def judged(self, by_person: bool = False) -> list[list[str]]:
+        """Id and label of every stored episode that was judged a success, a failure or partial, in order.
+
+        Args:
+            by_person: leave those out that nobody but `automatic` judged.
+        """
+        out = self.protocol.unattended if by_person else ()
+        named = [[episode_name(n), label] for n, label in enumerate(self.protocol.labels) if n not in out]
+        return [pair for pair in named if pair[1] in VERDICTS and pair[0] in self.store.index.episodes]
+
+    def __enter__(self) -> Session:
+        self._show_scene()
+        self._due = self.clock()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        """After a failure nothing more is written, but the store is let go."""
+        try:
+            if kind is None or issubclass(kind, KeyboardInterrupt):
+                self._keep()
+                self.protocol.abandon()
         finally:
-            self.store.close()
+            if self._own:
+                self.store.close()
+
+    def _tick(self) -> None:
+        """One period: what leads to the next episode, events until it is time, then a step of the world.
+
+        In this order, so that after a label a learner has its turn before the next episode can be asked for.
+        """
+        if not self._busy:
+            self._prepare()
+        self._serve(self._due)
+        if self.protocol.state in ("running", "taken_over"):
+            self._step()
+        self._publish()
+        self._due += 1 / self.fps
+        if self.clock() > self._due:
+            self._overruns += not self._busy
+            self._due = self.clock()
+
+    def _prepare(self) -> None:
+        """Towards the next episode."""
+        state = self.protocol.state
+        if state == "resetting":
+            self._show_scene()
+            self.protocol.apply("reset_done")
+        elif self.automatic and state == "judging":
+            self._judge(self.automatic)
+        elif self.automatic and self._going and state == "idle":
+            self.protocol.apply("arm")
+        elif self.automatic and self._going and state == "armed":
+            self.protocol.apply("start")
+            self._begin()
+
+    def _judge(self, automatic: Callable[[Episode], bool | None]) -> None:
+        """Once an episode: one that was put up for judgement again is a person's."""
+        episode, self._unjudged = self._unjudged, None
+        success = automatic(episode) if episode is not None else None
+        if success is not None:
+            self.protocol.apply("success" if success else "failure", unattended=True)
+            self._write_outcomes()
 
     def _serve(self, until: float) -> None:
         """Answer events until it is time for the next step, one of them in any case."""
@@ -162,21 +278,54 @@ class Session:
             except queue.Empty:
                 return
             try:
-                self._check(event)
-            except ValueError as refusal:
+                if event.startswith("relabel "):
+                    reply.set_result(self._relabel(*event.split(" ")[1:]))
+                elif event.startswith("place "):
+                    reply.set_result(self._begin_at(int(event.split(" ")[1])))
+                else:
+                    self._check(event)
+                    self._obey(event, reply)
+            except Refusal as refusal:
                 reply.set_exception(refusal)
-            else:
-                self._obey(event, reply)
             self._publish()
             if self.clock() >= until:
                 return
 
+    def _relabel(self, name: str, label: str) -> str:
+        if name not in self.store.index.episodes:
+            raise Refusal(f"episode {name} is gone: it keeps what it has")
+        try:
+            self.protocol.relabel(int(name.removeprefix(f"{ACTOR}-")), label)
+        except ValueError as error:
+            raise Refusal(str(error)) from None
+        self._write_outcomes()
+        return self.protocol.state
+
+    def _begin_at(self, place: int) -> str:
+        """Put the present scene there; it comes again when the episode is re-recorded."""
+        if self._at_place is None or self._busy or self.protocol.state not in ("idle", "armed"):
+            raise Refusal(f"an episode begins at a place before it is started, not while {self.protocol.state}")
+        try:
+            self._at_place(place, self.first_seed + self.protocol.scene)
+        except ValueError as error:
+            raise Refusal(str(error)) from None
+        self._show_scene()
+        return self.protocol.state
+
+    def _write_outcomes(self) -> None:
+        replace_file(self.folder / "outcomes.json", (json.dumps(dict(self.judged())) + "\n").encode())
+
     def _check(self, event: str) -> None:
         if event not in COMMANDS:
-            raise ValueError(f"{event!r} is no command: choose {', '.join(COMMANDS)}")
-        self.protocol.check(event)
+            raise Refusal(f"{event!r} is no command: choose {', '.join(COMMANDS)}")
+        try:
+            self.protocol.check(event)
+        except ValueError as error:
+            raise Refusal(str(error)) from None
+        if event == "start" and self._busy:
+            raise Refusal(f"{self._busy}: the next episode starts when that is done")
         if event in LABELS and self.protocol.state in IN_FLIGHT and not self._sources:
-            raise ValueError("the episode has no step yet: judge it after the first")
+            raise Refusal("the episode has no step yet: judge it after the first")
 
     def _obey(self, event: str, reply: Future[str]) -> None:
         """A disk or a world that fails ends the session: it must not go on with an arm that nobody records."""
@@ -185,6 +334,11 @@ class Session:
             if in_flight and event in LABELS:
                 self._keep()  # before its label, which must not be of an episode that a crash has taken
             state = self.protocol.apply(event)
+            if event in (*LABELS, "undo"):
+                self._unjudged = None
+                self._write_outcomes()
+            if event in ("start", "disarm", "e_stop"):  # the first start, and the one after a stop, are a person's
+                self._going = event == "start"
             if event == "start":
                 self._begin()
             elif event == "resume":
@@ -208,7 +362,7 @@ class Session:
         self._number = len(self.protocol.labels)
         self._curve += 1
         self._clear_curves()
-        self._arbiter = Arbiter(self.action_size, stale_s=self.stale_s, clock=self.clock)
+        self._arbiter = Arbiter(self.action_size, stale_s=self.stale_s, blend_steps=self.blend_steps, clock=self.clock)
         self._actor = CorrectedActor(self.actor(), self.operator, self._arbiter)
         self._watch = None if self._make_watch is None else self._make_watch(info["instruction"])
         seed = self.first_seed + self.protocol.scene
@@ -245,9 +399,13 @@ class Session:
             return
         if not recorder.ended:
             recorder.cut(self.view.frames)
-        episode = replace(recorder.episode(), episode_id=f"{ACTOR}-{self._number:05d}")
-        known = self.store.index.actors.get(ACTOR)
-        self.store.append_episode(ACTOR, known.acknowledged + 1 if known else 0, episode)
+        name = episode_name(self._number)
+        curves = {"oracle": self._oracle, "model": self._model, "sources": self._sources}
+        replace_file(self.folder / "curves" / f"{name}.json", json.dumps(curves).encode())
+        episode = replace(recorder.episode(), episode_id=name)
+        known = self.store.index.actors.get(self.name)
+        self._unjudged = episode
+        self.store.append_episode(self.name, known.acknowledged + 1 if known else 0, episode)
 
     # ---- what there is to see ----
 
@@ -255,6 +413,7 @@ class Session:
         self._sources = ""
         self._oracle: list[float] = []
         self._model: list[list[float]] = []
+        self._completed = False
 
     def _look(self) -> Mapping[str, np.ndarray]:
         frames = self.env.get_wrapper_attr("render_views")()
@@ -269,13 +428,16 @@ class Session:
             seen = self._watch(self.view.frames)
             values = (seen.phi, seen.incremental, seen.forward, seen.backward, seen.confidence)
             self._model.append([round(float(value), 4) for value in values])
+            self._completed = seen.completed
 
     def _publish(self) -> None:
         protocol = self.protocol
         state = {
             "clock": self.clock(),
             "state": protocol.state,
-            "possible": [event for event in protocol.possible() if event in COMMANDS],
+            "possible": [e for e in protocol.possible() if e in COMMANDS and not (self._busy and e == "start")],
+            "busy": self._busy,
+            "figures": self.figures,
             "episode": len(protocol.labels),
             "scene": protocol.scene,
             "labels": list(protocol.labels),
@@ -285,6 +447,7 @@ class Session:
             "oracle": list(self._oracle),
             "model": list(self._model),
             "success": bool(self._info["is_success"]),
+            "completed": self._completed,
             "gated": bool(self._info.get("gated", False)),
             "driven": self.operator.driven,
             "notice": self._notice,

@@ -47,7 +47,7 @@ def load_keyframes(path: str | Path, length: int) -> Int64[np.ndarray, "N+1"]:
                 f"({keyframes[-1]}): sub-tasks must follow each other without overlap"
             )
         keyframes += [end] if keyframes else [start, end]
-    return _checked(keyframes, length, str(path))
+    return check_keyframes(keyframes, length, str(path))
 
 
 def load_dataset_keyframes(
@@ -75,7 +75,7 @@ def load_dataset_keyframes(
             raise ValueError(f"{path}: episode {name} is listed twice, by id and by index")
         if not isinstance(frames, list):
             raise ValueError(f"{path}: episode {key} has {frames!r}, expected a list of frames")
-        keyframes[name] = _checked(frames, length, f"{path}: episode {key}")
+        keyframes[name] = check_keyframes(frames, length, f"{path}: episode {key}")
     return keyframes
 
 
@@ -90,7 +90,8 @@ def read_keyframe_file(path: str | Path) -> Any:
         raise ValueError(f"{path} is no JSON ({error}): expected a keyframe file") from error
 
 
-def _checked(frames: list[Any], length: int, where: str) -> Int64[np.ndarray, "N+1"]:
+def check_keyframes(frames: list[Any], length: int, where: str) -> Int64[np.ndarray, "N+1"]:
+    """The keyframes of an episode of `length` frames; ValueError, naming `where`, as `load_keyframes` raises it."""
     if length < 2:
         raise ValueError(f"{where}: an episode of {length} frames has no room for keyframes")
     if len(frames) < 2:

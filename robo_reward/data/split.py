@@ -17,7 +17,7 @@ _ACTOR = "collect"
 def iterate_split(path: Path, *, query_every: int = 1, views: Sequence[str] | None = None) -> Iterator[Episode]:
     """The split's episodes in order, one in memory at a time; none where the folder is missing.
 
-    query_every: interval of the frames to keep, as in `iterate_dataset`; a store has only those that were recorded.
+    query_every: interval of the frames to keep, as in `iterate_dataset`; of a store, among those that were recorded.
     views: the views to read, default all. Raises as `iterate_dataset` and `TransitionStore` do.
     """
     if not path.exists():
@@ -27,13 +27,20 @@ def iterate_split(path: Path, *, query_every: int = 1, views: Sequence[str] | No
         return
     with TransitionStore(path) as store:
         for entry in store.episodes():
-            episode = store.read(entry.episode_id, frames=views is None or len(views) > 0)
+            episode = _thinned(store.read(entry.episode_id, frames=views is None or len(views) > 0), query_every)
             if views is None:
                 yield episode
                 continue
             if missing := [view for view in views if view not in episode.frames]:
                 raise ValueError(f"store {path} has no view {missing[0]!r}; it has {', '.join(episode.frames)}")
             yield replace(episode, frames={view: episode.frames[view] for view in views})
+
+
+def _thinned(episode: Episode, every: int) -> Episode:
+    """The episode with the frames of every such step and of the last one alone."""
+    kept = (episode.frame_steps % every == 0) | (episode.frame_steps == len(episode))
+    frames = {view: found[kept] for view, found in episode.frames.items()}
+    return replace(episode, frame_steps=episode.frame_steps[kept], frames=frames)
 
 
 @contextmanager

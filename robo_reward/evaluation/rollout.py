@@ -9,10 +9,13 @@ import gymnasium
 import numpy as np
 
 from robo_reward.interfaces import Policy
+from robo_reward.policies.chunks import looked
 from robo_reward.types import Episode
 
 Actor = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray | None]]
 """What acts in one episode: (agent_pos_P, estimate_E) -> action in [-1, 1], base policy's action and phase or None.
+
+Where the observation has `features`, they follow the estimate's own numbers.
 
 It may also have `base_id`, the base policy's name; `watch(info)`, told what the environment says after its reset and
 every step; and `human_action`, what a person asked for in the last action, or None.
@@ -47,6 +50,7 @@ class EpisodeRecorder:
     ) -> None:
         self._act, self._seed, self._source, self._info = act, seed, source, info
         self._agent_pos, self._estimate = [observation["agent_pos"]], [observation["estimate"]]
+        self._features = [observation["features"]] if "features" in observation else []
         self._stages, self._oracle = [info["stage"]], [info["progress_oracle"]]
         self._actions: list[np.ndarray] = []
         self._bases: list[np.ndarray | None] = []
@@ -63,9 +67,13 @@ class EpisodeRecorder:
         """Whether the environment terminated or truncated the episode."""
         return self._terminated or self._truncated
 
+    def __len__(self) -> int:
+        return len(self._actions)
+
     def action(self) -> np.ndarray:
         """The actor's action (A,) on the newest observation; to be called once a step."""
-        action, base = self._act(self._agent_pos[-1], self._estimate[-1])
+        perceived = np.concatenate([self._estimate[-1], *self._features[-1:]])
+        action, base = self._act(self._agent_pos[-1], perceived)
         self._bases.append(base)
         self._human.append(getattr(self._act, "human_action", None))
         return action
@@ -85,6 +93,8 @@ class EpisodeRecorder:
         self._gated.append(bool(info.get("gated", False)))
         self._agent_pos.append(observation["agent_pos"])
         self._estimate.append(observation["estimate"])
+        if self._features:
+            self._features.append(observation["features"])
         self._stages.append(info["stage"])
         self._oracle.append(info["progress_oracle"])
         self._watch(info)
@@ -93,16 +103,20 @@ class EpisodeRecorder:
             self._frame_steps.append(len(self._actions))
             self._frames.append(views)
 
-    def cut(self, views: Mapping[str, np.ndarray]) -> None:
-        """End a running episode here, as a time-out would; `views` are those of the newest observation."""
+    def cut(self, views: Mapping[str, np.ndarray] | None) -> None:
+        """End a running episode here, as a time-out would; `views` are those of the newest observation, or None.
+
+        A step that was asked for and that nothing was appended of is left out.
+        """
         self._truncated = True
-        if self._frame_steps[-1:] != [len(self._actions)]:
+        if views is not None and self._frame_steps[-1:] != [len(self._actions)]:
             self._frame_steps.append(len(self._actions))
             self._frames.append(views)
 
     def episode(self) -> Episode:
-        """The whole episode; the actor is asked once more, for its base action at the last observation."""
-        self.action()
+        """The whole episode; the actor has been asked for its base action at the last observation too."""
+        if len(self._bases) == len(self._actions):
+            self.action()
         names = self._frames[0].keys() if self._frames else ()
         base = None if self._bases[0] is None else np.asarray(self._bases, np.float32)
         width = len(self._actions[0])
@@ -118,7 +132,7 @@ class EpisodeRecorder:
             action=np.asarray(self._actions, np.float32),
             reward=np.asarray(self._rewards, np.float32),
             stage=np.asarray(self._stages, np.int64),
-            oracle=np.asarray(self._oracle, np.float32),
+            oracle=None if self._oracle[0] is None else np.asarray(self._oracle, np.float32),
             terminated=self._terminated,
             truncated=self._truncated and not self._terminated,
             success=bool(self._info["is_success"]),
@@ -130,6 +144,7 @@ class EpisodeRecorder:
             human_action=asked if attended else None,
             intervention=np.array([action is not None for action in human]) if attended else None,
             gated=np.asarray(self._gated),
+            features=np.asarray(self._features, np.float32) if self._features else None,
         )
 
 
@@ -148,17 +163,24 @@ def run_episode(
     (or None). It is called once more on the final observation, so that the base action there is the one a learner must
     bootstrap from, while the chunk queue is still that of this episode. `act.base_id`, if it has one, names the base
     policy. `query_every` > 0 keeps the camera views of every such step and of the last one; 0 keeps none.
+
+    A step that `info["fault"]` speaks of, a robot's that cannot be believed, is left out: the episode is cut before it,
+    and begins anew where there is nothing before it.
     """
-    observation, info = env.reset(seed=seed, options=options)
     render = env.get_wrapper_attr("render_views") if query_every else None
-    recorder = EpisodeRecorder(act, seed, source, observation, info, render() if render else None)
-    step = 0
-    while not recorder.ended:
-        observation, reward, terminated, truncated, info = env.step(recorder.action())
-        step += 1
-        views = render() if render and is_query(step, query_every, terminated or truncated) else None
-        recorder.append(observation, reward, terminated, truncated, info, views)
-    return recorder.episode()
+    while True:
+        observation, info = env.reset(seed=seed, options=options)
+        recorder = EpisodeRecorder(act, seed, source, observation, info, render() if render else None)
+        while not recorder.ended:
+            observation, reward, terminated, truncated, info = env.step(recorder.action())
+            ended = terminated or truncated
+            views = render() if render and is_query(len(recorder) + 1, query_every, ended) else None
+            if "fault" in info:
+                recorder.cut(views)
+            else:
+                recorder.append(observation, reward, terminated, truncated, info, views)
+        if len(recorder):
+            return recorder.episode()
 
 
 class PolicyActor:
@@ -166,9 +188,15 @@ class PolicyActor:
 
     def __init__(self, policy: Policy):
         self.policy, self.state = policy, policy.initial_state(1)
+        self.info: Mapping[str, Any] = {}
+
+    def watch(self, info: Mapping[str, Any]) -> None:
+        """Takes in what the environment says."""
+        self.info = info
 
     def __call__(self, agent_pos: np.ndarray, estimate: np.ndarray) -> tuple[np.ndarray, None]:
-        action, self.state = self.policy.act(agent_pos[None], estimate[None], self.state)
+        state = looked(self.policy, self.state, self.info)
+        action, self.state = self.policy.act(agent_pos[None], estimate[None], state)
         return action[0], None
 
 

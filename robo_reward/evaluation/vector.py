@@ -165,7 +165,7 @@ def _step(env: VectorEnv[Any, Any, Any], actions: dict[int, np.ndarray]) -> tupl
 
 def _low(observations: dict[str, Any]) -> dict[str, np.ndarray]:
     """The vectors of a batch of observations that an episode keeps."""
-    return {key: observations[key] for key in ("agent_pos", "estimate")}
+    return {key: observations[key] for key in ("agent_pos", "estimate", "features") if key in observations}
 
 
 def _ask(request: Callable[..., Any], *arguments: Any, **named: Any) -> Any:

@@ -11,7 +11,8 @@ from robo_reward.hil.arbitration import Arbiter, Decision, HumanInput
 
 
 class Policy(Protocol):
-    """What acts, see `robo_reward.evaluation.rollout.Actor`; `flush` makes it drop what it had planned."""
+    """What acts, see `robo_reward.evaluation.rollout.Actor`; `flush` makes it drop what it had planned, and it may have
+    `watch`."""
 
     base_id: str
 
@@ -36,9 +37,14 @@ class CorrectedActor:
 
     def __init__(self, act: Policy, operator: Operator, arbiter: Arbiter) -> None:
         self._act, self._operator, self._arbiter = act, operator, arbiter
-        self.base_id, self.watch = act.base_id, operator.watch
+        self.base_id = act.base_id
         self.decision: Decision | None = None
         """Of the last step."""
+
+    def watch(self, info: Mapping[str, Any]) -> None:
+        """Tells the policy and the operator what the environment says."""
+        getattr(self._act, "watch", lambda info: None)(info)
+        self._operator.watch(info)
 
     @property
     def human_action(self) -> np.ndarray | None:

@@ -15,7 +15,8 @@ from typing import Any
 from robo_reward.data.disk import DISK, Disk, replace_file
 
 STATES = ("idle", "armed", "running", "taken_over", "paused", "judging", "resetting", "e_stopped")
-LABELS = ("success", "failure", "partial", "discard", "re_record")
+VERDICTS = ("success", "failure", "partial")
+LABELS = (*VERDICTS, "discard", "re_record")
 """What a person may say of an episode; after re_record the same scene comes again."""
 ABORTED = "aborted"
 """The mark of an episode that an e-stop or a restart cut off."""
@@ -58,6 +59,8 @@ class Protocol:
         self._path, self._disk = path, disk
         self.state = "idle"
         self.labels: list[str] = []
+        self.unattended: list[int] = []
+        """Episodes whose label is no person's."""
         self._after_clear = "idle"
         if path is not None and path.exists():
             self._load(path)
@@ -76,8 +79,11 @@ class Protocol:
         if not self._allows(event):
             raise ValueError(f"{event!r} is not possible while {self.state}: choose {', '.join(self.possible())}")
 
-    def apply(self, event: str) -> str:
+    def apply(self, event: str, unattended: bool = False) -> str:
         """Go where the event leads and return the new state; durable on return.
+
+        Args:
+            unattended: whether it is a label that no person gave.
 
         Raises:
             ValueError: the event is unknown or not possible now; nothing has changed. OSError when it could not be
@@ -87,9 +93,11 @@ class Protocol:
         before = self.state
         self.state = _MOVES[event][before]
         if event in LABELS:
+            self.unattended += [len(self.labels)] * unattended
             self.labels.append(event)
         elif event == "undo":
             self.labels.pop()
+            self.unattended = [number for number in self.unattended if number < len(self.labels)]
         elif event == "e_stop":
             self._after_clear = {"judging": "judging", "resetting": "resetting"}.get(before, "idle")
             if before in IN_FLIGHT:
@@ -99,6 +107,20 @@ class Protocol:
         if not {before, self.state} <= {"running", "taken_over"}:  # a restart need not tell those two apart
             self._save()
         return self.state
+
+    def relabel(self, episode: int, label: str) -> None:
+        """Say something else of an episode that was judged before; durable on return.
+
+        Raises:
+            ValueError: the label is unknown, or there is no such episode, or it was never judged; nothing has changed.
+        """
+        if label not in LABELS[:-1]:
+            raise ValueError(f"label {label!r} is none for an episode that is over: choose {', '.join(LABELS[:-1])}")
+        if not 0 <= episode < len(self.labels) or self.labels[episode] not in LABELS[:-1]:
+            raise ValueError(f"episode {episode} was not judged, or is gone: it keeps what it has")
+        self.labels[episode] = label
+        self.unattended = [number for number in self.unattended if number != episode]
+        self._save()
 
     def _allows(self, event: str) -> bool:
         if event == "undo" and (not self.labels or self.labels[-1] == ABORTED):
@@ -121,13 +143,17 @@ class Protocol:
 
     def _save(self) -> None:
         if self._path is not None:
-            kept = {"format": 1, "state": self.state, "after_clear": self._after_clear, "labels": self.labels}
+            kept = {
+                "format": 1, "state": self.state, "after_clear": self._after_clear, "labels": self.labels,
+                "unattended": self.unattended,
+            }  # fmt: skip
             replace_file(self._path, (json.dumps(kept) + "\n").encode(), self._disk)
 
     def _load(self, path: Path) -> None:
         try:
             kept: dict[str, Any] = json.loads(path.read_bytes())
             self.state, self._after_clear, self.labels = kept["state"], kept["after_clear"], list(kept["labels"])
+            self.unattended = [int(number) for number in kept.get("unattended", [])]
             known = kept["format"] == 1 and {self.state, self._after_clear} <= {*STATES}
             known = known and {*self.labels} <= {*LABELS, ABORTED}
         except (ValueError, KeyError, TypeError):

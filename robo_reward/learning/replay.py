@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from robo_reward.learning.sum_tree import SumTree
+from robo_reward.learning.symmetry import Turns, turned
 from robo_reward.types import Episode, PhiTrack
 
 
@@ -38,7 +39,7 @@ class Batch:
     length_B: np.ndarray
     """m."""
     demonstration_B: np.ndarray
-    """1 where the first step's action came from a demonstrator."""
+    """How much the first step's action is worth imitating: 1 a demonstrator's, 0 or less than 1 the policy's own."""
     weight_B: np.ndarray
     """Importance of each window's error: 1 for uniform sampling."""
     place_B: np.ndarray
@@ -57,7 +58,8 @@ class EpisodeReplay:
     """Holds whole episodes; T actions take T+1 slots, so that the true final observation is stored.
 
     Arguments: `capacity` in observations; sizes of the policy's input and of the action; `n_step`; `gamma`; size of the
-    base's phase; `priority` alpha, 0 for uniform sampling (Schaul et al., arXiv 1511.05952).
+    base's phase; `priority` alpha, 0 for uniform sampling (Schaul et al., arXiv 1511.05952); the turns of a symmetric
+    task, by which every window that is drawn is turned at random.
     When it is full the oldest episodes make room.
     """
 
@@ -70,8 +72,10 @@ class EpisodeReplay:
         gamma: float,
         phase_size: int = 0,
         priority: float = 0.0,
+        turns: Turns | None = None,
     ):
         self.n_step, self.gamma, self.capacity, self.priority = n_step, gamma, capacity, priority
+        self.turns = turns
         sizes = (state_size, action_size + phase_size, action_size, 1, 1, 1, 1)
         edges = np.cumsum([0, *sizes])
         self._state, self._base, self._action, self._reward, self._length, self._ends, self._shown = (
@@ -102,7 +106,7 @@ class EpisodeReplay:
         state_TS: np.ndarray,
         track: PhiTrack,
         *,
-        demonstration: bool,
+        demonstration: float,
         begin_T: np.ndarray | None = None,
     ) -> None:
         """Add one annotated episode with the policy's inputs (T+1, S) and base rows at every observation.
@@ -134,7 +138,7 @@ class EpisodeReplay:
             returns[inside] += self.gamma**offset * episode.reward[np.arange(steps)[inside] + offset]
         rows[:steps, self._reward], rows[:steps, self._length] = returns[:, None], lengths[:, None]
         rows[:steps, self._ends] = ((np.arange(steps) + lengths == steps) * float(episode.terminated))[:, None]
-        rows[:steps, self._shown] = float(demonstration)
+        rows[:steps, self._shown] = demonstration
         places = (self._oldest + self.transitions + np.arange(len(begins))) % self.capacity
         self._starts[places] = start + begins
         if self._tree is not None:
@@ -176,7 +180,7 @@ class EpisodeReplay:
         length = rows[:, self._length.start].astype(np.int64)
         following = self._rows.take(first + length, axis=0)
         window = first[:, None] + np.minimum(np.arange(self.n_step + 1), length[:, None])
-        return Batch(
+        drawn = Batch(
             state_BS=rows[:, self._state],
             base_BR=rows[:, self._base],
             action_BA=rows[:, self._action],
@@ -191,6 +195,7 @@ class EpisodeReplay:
             weight_B=weight,
             place_B=place,
         )
+        return drawn if self.turns is None else turned(drawn, self.turns, rng)
 
     def prioritise(self, place_B: np.ndarray, error_B: np.ndarray) -> None:
         """Sample the windows drawn at `place_B` in proportion to |error|^alpha from now on; nothing when uniform."""
@@ -224,7 +229,15 @@ def base_rows(episode: Episode) -> np.ndarray:
     return np.concatenate([episode.base_action, episode.base_phase], axis=1)
 
 
-def concatenate(first: Batch, second: Batch) -> Batch:
-    """Both batches as one: half demonstrations, half online."""
-    names = first.__dataclass_fields__
-    return Batch(**{name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in names})
+def whose_fault(batch: Batch) -> str:
+    """Why an update on this batch has no finite gradient, and what to do, in one line."""
+    for name in batch.__dataclass_fields__:
+        if bad := int((~np.isfinite(getattr(batch, name))).reshape(len(batch.place_B), -1).any(1).sum()):
+            return f"{name} is not finite in {bad} of a batch's windows: look for the episode with doctor store=FOLDER"
+    return "the learner has diverged: lower agent.learning_rate and agent.actor_learning_rate"
+
+
+def concatenate(*batches: Batch) -> Batch:
+    """Several batches as one: demonstrations, then online."""
+    names = Batch.__dataclass_fields__
+    return Batch(**{name: np.concatenate([getattr(batch, name) for batch in batches]) for name in names})

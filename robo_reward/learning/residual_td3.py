@@ -9,17 +9,20 @@ RLPD for its parts; learning rates and scale were measured on PegInsert.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import torch
 
 from robo_reward.config import AgentConfig
+from robo_reward.learning.bins import BinnedCritic
 from robo_reward.learning.networks import EnsembleCritic, ResidualActor
+from robo_reward.learning.reach import Reach
 from robo_reward.learning.replay import Batch
 from robo_reward.shaping import Shaping
 
-_NETWORKS = ("actor", "actor_target", "actor_average", "critic", "critic_target")
+_NETWORKS = ("actor", "actor_target", "actor_average", "actor_prior", "reach", "critic", "critic_target")
 
 
 class ResidualTD3:
@@ -50,22 +53,51 @@ class ResidualTD3:
         self.generator = torch.Generator().manual_seed(seed)
         self.mean, self.std = torch.from_numpy(mean_S), torch.from_numpy(std_S)
         self.action_size, self.phase_size, self.columns = action_size, phase_size, columns
-        size, hidden = len(mean_S) + phase_size, settings.hidden
-        self.actor = ResidualActor(size, action_size, hidden)
-        self.actor_target = ResidualActor(size, action_size, hidden)
-        self.critic = EnsembleCritic(settings.heads, size + action_size, hidden)
-        self.critic_target = EnsembleCritic(settings.heads, size + action_size, hidden)
+        size = len(mean_S) + phase_size
+        self.actor = self._new_actor(size)
+        self.actor_target = self._new_actor(size)
+        self.critic, self.critic_target = self._new_critic(size), self._new_critic(size)
         self.actor_target.load_state_dict(self.actor.state_dict())
-        self.actor_average = copy.deepcopy(self.actor)
+        self.actor_average, self.actor_prior = copy.deepcopy(self.actor), copy.deepcopy(self.actor)
         self.critic_target.load_state_dict(self.critic.state_dict())
-        for network in (self.actor_target, self.actor_average, self.critic_target):
+        for network in (self.actor_target, self.actor_average, self.actor_prior, self.critic_target):
             network.requires_grad_(False)
         self.error_B = np.zeros(0, np.float32)
-        self.actor_optimiser = torch.optim.Adam(self.actor.parameters(), settings.actor_learning_rate, fused=True)
+        self.reach = Reach(settings, action_size)
+        moved = [*self.actor.parameters(), *self.reach.parameters()]
+        self.actor_optimiser = torch.optim.Adam(moved, settings.actor_learning_rate, fused=True)
         self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), settings.learning_rate, fused=True)
 
-    def act(self, state_S: np.ndarray, base_R: np.ndarray, *, deployed: bool = False) -> np.ndarray:
+    def _new_actor(self, size: int) -> torch.nn.Module:
+        return ResidualActor(size, self.action_size, self.settings.hidden, self.settings.layer_norm)
+
+    def _new_critic(self, size: int) -> EnsembleCritic | BinnedCritic:
+        s = self.settings
+        shape = (s.heads, size + self.action_size, s.hidden, s.layer_norm)
+        critic = BinnedCritic(*shape, s.value_bins, s.value_limit) if s.value_bins else EnsembleCritic(*shape)
+        if s.value_init == "potential":
+            # What a critic learns of a shaped reward is Q - Phi: saying 0 it says that Q is the potential.
+            views = critic.mlp.views(critic.mlp.flat.detach())
+            for part in (views.weight_NOH, views.bias_N1O):
+                part.zero_()
+        return critic
+
+    @property
+    def exploration_noise(self) -> float:
+        """What is added to the actions of `act` while training: standard deviation, in action units."""
+        return self.settings.exploration_noise
+
+    def act(
+        self,
+        state_S: np.ndarray,
+        base_R: np.ndarray,
+        *,
+        deployed: bool = False,
+        rng: np.random.Generator | None = None,
+    ) -> np.ndarray:
         """The learned action for one observation and the base's row (action and phase), in [-1, 1], unexplored.
+
+        `rng` is for agents that draw their actions; this one does not.
 
         The newest actor chases the critics' noise from update to update, so none acts that is not an average:
         over about a hundred environment steps while training, over a dozen episodes when `deployed`.
@@ -86,48 +118,101 @@ class ResidualTD3:
             batch.reward_B, batch.phi_BW, batch.length_B, batch.terminated_B, gamma=s.gamma, scale=self.shaping_scale
         )
         with torch.no_grad():
-            next_state, next_base = self._observe(batch.next_state_BS, batch.next_base_BR)
-            noise = torch.empty_like(next_base).normal_(generator=self.generator) * s.target_noise
-            noise = noise.clamp(-s.target_noise_clip, s.target_noise_clip)
-            next_action = self._action(self.actor_target, next_state, next_base, noise)
-            heads = torch.randperm(s.heads, generator=self.generator)[: s.subset]
-            next_q = self.critic_target(next_state, next_action, heads).amin(0)
+            next_q = self._next_value(*self._observe(batch.next_state_BS, batch.next_base_BR))
             alive_discount = torch.from_numpy(batch.discount_B * (1.0 - batch.terminated_B))
             target = torch.from_numpy(np.asarray(reward, np.float32)) + alive_discount * next_q
-        q_NB = self.critic(state, torch.from_numpy(batch.action_BA))
+        action = torch.from_numpy(batch.action_BA)
+        if isinstance(self.critic, BinnedCritic):
+            q_NB, loss_NB = self.critic.fit(state, action, target)
+        else:
+            q_NB = self.critic(state, action)
+            loss_NB = (q_NB - target).square()
         error_NB = q_NB - target
-        loss = (torch.from_numpy(batch.weight_B) * error_NB.square()).mean(1).sum()
+        loss = (torch.from_numpy(batch.weight_B) * loss_NB).mean(1).sum()
         self.error_B = error_NB.detach().abs().mean(0).numpy()
         norm = self._step(self.critic_optimiser, loss, self.critic)
         _move(self.critic_target, self.critic, s.tau)
         return {"critic_loss": float(loss.detach()) / s.heads, "q": float(q_NB.detach().mean()), "critic_norm": norm}
 
+    def _next_value(self, state: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
+        """What the target bootstraps from (B,)."""
+        return self._smallest(state, self._target_action(state, base))
+
+    def _target_action(self, state: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
+        """The target policy's action with clipped noise (B, A)."""
+        s = self.settings
+        noise = torch.empty_like(base).normal_(generator=self.generator) * s.target_noise
+        noise = noise.clamp(-s.target_noise_clip, s.target_noise_clip)
+        return self._action(self.actor_target, state, base, noise)
+
+    def _smallest(self, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        """The smallest value among a few target heads drawn anew (B,)."""
+        s = self.settings
+        heads = torch.randperm(s.heads, generator=self.generator)[: s.subset] if s.subset < s.heads else None
+        return self.critic_target(state, action, heads).amin(0)
+
+    def clone(self, batches: Iterable[Batch]) -> None:
+        """Start the residual from what demonstrations show: a step of imitation alone for each batch, then every copy
+        of the actor is that clone, and the prior that the actor is held to."""
+        for batch in batches:
+            state, base = self._observe(batch.state_BS, batch.base_BR)
+            loss, _ = self._imitation(state, base, self._action(self.actor, state, base), batch)
+            self._step(self.actor_optimiser, loss, self.actor)
+        for copied in (self.actor_target, self.actor_average, self.actor_prior):
+            copied.load_state_dict(self.actor.state_dict())
+
     def update_actor(self, batch: Batch) -> dict[str, float]:
-        """One step up the critics' lower bound, and towards the demonstrated actions."""
+        """One step up the critics' lower bound, towards the demonstrated actions, and not far from the prior's."""
         s = self.settings
         state, base = self._observe(batch.state_BS, batch.base_BR)
-        action = self._action(self.actor, state, base)
-        self.critic.requires_grad_(False)
-        q_NB = self.critic(state, action)
-        self.critic.requires_grad_(True)
-        q_B = q_NB.mean(0)
-        # Where the heads disagree the critics know nothing: moving there is not an improvement.
-        loss = -(q_B - s.pessimism * q_NB.std(0)).mean()
-        # The actor imitates the nearest action within the residual's reach; the critic learns from the executed one.
-        executed, demonstration_B = torch.from_numpy(batch.action_BA), torch.from_numpy(batch.demonstration_B)
-        shown = torch.minimum(torch.maximum(executed, base - s.residual_scale), base + s.residual_scale)
-        error_B = (action - shown).square().sum(-1)
-        loss = loss + s.imitation * (demonstration_B * error_B).mean()
-        beyond_B = (executed != shown).any(-1) * demonstration_B
+        action, loss, numbers = self._improvement(state, base)
+        imitation, imitated = self._imitation(state, base, action, batch, filtered=s.q_filter)
+        loss = loss + s.imitation * imitation
+        if s.prior > 0:
+            with torch.no_grad():
+                wont = self._action(self.actor_prior, state, base)
+            own_B = torch.from_numpy(batch.demonstration_B == 0)
+            loss = loss + s.prior * (own_B * (action - wont).square().sum(-1)).mean()
         norm = self._step(self.actor_optimiser, loss, self.actor)
         _move(self.actor_target, self.actor, s.tau)
         _move(self.actor_average, self.actor, s.average_rate)
-        return {
-            "actor_q": float(q_B.detach().mean()),
-            "actor_norm": norm,
+        self.reach.grow()
+        return {**numbers, **imitated, "actor_norm": norm}
+
+    def _imitation(
+        self, state: torch.Tensor, base: torch.Tensor, action: torch.Tensor, batch: Batch, filtered: bool = False
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        """Squared distance to the nearest action within the residual's reach; the critics learn from the executed."""
+        executed, shown_B = torch.from_numpy(batch.action_BA), torch.from_numpy(batch.demonstration_B)
+        reach = self.reach().detach()
+        shown = torch.minimum(torch.maximum(executed, base - reach), base + reach)
+        error_B = (action - shown).square().sum(-1)
+        worth_B = shown_B * self._worth_imitating(state, action, shown) if filtered else shown_B
+        beyond_B = (executed != shown).any(-1) * shown_B
+        return (worth_B * error_B).mean(), {
             "imitation_error": float(error_B.detach().mean()),
-            "out_of_reach_share": float(beyond_B.sum() / demonstration_B.sum().clamp(min=1)),
+            "out_of_reach_share": float(beyond_B.sum() / shown_B.sum().clamp(min=1)),
         }
+
+    def _improvement(
+        self, state: torch.Tensor, base: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, dict[str, float]]:
+        """The actor's actions (B, A), the loss whose descent makes them better, and numbers to log."""
+        action = self._action(self.actor, state, base)
+        q_B = self._lower_bound(state, action)
+        return action, -q_B.mean(), {"actor_q": float(q_B.detach().mean())}
+
+    def _lower_bound(self, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        """Mean of the heads less their spread (B,): where they disagree, moving is not an improvement."""
+        self.critic.requires_grad_(False)
+        q_NB = self.critic(state, action)
+        self.critic.requires_grad_(True)
+        return q_NB.mean(0) - self.settings.pessimism * q_NB.std(0)
+
+    def _worth_imitating(self, state: torch.Tensor, action: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
+        """1, or with the Q-filter (arXiv 1709.10089) 0 where the critics prefer the actor's action (B,)."""
+        with torch.no_grad():
+            return (self.critic(state, shown.clamp(-1.0, 1.0)).mean(0) > self.critic(state, action).mean(0)).float()
 
     def _observe(self, state_BS: np.ndarray, base_BR: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """What the networks take for the state, standardised input and phase, and the base's action."""
@@ -136,20 +221,23 @@ class ResidualTD3:
         return torch.cat([state, base[:, self.action_size :]], dim=-1), base[:, : self.action_size]
 
     def _action(
-        self, actor: ResidualActor, state: torch.Tensor, base: torch.Tensor, noise: torch.Tensor | None = None
+        self, actor: torch.nn.Module, state: torch.Tensor, base: torch.Tensor, noise: torch.Tensor | None = None
     ) -> torch.Tensor:
         residual = actor(state, base)
         if noise is not None:
             residual = residual + noise
-        return (base + self.settings.residual_scale * residual).clamp(-1.0, 1.0)
+        return (base + self.reach() * residual).clamp(-1.0, 1.0)
 
     def _step(self, optimiser: torch.optim.Optimizer, loss: torch.Tensor, network: torch.nn.Module) -> float:
         """Backward, clip, step. A non-finite loss or gradient never reaches the weights: FloatingPointError instead."""
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        norm = float(torch.nn.utils.clip_grad_norm_(network.parameters(), self.settings.gradient_clip))
+        gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+        norm = float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients])))
         if not np.isfinite(norm):
             raise FloatingPointError("a gradient is not finite; the weights were left as they were")
+        if norm > self.settings.gradient_clip:
+            torch._foreach_mul_(gradients, self.settings.gradient_clip / (norm + 1e-6))
         optimiser.step()
         return norm
 

@@ -14,9 +14,10 @@ from robo_reward.config import Config
 from robo_reward.data.split import dataset_recorder, iterate_split, store_recorder
 from robo_reward.evaluation.rollout import PolicyActor
 from robo_reward.evaluation.vector import Environments, Job, run_jobs
-from robo_reward.runtime.kept import kept_stage, world_key
+from robo_reward.runtime.kept import kept_stage
 from robo_reward.runtime.stages import StageResult, file_digest
-from robo_reward.runtime.tasks import SPLITS, first_seed, make_envs, scripted, task_of
+from robo_reward.runtime.tasks import SPLITS, first_seed, scripted, task_of
+from robo_reward.runtime.worlds import open_world, world_key
 from robo_reward.terminal import progress
 from robo_reward.types import Episode
 
@@ -36,7 +37,7 @@ def collect_stage(config: Config) -> StageResult:
 def _collect(config: Config, folder: Path, counts: dict[str, int]) -> dict[str, Any]:
     task = task_of(config.env)
     summary: dict[str, Any] = {}
-    with closing(make_envs(config.env)) as env:
+    with closing(open_world(config, folder)) as env:
         for split, count in counts.items():
             if not count:
                 continue

@@ -7,15 +7,24 @@ episode is annotated by it.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from robo_reward.config import Config
 from robo_reward.data.store import TransitionStore
 from robo_reward.data.tracks import Choice, TrackStore
 from robo_reward.learning.replay import EpisodeReplay
+from robo_reward.learning.residual_ppo import Rollout
 from robo_reward.learning.residual_td3 import ResidualTD3
+from robo_reward.learning.symmetry import turns_of
 from robo_reward.policies.inputs import policy_input
+from robo_reward.runtime.believed import Judge, believed
+from robo_reward.runtime.tasks import task_of
+from robo_reward.shaping.schemes import WHOLE_EPISODES
 from robo_reward.terminal import say
 from robo_reward.types import Episode, PhiTrack
 
@@ -32,6 +41,7 @@ class Experience:
         folder: of the run's training stage; store and tracks are made in it.
         annotate: the run's own reward model.
         load_annotate: the reward model that a proposal names, from its folder.
+        judge: who says that an online rollout did its task; None: the simulator.
     """
 
     def __init__(
@@ -41,13 +51,20 @@ class Experience:
         folder: Path,
         annotate: Annotate,
         load_annotate: Callable[[str], Annotate],
+        judge: Judge | None = None,
     ) -> None:
-        self.agent, self.load_annotate = agent, load_annotate
+        self.config, self.agent, self.load_annotate, self.judge = config, agent, load_annotate, judge
+        self.self_imitation = config.agent.self_imitation
+        self._own_tracks = config.shaping.kind in WHOLE_EPISODES
         self.store = TransitionStore(folder / "store", writable=True)
         self.tracks = TrackStore(folder / "tracks")
         self.demonstrations, self.online = new_replay(config, agent), new_replay(config, agent)
+        self.warmup, self._warmup_rollouts = new_replay(config, agent), config.train.warmup_rollouts
+        """The first online episodes once more, to be drawn apart from the others."""
         chosen = self.tracks.in_force
         self.annotate = annotate if chosen is None else load_annotate(chosen.source)
+        self.recent: deque[Rollout] = deque(maxlen=config.agent.on_policy_rollouts)
+        """The newest online rollouts, for learners that are not off-policy."""
         self._known: dict[str, PhiTrack] = {}
         self._refused: Choice | None = None
 
@@ -67,17 +84,41 @@ class Experience:
         self._remember(self.online, episodes)
         return sequence
 
-    def restore(self, sequence: int) -> None:
-        """Fill the online replay with the stored episodes before this sequence number, in order."""
+    def relearn(self, demonstrations: list[Episode], episodes: list[Episode]) -> None:
+        """Fill all replays anew: with the demonstrations and these online episodes, all of them in the store."""
+        self.demonstrations, self.warmup, self.online = (new_replay(self.config, self.agent) for _ in range(3))
+        self.recent.clear()
+        self._remember(self.demonstrations, demonstrations, demonstration=True)
+        self.take(episodes)
+
+    def take(self, episodes: list[Episode]) -> None:
+        """Learn from online episodes that lie in the store already."""
+        for episode in episodes:
+            self._remember(self.online, [episode])
+
+    def restore(self, sequence: int) -> list[Episode]:
+        """Fill the online replay with the stored episodes before this sequence number, in order.
+
+        Returns the later ones: stored, but the run was interrupted before its next checkpoint. A robot could not
+        repeat them.
+        """
+        later = []
         for entry in self.store.episodes():
             if entry.actor == ONLINE and entry.first_sequence < sequence:
-                frames = entry.episode_id not in self._known
+                frames = entry.episode_id not in self._known or self.judge is not None
                 self._remember(self.online, [self.store.read(entry.episode_id, frames=frames)])
+            elif entry.actor == ONLINE:
+                later.append(self.store.read(entry.episode_id))
+        return later
 
     @property
     def model_id(self) -> str | None:
         """Id of the reward model behind all potentials in use."""
         return self.demonstrations.model_id
+
+    def potential(self, episode_id: str) -> np.ndarray:
+        """Potential of a known episode's observations, (T+1,)."""
+        return self._known[episode_id].phi
 
     def swap_if_proposed(self) -> None:
         """Go over to the reward model that was proposed, if any; one that does not fit is told and passed over."""
@@ -85,6 +126,8 @@ class Experience:
         if proposal is None or proposal == self._refused or proposal.model_id == self.model_id:
             return
         try:
+            if self._own_tracks:
+                raise ValueError("this run's shaping makes its own tracks: use shaping=potential")
             annotate, known = self.load_annotate(proposal.source), self.tracks.read(proposal.model_id)
             entries = self.store.episodes()
             for entry in entries:  # the annotator cannot know the newest ones
@@ -96,7 +139,7 @@ class Experience:
             say(f"the proposed reward model {proposal.model_id} is not taken up: {error}")
             self._refused = proposal
             return
-        for replay in (self.demonstrations, self.online):
+        for replay in (self.demonstrations, self.warmup, self.online):
             replay.swap_tracks(proposal.model_id, known)
         self.annotate, self._known = annotate, known
 
@@ -107,10 +150,19 @@ class Experience:
             self.tracks.write(next(iter(fresh.values())).model_id, fresh)
             self._known |= fresh
         for episode in episodes:
-            inputs = policy_input(episode.agent_pos, episode.estimate, self.agent.columns)
+            inputs = policy_input(episode.agent_pos, episode.perceived, self.agent.columns)
             track = self._known[episode.episode_id]
-            replay.append(episode, inputs, track, demonstration=demonstration)
-            if not demonstration and episode.intervention is not None and episode.intervention.any():
+            if self.judge is not None and not demonstration:
+                episode, track = believed(episode, track, self.judge(episode))
+                inputs = inputs[: len(episode) + 1]
+            shown = 1.0 if demonstration else self.self_imitation * episode.success
+            replay.append(episode, inputs, track, demonstration=shown)
+            if demonstration:
+                continue
+            if self.warmup.episodes < self._warmup_rollouts:
+                self.warmup.append(episode, inputs, track, demonstration=shown)
+            self.recent.append((replace(episode, frame_steps=episode.frame_steps[:0], frames={}), track, inputs))
+            if episode.intervention is not None and episode.intervention.any():
                 # A correction teaches the critics as a demonstration does; it is imitated only where it led to success.
                 self.demonstrations.append(
                     episode, inputs, track, demonstration=episode.success, begin_T=episode.intervention
@@ -130,6 +182,10 @@ class Experience:
 
 def new_replay(config: Config, agent: ResidualTD3) -> EpisodeReplay:
     """An empty replay for this agent."""
-    s = config.agent
-    sizes = (len(agent.mean), agent.action_size)
-    return EpisodeReplay(s.replay_capacity, *sizes, s.n_step, s.gamma, phase_size=agent.phase_size, priority=s.priority)
+    s, symmetry = config.agent, task_of(config.env).symmetry
+    size, turns = len(agent.mean), None
+    if s.symmetry and symmetry is not None and config.observation == "state":
+        turns = turns_of(symmetry, agent.columns or range(size), agent.action_size)
+    return EpisodeReplay(
+        s.replay_capacity, size, agent.action_size, s.n_step, s.gamma, agent.phase_size, s.priority, turns
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,13 @@ _ROOMS = {
     "convert": ("data",),
     "collect": ("envs", "policies", "data", "safety"),
     "label": ("progress", "evaluation"),
-    "train-reward": ("progress",),
+    "train-reward": ("progress", "data"),
     "calibrate": ("progress",),
     "bench-reward": ("progress", "shaping"),
     "annotate": ("progress",),
-    "clips": ("progress", "shaping", "evaluation"),
-    "recheck": ("progress", "data"),
+    "clips": ("progress", "shaping", "evaluation", "data"),
+    "recheck": ("progress", "data", "evaluation"),
+    "observe": ("progress", "data"),
     "train-base": ("policies",),
     "train": ("envs", "learning", "shaping", "safety", "hil", "runtime"),
     "evaluate": ("envs", "learning", "safety", "evaluation", "runtime"),
@@ -30,17 +30,13 @@ _ROOMS = {
 """Rooms whose code a stage's output depends on, beyond what its input stages already stand for."""
 
 
-def world_key(config: Config) -> dict[str, Any]:
-    """The settings that an episode depends on: how many environments run at once is none of them."""
-    return {name: value for name, value in asdict(config.env).items() if name != "count"}
-
-
 def kept_stage(
     config: Config, name: str, key: dict[str, Any], inputs: list[StageResult],
     build: Callable[[Path], Any], resumable: bool = False,
 ) -> StageResult:  # fmt: skip
     """`run_stage` below `run.stages`, computed anew when the code of the stage's rooms has changed."""
-    key = {**key, "code": _code_digest(_ROOMS.get(name, ()))}
+    rooms = _ROOMS.get(name, ())
+    key = {**key, "code": _code_digest((*rooms, "hardware") if config.robot and "envs" in rooms else rooms)}
     return run_stage(config.run.stages, name, key, inputs, build, resumable=resumable, quiet=config.quiet)
 
 

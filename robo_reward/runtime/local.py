@@ -6,9 +6,7 @@ because checkpoints are taken between episodes, when no simulator, tracker or ch
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,76 +14,26 @@ from typing import Any
 import numpy as np
 
 from robo_reward.config import AgentConfig, Config, TrainConfig
+from robo_reward.evaluation.rollout import Actor
 from robo_reward.evaluation.vector import Environments, Job, run_episodes, run_jobs
 from robo_reward.interfaces import Policy
-from robo_reward.learning.replay import concatenate
+from robo_reward.learning.agents import AGENTS
 from robo_reward.learning.residual_td3 import ResidualTD3
 from robo_reward.learning.weights import save_weights
 from robo_reward.policies.inputs import policy_input
+from robo_reward.runtime.acting import ResidualRollout, trained_actor
+from robo_reward.runtime.believed import Judge
 from robo_reward.runtime.checkpoint import Checkpoint
-from robo_reward.runtime.corrections import corrected, session_summary
+from robo_reward.runtime.corrections import Operators, session_summary
+from robo_reward.runtime.demonstrations import check_demonstrations
 from robo_reward.runtime.experience import Annotate, Experience
+from robo_reward.runtime.exploration import contact_signal
+from robo_reward.runtime.observing import input_columns, with_base_actions
 from robo_reward.runtime.tasks import first_seed, task_of
+from robo_reward.runtime.updates import Progress, follow_reward, learn_from
 from robo_reward.shaping import SCHEMES
 from robo_reward.terminal import progress
 from robo_reward.types import Episode
-
-
-class ResidualRollout:
-    """Base plus residual plus exploration noise, bound to one running episode; the base's state starts fresh.
-
-    The noise is correlated in time (an Ornstein-Uhlenbeck process), so that exploration leans on something for a while
-    instead of trembling on the spot. Evaluation keeps `agent.evaluation_noise`: like the dither of a search controller
-    it frees a peg that a deterministic policy leaves stuck, and the critic was trained with it.
-    """
-
-    def __init__(
-        self,
-        base: Policy,
-        agent: ResidualTD3,
-        noise: float = 0.0,
-        rng: np.random.Generator | None = None,
-        deployed: bool = False,
-    ) -> None:
-        self.base, self.agent, self.noise, self.rng, self.deployed = base, agent, noise, rng, deployed
-        self.state, self.base_id = base.initial_state(1), base.policy_id
-        self.first_state = self.state
-        self.drift: np.ndarray | None = None
-
-    def __call__(self, agent_pos: np.ndarray, estimate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        phase_BK = self.base.phase(self.state)
-        base_BA, self.state = self.base.act(agent_pos[None], estimate[None], self.state)
-        base = np.concatenate([base_BA[0], phase_BK[0]]).astype(np.float32)
-        inputs = policy_input(agent_pos, estimate, self.agent.columns)
-        action = self.agent.act(inputs, base, deployed=self.deployed)
-        if self.noise > 0 and self.rng is not None:
-            fresh = self.rng.normal(size=action.shape) * self.noise
-            keep = self.agent.settings.noise_correlation
-            self.drift = fresh if self.drift is None else keep * self.drift + np.sqrt(1 - keep**2) * fresh
-            action = np.clip(action + self.drift, -1.0, 1.0).astype(np.float32)
-        return action, base
-
-    def flush(self) -> None:
-        """Drop what the base had planned: somebody else has moved the arm meanwhile."""
-        self.state = self.first_state
-
-
-@dataclass
-class Progress:
-    """Counters of a run; with the agent and the random state all that a checkpoint needs, the store has the rest."""
-
-    rollouts: int = 0
-    env_steps: int = 0
-    updates: int = 0
-    learn_s: float = 0.0
-    operator_steps: int = 0
-    """Steps that an operator has driven."""
-    sequence: int = 0
-    """Of the actor's next record in the store."""
-    model_id: str | None = None
-    """The reward model behind the potentials learned from so far."""
-    curve: list[list[int]] = field(default_factory=list)
-    """Rollouts, environment steps, successes and episodes of every evaluation."""
 
 
 def train_residual(
@@ -97,65 +45,79 @@ def train_residual(
     load_annotate: Callable[[str], Annotate],
     folder: Path,
     log: Callable[..., None],
+    judge: Judge | None = None,
 ) -> dict[str, Any]:
     """Alternate a round of rollouts, one for each environment, and their learner updates; evaluate now and then.
 
     Everything lands in `folder` (store/, tracks/, checkpoints/, agent weights; curve as rows of `log`); called again on
     the same folder it goes on after the last finished round. Returns a flat summary with the learning curve.
     """
+    check_demonstrations(demonstrations, (env.action_space.shape or (0,))[-1])
     settings, train = config.agent, config.train
+    contact = contact_signal(settings, task_of(config.env).events, config.env.id)
     query_every = config.collect.query_every if needs_frames(config) else 0
     agent = new_agent(config, demonstrations, base)
     counters, rng = Progress(), np.random.default_rng(config.seed)
     checkpoint = Checkpoint(folder / "checkpoints", quiet=config.quiet)
     checkpoint.agent, checkpoint.counters, checkpoint.rng = agent, counters, rng
-    with Experience(config, agent, folder, annotate, load_annotate) as experience:
-        experience.add_demonstrations([with_base_actions(episode, base) for episode in demonstrations])
-        if checkpoint.load():
-            experience.restore(counters.sequence)
+    with Experience(config, agent, folder, annotate, load_annotate, judge) as experience:
+        experience.add_demonstrations(beside_base(demonstrations, base))
+        loaded = checkpoint.load()
+        stored = experience.restore(counters.sequence)
+        if loaded:
             for _ in range(counters.rollouts + sum(row[3] for row in counters.curve)):
                 base.initial_state(1)  # a scripted base draws every episode's style: pass over those that were used
+        else:
+            clone_demonstrations(experience, settings, rng)
+        operators = Operators(config, env, counters.past, folder / "places")
         for rollouts in progress(*_rounds(counters.rollouts, config), "train", config.quiet):
-            experience.swap_if_proposed()
-            if counters.model_id not in (None, experience.model_id):  # the critics' values are of another reward
-                learn(agent, experience, train.warmup_updates, settings, rng, actor_moves=False)
-            counters.model_id = experience.model_id
+            follow_reward(config, experience, counters, rng)
             jobs = [
                 Job(
                     first_seed(config.seed, "online") + rollout,
                     "policy",
                     # Noise of its own for every rollout, so that it does not matter beside whom it runs.
-                    corrected(
-                        config,
+                    operators.beside(
                         ResidualRollout(
-                            base, agent, settings.exploration_noise, np.random.default_rng([config.seed, rollout])
-                        ),
+                            base,
+                            agent,
+                            agent.exploration_noise,
+                            np.random.default_rng([config.seed, rollout]),
+                            contact=contact,
+                        ),  # fmt: skip
                         rollout,
                         agent.action_size,
-                        counters.operator_steps,
                     ),
                 )
                 for rollout in rollouts
             ]
-            episodes = list(run_jobs(env, jobs, query_every=query_every))
+            whole = len(stored) == len(rollouts)  # else it was a round of several environments: it repeats itself
+            episodes = stored if whole else list(run_jobs(operators.env, jobs, query_every=query_every))
+            stored = []
             counters.sequence = experience.add(counters.sequence, episodes)
             for rollout, episode in zip(rollouts, episodes, strict=True):
-                updates, started = _updates_due(rollout, len(episode), config), time.monotonic()
-                numbers = learn(agent, experience, updates, settings, rng, rollout >= train.warmup_rollouts)
-                counters.learn_s += time.monotonic() - started
-                counters.rollouts, counters.updates = rollout + 1, counters.updates + updates
-                counters.env_steps += len(episode)
-                if episode.intervention is not None:
-                    counters.operator_steps += int(episode.intervention.sum())
-                    numbers["intervention_rate"] = float(episode.intervention.mean())
-                numbers |= {"train_success": float(episode.success), "episode_steps": len(episode)}
+                operators.saw(rollout, episode, experience.potential(episode.episode_id))
+                numbers = learn_from(rollout, episode, config, experience, counters, rng)
                 if counters.rollouts % train.evaluate_every == 0 or counters.rollouts == train.rollouts:
-                    wins = _evaluate(env, base, agent, train)
+                    wins = evaluate_policy(env, partial(trained_actor, base, agent), train)
                     counters.curve.append([counters.rollouts, counters.env_steps, sum(wins), len(wins)])
                     numbers["success"] = float(np.mean(wins))
                 log(counters.env_steps, rollout=rollout + 1, **numbers)
             checkpoint.save()
-        session = session_summary(config, experience.store) if config.hil.kind != "none" else {}
+        return finish(config, experience, agent, counters, folder)
+
+
+def clone_demonstrations(experience: Experience, settings: AgentConfig, rng: np.random.Generator) -> None:
+    """What a new agent begins with: see `ResidualTD3.clone`."""
+    batches = (experience.demonstrations.sample(settings.batch, rng) for _ in range(settings.cloning_updates))
+    experience.agent.clone(batches)
+
+
+def finish(
+    config: Config, experience: Experience, agent: ResidualTD3, counters: Progress, folder: Path
+) -> dict[str, Any]:
+    """Write the trained weights; returns the flat summary with the learning curve."""
+    session = session_summary(config, experience.store, counters.past)
     save_weights(folder / "agent", agent.state_dict(), {"rollouts": counters.rollouts})
     return {
         "rollouts": counters.rollouts,
@@ -182,23 +144,17 @@ def _rounds(done: int, config: Config) -> tuple[list[range], int]:
     return rounds, len(rounds)
 
 
-def _evaluate(env: Environments, base: Policy, agent: ResidualTD3, train: TrainConfig) -> list[bool]:
+def evaluate_policy(env: Environments, actors: Callable[[int], Actor], train: TrainConfig) -> list[bool]:
     """Successes on the learning curve's initial states."""
     seeds = range(train.evaluate_seed, train.evaluate_seed + train.evaluate_episodes)
-    actors = partial(trained_actor, base, agent)
     return [episode.success for episode in run_episodes(env, actors, seeds, source="policy")]
-
-
-def trained_actor(base: Policy, agent: ResidualTD3, seed: int) -> ResidualRollout:
-    """The policy as it is evaluated and deployed, for one episode; its dither is drawn from the episode's seed."""
-    return ResidualRollout(base, agent, agent.settings.evaluation_noise, np.random.default_rng(seed), deployed=True)
 
 
 def new_agent(config: Config, demonstrations: list[Episode], base: Policy) -> ResidualTD3:
     """An untrained agent whose inputs are standardised by the demonstrations."""
-    columns = task_of(config.env).columns
-    inputs = np.concatenate([policy_input(e.agent_pos, e.estimate, columns) for e in demonstrations])
-    return ResidualTD3(
+    columns = input_columns(config, demonstrations[0])
+    inputs = np.concatenate([policy_input(e.agent_pos, e.perceived, columns) for e in demonstrations])
+    return AGENTS[config.agent.kind](
         inputs.mean(0),
         inputs.std(0) + 1e-3,
         demonstrations[0].action.shape[1],
@@ -211,51 +167,12 @@ def new_agent(config: Config, demonstrations: list[Episode], base: Policy) -> Re
     )
 
 
-def with_base_actions(episode: Episode, base: Policy) -> Episode:
-    """The episode with what the base policy would have done at each of its observations, its queue kept as it goes."""
-    state, actions, phases = base.initial_state(1), [], []
-    for agent_pos, estimate in zip(episode.agent_pos, episode.estimate, strict=True):
-        phases.append(base.phase(state)[0])
-        action, state = base.act(agent_pos[None], estimate[None], state)
-        actions.append(action[0])
-    base_action, base_phase = np.asarray(actions, np.float32), np.asarray(phases, np.float32)
-    return replace(episode, base_action=base_action, base_phase=base_phase, base_id=base.policy_id)
+def beside_base(demonstrations: list[Episode], base: Policy) -> list[Episode]:
+    """The demonstrations with the base's actions, those that have them left as they are."""
+    return [e if e.base_id == base.policy_id else with_base_actions(e, base) for e in demonstrations]
 
 
 def needs_frames(config: Config) -> bool:
-    """Whether the potential is read off camera frames: sparse and oracle rewards need none."""
-    return config.reward.kind != "oracle" and config.shaping.kind != "none"
-
-
-def learn(
-    agent: ResidualTD3,
-    experience: Experience,
-    updates: int,
-    settings: AgentConfig,
-    rng: np.random.Generator,
-    actor_moves: bool = True,
-) -> dict[str, float]:
-    """`updates` critic steps on half demonstrations, half online; the actor moves once per `actor_every` of them."""
-    means: dict[str, list[float]] = {}
-    half = settings.batch // 2
-    for update in range(updates):
-        batch = concatenate(
-            experience.demonstrations.sample(half, rng), experience.online.sample(settings.batch - half, rng)
-        )
-        numbers = agent.update_critics(batch)
-        experience.demonstrations.prioritise(batch.place_B[:half], agent.error_B[:half])
-        experience.online.prioritise(batch.place_B[half:], agent.error_B[half:])
-        if actor_moves and (update + 1) % settings.actor_every == 0:
-            numbers |= agent.update_actor(batch)
-        for key, value in numbers.items():
-            means.setdefault(key, []).append(value)
-    return {key: float(np.mean(values)) for key, values in means.items()}
-
-
-def _updates_due(rollout: int, steps: int, config: Config) -> int:
-    """None during warm-up, all that were saved up (critic only) at its end, then a fixed number per step."""
-    if rollout + 1 < config.train.warmup_rollouts:
-        return 0
-    if rollout + 1 == config.train.warmup_rollouts:
-        return config.train.warmup_updates
-    return steps * config.agent.updates_per_step
+    """Whether potential or task reward are read off camera frames: sparse and oracle rewards need none."""
+    shaped = config.reward.kind != "oracle" and config.shaping.kind != "none"
+    return shaped or config.train.task_reward == "completion"

@@ -171,9 +171,10 @@ def _reward_model(config: Config) -> tuple[list[StageResult], str]:
 
 def train_base(config: Config) -> dict[str, Any]:
     """Train the base policy."""
+    steps.check_base(config)
     with RunFolder(config.run.dir, config, "train-base", config.quiet) as run:
         data = collecting.dataset_stage(config)
-        stage = steps.base_stage(config, data)
+        stage = steps.base_stage(config, steps.observed_stage(config, data))
         return _finish(run, [data, stage], {"base_policy": str(stage.path)})
 
 
@@ -194,16 +195,18 @@ def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
     from robo_reward.runtime.robustness import check_axes, robustness_stage
 
     check_axes(config)
+    steps.check_base(config)
     with RunFolder(config.run.dir, config, command, config.quiet) as run:
         data = collecting.dataset_stage(config)
         reward = steps.reward_stage(config, data) if needs_frames(config) else None
         bench = steps.bench_stage(config, data, reward) if reward and steps.can_bench(data) else None
         clips = clips_stage(config, data, reward, bench) if reward and bench else None
-        base = steps.base_stage(config, data)
-        trained = steps.residual_stage(config, data, reward, base, run.log)
+        seen = steps.observed_stage(config, data)
+        base = steps.base_stage(config, seen)
+        trained = steps.residual_stage(config, seen, reward, base, run.log)
         recheck = steps.recheck_stage(config, reward, trained) if reward and config.reward.kind == "compact" else None
-        evaluation = steps.evaluate_stage(config, data, reward, base, trained)
-        perturbed = robustness_stage(config, data, reward, base, trained)
+        evaluation = steps.evaluate_stage(config, seen, reward, base, trained)
+        perturbed = robustness_stage(config, seen, reward, base, trained)
         line = results.Line(data, reward, bench, base, trained, recheck, evaluation, perturbed, clips)
         summary = results.training_summary(config, line) | dict(perturbed.summary if perturbed else {})
         path = results.write_training_report(config, run, line, summary)

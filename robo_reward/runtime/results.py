@@ -14,9 +14,11 @@ import yaml
 from robo_reward.config import Config
 from robo_reward.evaluation import plots, report
 from robo_reward.runtime.reward_results import clips_section, onpolicy_section, reward_sections
+from robo_reward.runtime.robot_results import action_names, robot_sections, robot_summary
 from robo_reward.runtime.run_folder import RunFolder, command_line
 from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.tasks import task_of
+from robo_reward.runtime.worlds import robot_of
 from robo_reward.terminal import say
 
 
@@ -62,8 +64,12 @@ def training_summary(config: Config, line: Line) -> dict[str, Any]:
     }
     if line.bench:
         summary |= {key: value for key, value in line.bench.summary.items() if key.startswith("reward_")}
+    summary |= robot_summary(line.stages)
     for stage in line.stages:
         summary[f"{stage.name.replace('-', '_')}_wall_s"] = stage.wall_s
+    for kept in (line.trained, line.recheck):
+        if kept:  # whose curve and rows a study reads
+            summary[f"{kept.name}_folder"] = str(kept.path)
     return summary
 
 
@@ -112,6 +118,8 @@ def write_training_report(config: Config, run: RunFolder, line: Line, summary: d
         sections.append(onpolicy_section(line.recheck.summary))
     if line.perturbed:
         sections.append(_perturbations(line.perturbed))
+    if config.robot:
+        sections += robot_sections(line.stages, action_names(robot_of(config)[0]), task_of(config.env).fps)
     if line.evaluation.summary["videos"]:
         sections.append(_videos(line.evaluation, run.path))
     sections.append(

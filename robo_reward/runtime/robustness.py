@@ -1,8 +1,8 @@
 """`evaluate perturb.axes=[...]`: base and trained policy, or the reward model, in perturbed worlds.
 
 Physical axes are measured on the policies: success from the same initial states as the evaluation without any
-perturbation. Visual axes change nothing that a policy without cameras sees; they are measured on the reward model: the
-error of its progress on the trained policy's episodes.
+perturbation. Visual axes change nothing that a policy without cameras sees; they are measured on the reward model, the
+error of its progress on the trained policy's episodes, or on the policies where observation=features.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from robo_reward.envs.perturbation import AXES, VISUAL, Perturbed
 from robo_reward.evaluation.paired import MakeActor, run_paired, summarise
 from robo_reward.evaluation.rollout import PolicyActor
 from robo_reward.evaluation.statistics import bootstrap_interval
-from robo_reward.evaluation.vector import make_vector, run_episodes
+from robo_reward.evaluation.vector import run_episodes
 from robo_reward.runtime import steps
+from robo_reward.runtime.acting import trained_actor
 from robo_reward.runtime.kept import kept_stage
-from robo_reward.runtime.local import needs_frames, trained_actor
+from robo_reward.runtime.local import needs_frames
+from robo_reward.runtime.observing import World, sight
 from robo_reward.runtime.stages import StageResult
-from robo_reward.runtime.tasks import make_env
+from robo_reward.runtime.tasks import make_envs
 from robo_reward.settings import unknown
 
 COLUMNS = (
@@ -42,7 +44,7 @@ def check_axes(config: Config) -> None:
     for axis in config.perturb.axes:
         if axis not in AXES:
             raise ValueError(unknown("perturb.axes entry", axis, AXES))
-        if axis in VISUAL and not needs_frames(config):
+        if axis in VISUAL and not needs_frames(config) and config.observation == "state":
             raise ValueError(f"axis '{axis}' changes what cameras see, and this run has no reward model: leave it out")
 
 
@@ -72,11 +74,11 @@ def _measure(
     rows = []
     for axis in config.perturb.axes:
         for severity in config.perturb.severities:
-            visual = axis in VISUAL
+            visual = axis in VISUAL and config.observation == "state"
             count = min(config.evaluate.episodes, config.perturb.filmed) if visual else config.evaluate.episodes
             seeds = range(config.evaluate.first_seed, config.evaluate.first_seed + count)
-            make = partial(_make, config, axis, severity)
-            with closing(make() if config.env.count == 1 else make_vector(make, config.env.count)) as env:
+            wrap = partial(_perturbed, sight(config, data, base), axis, severity)
+            with closing(make_envs(config.env, wrap)) as env:
                 if visual:
                     films = run_episodes(env, actors["trained"], seeds, source="policy",
                                          query_every=config.collect.query_every)  # fmt: skip
@@ -93,8 +95,8 @@ def _measure(
     return {f"perturb_{r['axis']}_{r['severity']}_{n}": r[n] for r in rows for n in names if n in r}
 
 
-def _make(config: Config, axis: str, severity: int) -> Perturbed:
-    return Perturbed(make_env(config.env), axis, severity)
+def _perturbed(see: Callable[[World], World], axis: str, severity: int, env: World) -> World:
+    return see(Perturbed(env, axis, severity))
 
 
 def _reward_error(episodes: list[Any], track: Callable[..., Any]) -> dict[str, float]:

@@ -9,25 +9,34 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import gymnasium
 import numpy as np
 
 from robo_reward.config import Config
+from robo_reward.data.split import iterate_split
 from robo_reward.evaluation.rollout import PolicyActor
 from robo_reward.evaluation.vector import Environments, Job, run_jobs
 from robo_reward.interfaces import Policy
 from robo_reward.progress.completion import CompletionTarget
 from robo_reward.progress.models.oracle import oracle_track
+from robo_reward.runtime.bases import base_stage as base_stage
+from robo_reward.runtime.bases import check_base as check_base
+from robo_reward.runtime.bases import cloning_settings as cloning_settings
+from robo_reward.runtime.bases import load_base as load_base
+from robo_reward.runtime.believed import make_judge
 from robo_reward.runtime.collecting import read_split
-from robo_reward.runtime.kept import kept_stage, world_key
+from robo_reward.runtime.kept import kept_stage
 from robo_reward.runtime.labelling import find_keyframes, known_stages, label_key, write_labels
+from robo_reward.runtime.observing import sight, with_base_actions, write_observed
 from robo_reward.runtime.run_folder import write_atomic
 from robo_reward.runtime.stages import StageResult
-from robo_reward.runtime.tasks import SPLITS, make_env, make_envs, task_of
+from robo_reward.runtime.tasks import SPLITS, task_of
+from robo_reward.runtime.worlds import open_world, world_key
+from robo_reward.shaping import contrasted, gated
 from robo_reward.types import Episode, PhiTrack
 
 if TYPE_CHECKING:
     from robo_reward.learning.residual_td3 import ResidualTD3
-    from robo_reward.policies.cloning import CloningSettings
     from robo_reward.runtime.experience import Annotate
 
 Log = Callable[..., None]
@@ -163,57 +172,22 @@ def completion_target(config: Config) -> CompletionTarget:
     return CompletionTarget(config.completion.false_success_bound, config.completion.confidence)
 
 
-def base_stage(config: Config, data: StageResult) -> StageResult:
-    """The frozen base policy."""
-    key = {"base": config.base, "seed": config.seed, "env": config.env.id}
-    return kept_stage(config, "train-base", key, [data], lambda folder: _train_base(config, data, folder))
-
-
-def _train_base(config: Config, data: StageResult, folder: Path) -> dict[str, Any]:
-    import torch
-
-    from robo_reward.policies.cloning import train_cloning
-
-    if config.base.kind == "zero":
-        return {"base": "zero"}
-    torch.set_num_threads(1)
-    demos = read_split(data.path, "demos", views=())[: config.base.demos]
-    policy, summary = train_cloning(demos, cloning_settings(config), task_of(config.env).columns)
-    policy.save(folder)
-    return summary
-
-
-def cloning_settings(config: Config) -> CloningSettings:
-    """The base section as behaviour cloning's settings."""
-    from robo_reward.policies.cloning import CloningSettings
-
-    b = config.base
-    return CloningSettings(b.chunk, b.hidden, b.steps, b.batch, b.learning_rate, seed=config.seed)
-
-
-def load_base(config: Config, stage: StageResult) -> Policy:
-    """The base policy that `base_stage` left."""
-    if config.base.kind == "zero":
-        from robo_reward.policies.simple import ZeroPolicy
-
-        env = make_env(config.env)
-        return ZeroPolicy(int(np.prod(env.action_space.shape or ())))
-    from robo_reward.policies.cloning import ClonedPolicy
-
-    cloned = ClonedPolicy.load(stage.path)
-    if config.base.kind == "cloning":
-        return cloned
-    from robo_reward.policies.simple import SearchingPolicy
-
-    return SearchingPolicy(cloned)
+def observed_stage(config: Config, data: StageResult) -> StageResult:
+    """The demonstrations as learned policies see them: `data` itself, or with the reward model's features."""
+    if config.observation == "state":
+        return data
+    reward = reward_stage(with_reward(config, "compact"), data)
+    return kept_stage(config, "observe", {}, [data, reward],
+                      lambda folder: write_observed(config, data.path, reward.path, folder))  # fmt: skip
 
 
 def residual_stage(
     config: Config, data: StageResult, reward: StageResult | None, base: StageResult, log: Log
 ) -> StageResult:
     """The residual learner; resumed from its last checkpoint when it was interrupted."""
+    world = {**world_key(config), "count": config.env.count}  # so many rollouts share a policy
     key = {"agent": config.agent, "shaping": config.shaping, "train": config.train, "seed": config.seed,
-           "reward": config.reward.kind, "every": config.collect.query_every, "env": config.env,
+           "reward": config.reward.kind, "every": config.collect.query_every, "env": world,
            "hil": config.hil}  # fmt: skip
     inputs = [data, base, *([reward] if reward else [])]
     return kept_stage(config, "train", key, inputs, lambda folder: _train(config, data, reward, base, folder, log),
@@ -228,11 +202,27 @@ def _train(
     from robo_reward.runtime.local import needs_frames, train_residual
 
     torch.set_num_threads(1)  # two threads are slower at this size, and one gives the same sums everywhere
-    views = None if needs_frames(config) else ()
+    views = None if needs_frames(config) or config.hil.judge == "classifier" else ()
     demos = read_split(data.path, "demos", config.collect.query_every, views)
-    annotate, policy = make_annotate(config, reward), load_base(config, base)
-    with closing(make_envs(config.env)) as env:
-        return train_residual(config, env, policy, demos, annotate, load_annotate, folder, log)
+    annotate, policy = learner_annotate(config, reward), load_base(config, base)
+    if getattr(policy, "views", ()):
+        whole = (with_base_actions(episode, policy) for episode in iterate_split(data.path / "demos"))
+        demos = [
+            replace(demo, base_action=e.base_action, base_phase=e.base_phase, base_id=e.base_id)
+            for demo, e in zip(demos, whole, strict=True)
+        ]
+    judged = reward is not None and config.train.task_reward == "completion"
+    judge = make_judge(reward.path, config.train.done_at) if reward and judged else None
+    if config.hil.kind == "console":
+        from robo_reward.console.serving import watch_with
+        from robo_reward.console.training import train_attended
+
+        watch = watch_with(reward.path if reward and config.reward.kind == "compact" else None)
+        with closing(open_world(config, folder, sight(config, data, policy))) as world:
+            assert isinstance(world, gymnasium.Env)  # Config refuses several with an operator
+            return train_attended(config, world, policy, demos, annotate, load_annotate, watch, folder, log)
+    with closing(open_world(config, folder, sight(config, data, policy))) as env:
+        return train_residual(config, env, policy, demos, annotate, load_annotate, folder, log, judge)
 
 
 def recheck_stage(config: Config, reward: StageResult, trained: StageResult) -> StageResult:
@@ -263,13 +253,13 @@ def _evaluate(
     folder: Path,
 ) -> dict[str, Any]:  # fmt: skip
     from robo_reward.evaluation.paired import run_paired, summarise
-    from robo_reward.runtime.local import trained_actor
+    from robo_reward.runtime.acting import trained_actor
 
     base = load_base(config, base_stage)
     agent = load_agent(config, data, base, trained)
     first = config.evaluate.first_seed
     actors = {"base": lambda seed: PolicyActor(base), "trained": lambda seed: trained_actor(base, agent, seed)}
-    with closing(make_envs(config.env)) as env:
+    with closing(open_world(config, folder, sight(config, data, base))) as env:
         outcomes = run_paired(env, actors, range(first, first + config.evaluate.episodes), config.quiet)
         videos = _videos(config, env, actors, reward, folder) if config.evaluate.videos else []
     episodes = {
@@ -309,6 +299,37 @@ def make_annotate(config: Config, reward: StageResult | None) -> Annotate:
     if reward is None:
         return lambda episodes: [oracle_track(episode) for episode in episodes]
     return load_annotate(str(reward.path))
+
+
+def learner_annotate(config: Config, reward: StageResult | None) -> Annotate:
+    """`make_annotate`, with the tracks as the learner's shaping scheme wants them."""
+    if config.shaping.kind == "contrast":
+        return _contrast(reward)
+    annotate = make_annotate(config, reward)
+    if config.shaping.kind == "gated":
+        return lambda episodes: [gated(e, track) for e, track in zip(episodes, annotate(episodes), strict=True)]
+    return annotate
+
+
+def _contrast(reward: StageResult | None) -> Annotate:
+    from robo_reward.progress.scorer import load_scorer
+
+    scorer = load_scorer(reward.path) if reward else None
+    if scorer is None or len(scorer.instructions) < 2:
+        raise ValueError(
+            f"shaping=contrast compares the goal with others, and {'this reward model' if scorer else 'reward=oracle'} "
+            "knows a single one: use reward=compact and a task with several, such as env=peg_insert"
+        )
+    known = scorer
+
+    def annotate(episodes: Sequence[Episode]) -> list[PhiTrack]:
+        by_goal = {goal: known.annotate(episodes, goal) for goal in known.instructions}
+        return [
+            contrasted(own, [tracks[n] for goal, tracks in by_goal.items() if goal != episode.instruction])
+            for n, (episode, own) in enumerate(zip(episodes, known.annotate(episodes), strict=True))
+        ]
+
+    return annotate
 
 
 def load_annotate(reward: str) -> Annotate:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ import gymnasium
 from robo_reward.config import EnvConfig
 from robo_reward.evaluation.vector import Environments, make_vector
 from robo_reward.interfaces import Policy
+from robo_reward.learning.symmetry import Parts, Symmetry
 from robo_reward.progress.segmentation import EventSignal
 from robo_reward.settings import unknown
 
@@ -34,10 +36,16 @@ class Task:
     """Columns of (agent_pos, estimate) that learned policies see, default all."""
     events: tuple[EventSignal, ...] = ()
     """Columns of agent_pos that tell of contacts and of the gripper, for keyframes without stage predicates."""
+    symmetry: Symmetry | None = None
+    """What of (agent_pos, estimate) and of the action turns with the task, where the task looks the same from four
+    sides."""
     fps: int = 20
 
 
+REAL = "robot"
+"""Environment id of an arm that no simulator of this project knows."""
 TASKS = {
+    REAL: Task(("done",), "robot", ""),
     "robo_reward/PegInsert-v0": Task(
         ("over the socket", "at the mouth", "engaged", "inserted"),
         "panda_primitive",
@@ -45,6 +53,15 @@ TASKS = {
         # wrench, target offset, gripper, last action; socket yaw, in-hand pose, tip relative to the mouth, contact
         columns=(*range(13, 30), *range(33, 46)),
         events=(EventSignal(15, "contact", threshold=4.0, slack=2.0),),  # vertical force [N]; the gripper never moves
+        # Peg and hole are square, and the impedance is the same on every side.
+        symmetry=Symmetry(
+            Parts(
+                vectors=(13, 19, 26, 34, 37, 41, 44),  # force, target offset, last action; in hand, tip, near, contact
+                axial=(16, 22),  # moment, target's rotation
+                angles=(18, 24, 29, 33, 36, 40),
+            ),
+            action=Parts(vectors=(0,), angles=(3,)),
+        ),
     ),
     "robo_reward/PegInsertLong-v0": Task(
         ("near the peg", "grasped", "at the mouth", "inserted"),
@@ -102,19 +119,30 @@ def make_env(env: EnvConfig) -> gymnasium.Env[Any, Any]:
     import robo_reward.envs  # noqa: F401 - registers the ids
 
     task_of(env)
+    if env.id == REAL:
+        raise ValueError(f"env.id={REAL} is a real arm: add robot=NAME, or choose a simulated world")
     made = gymnasium.make(env.id, cameras=env.cameras, image_size=env.image_size, horizon=env.horizon)
     made.close()  # the cameras were only named to be checked
     return gymnasium.make(env.id, cameras=(), image_size=env.image_size, horizon=env.horizon)
 
 
-def make_envs(env: EnvConfig) -> Environments:
-    """`env.count` environments for `run_jobs`; a single one runs in this process."""
-    return make_env(env) if env.count == 1 else make_vector(partial(make_env, env), env.count)
+def make_envs(env: EnvConfig, wrap: Callable[[Any], Any] | None = None) -> Environments:
+    """`env.count` environments for `run_jobs`, each in `wrap`; a single one runs in this process."""
+    make = partial(_make_wrapped, env, wrap)
+    return make() if env.count == 1 else make_vector(make, env.count)
+
+
+def _make_wrapped(env: EnvConfig, wrap: Callable[[Any], Any] | None) -> gymnasium.Env[Any, Any]:
+    made = make_env(env)
+    return made if wrap is None else wrap(made)
 
 
 def scripted(env: EnvConfig, kind: str, seed: int) -> Policy:
     """The environment's scripted expert or weak policy."""
-    module, name = task_of(env).script.split(":")
+    script = task_of(env).script
+    if not script:
+        raise ValueError(f"env.id={env.id} has no scripted expert: give demonstrations of your own, dataset=FOLDER")
+    module, name = script.split(":")
     made: Policy = getattr(importlib.import_module(f"robo_reward.policies.{module}"), name)(kind, seed)
     return made
 

@@ -107,8 +107,16 @@ class Gate:
         """Speed of the setpoint [1/s]."""
         return self._smoother.velocity
 
-    def request(self, action: np.ndarray, sensed: Sensed, now: float) -> Float[np.ndarray, "A"]:
+    def request(
+        self, action: np.ndarray, sensed: Sensed, now: float, asked_s: float | None = None
+    ) -> Float[np.ndarray, "A"]:
         """Take one action in [-1, 1], one number for each driven axis.
+
+        Args:
+            action: what is asked for.
+            sensed: the robot's state.
+            now: local monotonic clock [s].
+            asked_s: when it was asked for, which its time-out counts from; None: now.
 
         Returns:
             What will be executed, in the same units: zeros unless the gate is armed.
@@ -133,7 +141,7 @@ class Gate:
         goal = self._smoother.goal.copy()
         goal[self._axes] = target[self._axes]
         self._smoother.goal = goal
-        self._action_s = now
+        self._action_s = now if asked_s is None else min(asked_s, now)
         return executed[self._axes]
 
     def tick(self, sensed: Sensed | None, now: float) -> Float[np.ndarray, "N"] | None:

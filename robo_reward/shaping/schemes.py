@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+import numpy as np
+
 Batch = Any
 """A numpy array or a torch tensor whose first axis is the batch."""
 
@@ -63,13 +65,75 @@ def naive(
     A trajectory earns -Phi_0 + (1 - gamma) sum gamma^(t-1) Phi_t + ..., which pays for loitering where Phi is high.
     A terminal state keeps its potential, as in the released systems. Here for comparison only. See `Shaping`.
     """
-    for i in range(phi_BW.shape[1] - 1):
-        inside_B = length_B > i
-        step_B = phi_BW[:, i + 1] - phi_BW[:, i]
-        step_B[~inside_B] = 0.0  # assigned, not multiplied: padding may be NaN
-        reward_B = reward_B + scale * gamma**i * step_B
+    return _step_by_step(reward_B, phi_BW[:, 1:] - phi_BW[:, :-1], length_B, gamma, scale)
+
+
+def absolute(
+    reward_B: Batch, phi_BW: Batch, length_B: Batch, terminated_B: Batch, *, gamma: float, scale: float = 1.0
+) -> Batch:
+    """The progress reached as the reward of every step: r_i + Phi_{i+1}. NOT invariant: waiting is paid. See `Shaping`.
+
+    What a success detector's or a foundation model's score is commonly used for.
+    """
+    return _step_by_step(reward_B, phi_BW[:, 1:], length_B, gamma, scale)
+
+
+PAR_SLOPE = 20.0
+"""Of the sigmoid of `par`: a step of a tenth of the task nearly saturates it."""
+
+
+def par(
+    reward_B: Batch, phi_BW: Batch, length_B: Batch, terminated_B: Batch, *, gamma: float, scale: float = 1.0
+) -> Batch:
+    """Preference as reward: r_i + sigmoid(slope (Phi_{i+1} - Phi_i)) - 1/2, bounded and centred. NOT invariant.
+
+    PAR (arXiv 2502.18770) squashes a reward, centred on a reference response's, so that large rewards cannot be
+    hacked; here the reference of an observation is the one before it. Squashed differences no longer telescope: small
+    steps forward and one jump back add up to a profit. See `Shaping`.
+    """
+    # tanh(x / 2) / 2 is the sigmoid less a half; numpy and torch name it differently.
+    step_BN = PAR_SLOPE / 2 * (phi_BW[:, 1:] - phi_BW[:, :-1])
+    squashed_BN = np.tanh(step_BN) if isinstance(step_BN, np.ndarray) else step_BN.tanh()
+    return _step_by_step(reward_B, squashed_BN / 2, length_B, gamma, scale)
+
+
+def contrast(
+    reward_B: Batch, phi_BW: Batch, length_B: Batch, terminated_B: Batch, *, gamma: float, scale: float = 1.0
+) -> Batch:
+    """Nearness to the goal less nearness to other goals as a reward: r_i + 2 Phi_{i+1} - 1. NOT invariant.
+
+    Contrasting goals (VLM-RL, arXiv 2412.15544). Phi is that of `contrasted`: 1/2 where the own goal is no nearer than
+    the others. See `Shaping`.
+    """
+    return _step_by_step(reward_B, 2.0 * phi_BW[:, 1:] - 1.0, length_B, gamma, scale)
+
+
+def ra_bc(
+    reward_B: Batch, phi_BW: Batch, length_B: Batch, terminated_B: Batch, *, gamma: float, scale: float = 1.0
+) -> Batch:
+    """The task reward alone: progress weighs the imitation term (`robo_reward.shaping.tracks.imitation_weights`)."""
     return reward_B
 
 
-SCHEMES: dict[str, Shaping] = {"none": none, "potential": potential, "naive": naive}
-"""Name in the configuration -> scheme."""
+def _step_by_step(reward_B: Batch, step_BN: Batch, length_B: Batch, gamma: float, scale: float) -> Batch:
+    """Add each step's own reward, discounted, as far as the window goes."""
+    for i in range(step_BN.shape[1]):
+        extra_B = step_BN[:, i] * 1.0  # a copy
+        extra_B[~(length_B > i)] = 0.0  # assigned, not multiplied: padding may be NaN
+        reward_B = reward_B + scale * gamma**i * extra_B
+    return reward_B
+
+
+SCHEMES: dict[str, Shaping] = {
+    "none": none,
+    "potential": potential,
+    "naive": naive,
+    "absolute": absolute,
+    "par": par,
+    "gated": naive,
+    "contrast": contrast,
+    "ra_bc": ra_bc,
+}
+"""Name in the configuration -> scheme. `gated` and `contrast` read the tracks of `robo_reward.shaping.tracks`."""
+WHOLE_EPISODES = ("gated", "contrast", "ra_bc")
+"""Those that need more than a step's two potentials."""

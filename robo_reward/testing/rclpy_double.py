@@ -14,9 +14,14 @@ from robo_reward.hardware.messages import MESSAGES
 from robo_reward.hardware.transport import Qos
 
 
-def install_rclpy_double(monkeypatch: Any) -> None:
-    """Put the double and ROS's message packages in front of whatever is installed, until the test is over."""
+def install_rclpy_double(monkeypatch: Any) -> dict[str, Callable[[Any, Any], Any]]:
+    """Put the double and ROS's message packages in front of whatever is installed, until the test is over.
+
+    Returns:
+        Services by name, which a test calls with a request and an empty response.
+    """
     network = MemoryNetwork()
+    services: dict[str, Callable[[Any, Any], Any]] = {}
 
     class ReliabilityPolicy(Enum):
         RELIABLE, BEST_EFFORT = range(2)
@@ -59,6 +64,9 @@ def install_rclpy_double(monkeypatch: Any) -> None:
             keep = lambda data: self.arrived.put((call, data))  # noqa: E731
             self.wire._open_reader(topic, MESSAGES[kind.__name__], profile.plain, keep)
 
+        def create_service(self, kind: type, name: str, call: Callable[[Any, Any], Any]) -> None:
+            services[name] = call
+
         def count_publishers(self, topic: str) -> int:
             return len(network.writers.get(topic, []))
 
@@ -100,3 +108,5 @@ def install_rclpy_double(monkeypatch: Any) -> None:
         packages.setdefault(package, {})[name] = type(name, (), {})
     for package, members in packages.items():
         module(f"{package}.msg", **members)
+    module("std_srvs.srv", Trigger=type("Trigger", (), {}), SetBool=type("SetBool", (), {}))
+    return services

@@ -22,13 +22,13 @@ LEVELS = [
     {"", "types", "interfaces", "settings", "config", "terminal", "extras", "conf"},
     {"progress", "shaping", "learning", "data", "safety", "hil"},
     {"envs", "policies", "hardware"},
-    {"runtime", "evaluation", "console", "testing"},
+    {"runtime", "evaluation", "console", "testing", "lerobot_plugin"},
     {"cli", "doctor"},
 ]
 """A room imports from its own line and the lines above."""
 
 DISTRIBUTION_OF = {"yaml": "pyyaml", "hydra": "hydra-core", "PIL": "pillow", "cv2": "opencv-python-headless"}
-COMES_WITH = dict.fromkeys(("datasets", "pyarrow", "pandas", "torchvision", "torchcodec"), "lerobot")
+COMES_WITH = dict.fromkeys(("datasets", "pyarrow", "pandas", "torchvision", "torchcodec", "draccus"), "lerobot")
 """Packages that an extra's own package brings along."""
 
 

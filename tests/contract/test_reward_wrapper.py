@@ -194,6 +194,7 @@ def test_a_trained_folder_is_loaded(world, stub, tmp_path):
         ({"scale": -1.0}, "scale=-1.0: expected"),
         ({"scale": float("nan")}, "scale=nan: expected"),
         ({"shaping": "potental"}, "did you mean 'potential'"),
+        ({"shaping": "contrast"}, "needs whole episodes and cannot be paid live"),
     ],
 )
 def test_wrong_arguments_are_told(world, stub, arguments, words):

@@ -17,8 +17,10 @@ pytest.importorskip("mujoco")
 from robo_reward.envs.peg_insert import PegInsertEnv
 from robo_reward.hardware.robot import Ros2Robot
 from robo_reward.hardware.robot_config import load_robot
-from robo_reward.hardware.robot_env import RobotEnv, SimArmTask
+from robo_reward.hardware.robot_env import RobotEnv, open_robot_env, start_sim_arm
+from robo_reward.hardware.tasks import OperatorTask, SimArmTask
 from robo_reward.policies.scripted import ScriptedPeg
+from robo_reward.safety.arm_gate import Mode
 
 DOMAIN = 1 + os.getpid() % 100
 CONFIG, LIMITS = load_robot("sim_arm")
@@ -82,3 +84,69 @@ def test_a_bad_action_is_a_mistake_of_the_caller(env):
     env.reset(seed=2)
     with pytest.raises(ValueError, match="not finite"):
         env.step(np.array([np.nan, 0, 0, 0]))
+
+
+@pytest.fixture(scope="module")
+def other_arm(tmp_path_factory) -> Iterator[Ros2Robot]:
+    """The same arm as any other one: with a gripper, in a domain of its own, its judge and estimates plain topics."""
+    config = replace(
+        CONFIG, domain=1 + (DOMAIN + 49) % 100, simulated=False, cameras={}, ask=False, estimate="sim_arm/estimate",
+        judge="sim_arm/judge", instruction="insert the peg", gripper="gripper/command", gripper_open=0.035,
+        gripper_closed=0.01, gripper_state="gripper/joint_states",
+    )  # fmt: skip
+    end = start_sim_arm(config)
+    try:
+        robot = Ros2Robot(config, LIMITS)
+        robot.connect(timeout_s=30)
+        yield robot
+        robot.close()
+    finally:
+        end()
+
+
+def test_any_other_arm_is_led_home_and_judged_by_topics(other_arm):
+    env = RobotEnv(other_arm, OperatorTask(other_arm), horizon=3)
+    assert env.action_space.shape == (5,)
+    observation, info = env.reset(seed=0)
+    assert env.observation_space.contains(observation) and info["instruction"] == "insert the peg"
+    home, pose = np.array(CONFIG.home)[[0, 1, 2]], observation["agent_pos"][7:10]
+    np.testing.assert_allclose(pose, home, atol=0.006)
+    opening = [step[0]["agent_pos"][25] for step in [env.step(np.array([0, 0, 0, 0, -1.0])) for _ in range(3)]]
+    assert opening[-1] > opening[0] and opening[-1] > 0.012, "the measured opening, not the one that was sent"
+
+
+def test_an_arm_that_somebody_else_drives_is_left_alone(other_arm):
+    with pytest.raises(ValueError, match="somebody else writes to /target_pose: end the other bridge first"):
+        open_robot_env(other_arm.config, LIMITS, horizon=3, image_size=84)
+
+
+class Terminal:
+    """An operator who presses these keys, one after the other."""
+
+    def __init__(self, *keys: str) -> None:
+        self.keys = list(keys)
+
+    def __call__(self, seconds: float) -> str:
+        return self.keys.pop(0) if self.keys else ""
+
+
+def test_an_operator_sets_up_judges_and_stops(other_arm, capsys):
+    config = replace(other_arm.config, ask=True, judge="", home=())
+    other_arm.config, before = config, other_arm.config
+    try:
+        task = OperatorTask(other_arm, key=Terminal("", "\n", "", "s"))
+        assert task.reset(0, {}) == "insert the peg" and "press Enter" in capsys.readouterr().out
+        assert [task.judge()[2] for _ in range(3)] == [False, True, False]
+        assert task.judge()[:2] == (-1, None)
+        task._key = Terminal(" ")
+        task.judge()
+        assert other_arm.status().mode is Mode.STOPPED
+        other_arm.clear()
+        task._key = Terminal("x")
+        with pytest.raises(KeyboardInterrupt):
+            task.reset(0, {})
+        task.close()
+        with pytest.raises(ValueError, match="the operator is asked: run it in a terminal"):
+            OperatorTask(other_arm)
+    finally:
+        other_arm.config = before

@@ -3,36 +3,66 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import signal
 import threading
 from contextlib import contextmanager
+from functools import partial
 
+import gymnasium
+import numpy as np
 import pytest
 
 pytest.importorskip("aiohttp")
 pytest.importorskip("mujoco")
 pytest.importorskip("PIL")
 
-from robo_reward.config import EnvConfig
+from robo_reward.config import (
+    AgentConfig,
+    Config,
+    ConsoleConfig,
+    EnvConfig,
+    HilConfig,
+    RewardConfig,
+    TrainConfig,
+)
 from robo_reward.console.command import BaseActor
 from robo_reward.console.server import Console, Server
-from robo_reward.console.session import Session
+from robo_reward.console.session import Session, worlds_word
 from robo_reward.data.store import TransitionStore
 from robo_reward.policies.simple import ZeroPolicy
 from robo_reward.runtime.tasks import make_env
 from robo_reward.testing.browser import Browser, find_chromium
+from robo_reward.types import PhiTrack
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(find_chromium() is None, reason="no chromium")]
 HORIZON = 3000
 
 
+class Blind(gymnasium.Wrapper):
+    """Without its cameras, whose pictures take most of the time."""
+
+    def render_views(self):
+        return {name: np.zeros((8, 8, 3), np.uint8) for name in ("front", "side", "wrist")}
+
+
 @contextmanager
-def live(folder, port=0):
+def live(folder, port=0, watching=False, horizon=HORIZON, blind=False):
     """(session, port): a console as the command makes it, of a policy that rests; the world in the loop's thread."""
     made, ready = [], threading.Event()
 
     def loop():
-        env = make_env(EnvConfig(horizon=HORIZON))
-        made.append(Session(env, lambda: BaseActor(ZeroPolicy(4)), folder, fps=20, first_seed=0, stale_s=2.0))
+        env = make_env(EnvConfig(horizon=horizon))
+        env = Blind(env) if blind else env
+        settings = {
+            "fps": 20,
+            "first_seed": 0,
+            "stale_s": 20.0 if blind else 2.0,
+            "automatic": worlds_word if watching else None,
+        }
+        made.append(Session(env, lambda: BaseActor(ZeroPolicy(4)), folder, **settings))
+        if watching:
+            made[0].go()
         ready.set()
         made[0].run()
         env.close()
@@ -40,7 +70,7 @@ def live(folder, port=0):
     thread = threading.Thread(target=loop)
     thread.start()
     assert ready.wait(60)
-    server = Server(Console(made[0], "a-token", ("dx", "dy", "dz", "dyaw")), port)
+    server = Server(Console(made[0], "a-token", ("dx", "dy", "dz", "dyaw"), watching), port)
     try:
         yield made[0], server.port
     finally:
@@ -151,6 +181,74 @@ def test_a_gamepad_drives_and_judges_as_the_keyboard_does(tmp_path):
     assert driven[:, 2].min() == pytest.approx(-0.6) and not driven[:, [0, 1, 3]].any()  # a stick at rest is no word
 
 
+def test_a_finger_on_a_pad_drives_until_it_is_lifted(tmp_path):
+    async def visit(port):
+        async with Browser() as page:
+            tablet = {"width": 820, "height": 1180, "deviceScaleFactor": 1, "mobile": True}
+            await page.ask("Emulation.setDeviceMetricsOverride", **tablet)
+
+            async def finger(kind, x=0, y=0):
+                points = [{"x": x, "y": y}] if kind != "touchEnd" else []
+                await page.ask("Input.dispatchTouchEvent", type=kind, touchPoints=points)
+
+            await page.open(f"http://127.0.0.1:{port}/#a-token")
+            await page.until("state.you === 'operator'")
+            wide = "document.documentElement.scrollWidth <= 820"  # nothing hangs over a tablet's edge
+            assert await page.value(wide)
+            for wanted in ("armed", "running"):
+                await page.key("Enter")
+                await page.until(f"state.state === '{wanted}'")
+            await page.until("state.oracle.length > 3 && document.querySelectorAll('img').length === 3")
+            await page.value("document.querySelectorAll('.pad')[1].scrollIntoView({block: 'center'})")
+            left, top, width, height = await page.value(
+                "(({left, top, width, height}) => [left, top, width, height])"
+                "(document.querySelectorAll('.pad')[1].getBoundingClientRect())"
+            )
+            await finger("touchStart", left + width / 2, top + height * 3 / 4)  # below the middle: down, and no turn
+            await page.until("state.state === 'taken_over' && state.sources.endsWith('hhhhh')")
+            await finger("touchEnd")
+            await page.until("!held && state.state !== 'taken_over'")
+            await page.key("2")
+            await page.until("String(state.labels) === 'failure'")
+
+    with live(tmp_path, blind=True) as (_, port):
+        asyncio.run(visit(port))
+    [episode] = TransitionStore(tmp_path / "store").read_all()
+    driven = episode.human_action[episode.intervention]
+    assert driven[:, 2].min() == pytest.approx(-0.3, abs=0.02) and np.abs(driven[:, [0, 1, 3]]).max() < 0.02
+
+
+def test_a_page_that_only_watches_commands_nothing(tmp_path):
+    async def visit(port):
+        async with Browser() as page:
+            await page.open(f"http://127.0.0.1:{port}/#a-token")
+            await page.until("state.you === 'watcher' && state.labels.length >= 1")
+            for key in ("Escape", "Enter", "p", "1", " "):
+                await page.key(key)
+            await page.until("byId('message').textContent.includes('only watches')")
+            assert await page.value("[...document.querySelectorAll('[data-event], #control')].every((b) => b.disabled)")
+            await page.until("state.labels.length >= 3 && state.state !== 'e_stopped'")
+
+    with live(tmp_path, watching=True, horizon=20, blind=True) as (session, port):
+        asyncio.run(visit(port))
+    assert {*session.protocol.labels} <= {"failure", "aborted"}
+    assert not any(episode.intervention.any() for episode in TransitionStore(tmp_path / "store").read_all())
+
+
+def test_markup_in_an_instruction_is_shown_and_not_obeyed(tmp_path):
+    async def visit(port):
+        async with Browser() as page:
+            await page.open(f"http://127.0.0.1:{port}/#a-token")
+            await page.until("state.you === 'operator'")
+            await page.value("hear({...state, type: 'state', first: 0, instruction: '<img src=x onerror=alert(1)>',"
+                             " labels: ['<b>x</b>'], notice: '<script>alert(1)</script>'})")  # fmt: skip
+            assert "<img src=x" in await page.value("byId('instruction').textContent")
+            assert await page.value("document.querySelectorAll('#instruction *, #labels b, #notice *').length") == 0
+
+    with live(tmp_path, blind=True) as (_, port):
+        asyncio.run(visit(port))
+
+
 def test_a_page_finds_its_server_again(tmp_path):
     async def visit(page, port):
         await page.open(f"http://127.0.0.1:{port}/#a-token")
@@ -169,3 +267,81 @@ def test_a_page_finds_its_server_again(tmp_path):
                 await page.until("document.getElementById('message').textContent === 'wrong token'")
 
     asyncio.run(go())
+
+
+def test_a_person_trains_a_policy_takes_over_labels_and_undoes(tmp_path, monkeypatch):
+    """The learner's loop is the main thread's, as in the command; the browser is a person's thread."""
+    torch = pytest.importorskip("torch")
+    from robo_reward.console import serving, training
+    from robo_reward.evaluation.rollout import run_policy
+
+    torch.set_num_threads(1)
+    config = Config(
+        quiet=True,
+        env=EnvConfig(horizon=400),
+        reward=RewardConfig(kind="oracle"),
+        agent=AgentConfig(hidden=16, heads=3, batch=8, updates_per_step=1),
+        hil=HilConfig(kind="console"),
+        console=ConsoleConfig(port=0),
+        train=TrainConfig(rollouts=2, warmup_rollouts=0, evaluate_every=2, evaluate_episodes=1),
+    )
+
+    async def visit(url):
+        async with Browser() as page:
+            await page.open(url)
+            await page.until("state.you === 'operator' && state.figures.of === 2")
+            await page.key("Enter")
+            await page.until("state.state === 'armed'")
+            await page.key("Enter")
+            await page.until("state.state === 'running' && state.oracle.length > 3")
+            await page.key(" ", down=True)
+            await page.until("state.state === 'taken_over' && state.sources.endsWith('hhh')")
+            await page.key(" ", down=False)
+            await page.key("1")
+            await page.until("String(state.labels) === 'success' && state.state === 'armed'")
+            assert "rollout 1 of 2, 1 of the last 1 with help" in await page.value("byId('figures').textContent")
+            await page.key("u")
+            await page.until("state.state === 'judging'")
+            await page.key("2")
+            await page.until("String(state.labels) === 'failure' && state.state === 'armed'")
+            await page.key("Enter")
+            await page.until("state.state === 'running' && state.oracle.length > 3")
+            await page.key("1")
+            await page.until("state.state === 'not connected'")  # it has all it needs
+
+    people, failed = [], []
+
+    def person(url):
+        try:
+            asyncio.run(visit(url))
+        except Exception as error:  # noqa: BLE001 - shown by the main thread
+            failed.append(error)
+            signal.raise_signal(signal.SIGINT)
+
+    def say(line):
+        people.append(threading.Thread(target=person, args=(line.split()[1],)))
+        people[0].start()
+
+    monkeypatch.setattr(serving, "say", say)
+    monkeypatch.setattr(training, "Session", partial(Session, stale_s=2.0))
+    env = make_env(config.env)
+    demonstrations = list(run_policy(env, ZeroPolicy(4), [1], source="expert"))
+    logged = []
+    try:
+        summary = training.train_attended(
+            config, env, ZeroPolicy(4), demonstrations, oracle, None, None, tmp_path,
+            lambda step, **numbers: logged.append(numbers),
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        raise failed[0] from None
+    finally:
+        people[0].join()
+        env.close()
+    assert [numbers["train_success"] for numbers in logged] == [1.0, 1.0] and summary["rollouts"] == 2
+    assert json.loads((tmp_path / "protocol.json").read_text())["labels"] == ["failure", "success"]
+    store = TransitionStore(tmp_path / "store")
+    assert store.read("session-00000").intervention.any() and not store.read("session-00001").intervention.any()
+
+
+def oracle(episodes):
+    return [PhiTrack("oracle", e.oracle, np.ones_like(e.oracle)) for e in episodes]

@@ -53,7 +53,8 @@ def numbers(summary):
     return {
         name: value
         for name, value in summary.items()
-        if not name.endswith(("wall_s", "_per_s")) and name not in ("date", "git_revision", "command_line", "cores")
+        if not name.endswith(("wall_s", "_per_s"))
+        and name not in ("date", "git_revision", "command_line", "cores", "train_folder")
     }
 
 

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robo_reward.shaping import naive, none, potential
+from robo_reward.shaping import SCHEMES, gated, naive, none, potential
+from robo_reward.types import Episode, PhiTrack
 
 STATES, ACTIONS, GAMMA = 6, 3, 0.9
 GOAL = STATES - 1  # the terminal state; every other state goes on
@@ -75,13 +76,33 @@ def test_control_a_terminal_state_that_keeps_its_potential_breaks_it(seed):
     assert np.abs(difference(task, potential, phi_S, mask_terminal=False)).max() > 1e-3
 
 
-def test_control_naive_delta_is_not_invariant():
-    changed = 0
-    for seed in range(200):
+INVARIANT, REWARD_UNTOUCHED = {"potential"}, {"none", "ra_bc"}
+CHANGING = {"naive", "absolute", "par", "contrast"}
+GATED = {"gated"}  # depends on whole episodes: judged on replays, below
+
+
+def test_every_scheme_is_judged_here():
+    assert set(SCHEMES) == INVARIANT | REWARD_UNTOUCHED | CHANGING | GATED
+
+
+@pytest.mark.parametrize("name", sorted(REWARD_UNTOUCHED))
+def test_a_scheme_that_leaves_the_reward_alone_leaves_every_value_alone(name):
+    rng = np.random.default_rng(0)
+    task, phi_S = Task.random(rng), rng.random(STATES)
+    np.testing.assert_array_equal(solve(task, SCHEMES[name], phi_S), solve(task, none, phi_S))
+
+
+@pytest.mark.parametrize("name", sorted(CHANGING | INVARIANT))
+def test_which_schemes_change_the_best_action(name):
+    """In a random sparse task with a random potential; a tie broken the other way is no change."""
+    changed, tasks = 0, 60
+    for seed in range(tasks):
         rng = np.random.default_rng(seed)
         task, phi_S = Task.random(rng, sparse=True), rng.random(STATES)
-        changed += np.any(solve(task, none, phi_S).argmax(1) != solve(task, naive, phi_S).argmax(1))
-    assert changed > 40
+        plain, shaped = solve(task, none, phi_S), solve(task, SCHEMES[name], phi_S)
+        regret_S = plain.max(axis=1) - plain[np.arange(GOAL), shaped.argmax(axis=1)]
+        changed += regret_S.max() > 1e-6
+    assert changed == 0 if name in INVARIANT else changed > tasks / 5
 
 
 def test_a_scaled_potential_is_still_a_potential():
@@ -252,12 +273,32 @@ def dropped_on_a_fifth(replay, rng):
     return np.where(rng.random(len(shaped_B)) < 0.2, replay.task_return(), shaped_B)
 
 
+def gated_by_success(replay, rng):
+    """Each episode's track is that of `gated`, which looks at the task reward of the whole episode."""
+    phi_S, tracks = rng.random(STATES), {}
+    for number in range(replay.episode_B.max() + 1):
+        earned = replay.task_return()[(replay.episode_B == number) & replay.terminated_B].sum()
+        phi = phi_S.astype(np.float32)
+        tracks[number] = gated(an_episode(reward=earned), PhiTrack("model", phi, np.ones_like(phi))).phi
+    phi_ES = np.stack([tracks[number] for number in range(len(tracks))])
+    return SCHEMES["gated"](*windows(replay, phi_ES[replay.episode_B[:, None], replay.state_BW]), gamma=GAMMA)
+
+
+def an_episode(reward):
+    """One step that earned this reward."""
+    two, one = np.zeros((2, 1), np.float32), np.zeros((1, 1), np.float32)
+    return Episode(
+        "e", "insert", "policy", 0, two, two, one, np.float32([reward]), np.zeros(2, np.int64), None, reward > 0,
+        reward <= 0, reward > 0, np.zeros(0, np.int64), {},
+    )  # fmt: skip
+
+
 def test_one_reward_model_in_replay_never_changes_the_best_action():
     assert share_of_changed_optima(one_model) == 0.0
 
 
-@pytest.mark.parametrize("shape", [two_models_mixed, dropped_on_a_fifth])
-def test_mixed_models_or_dropped_shaping_change_the_best_action_in_many_tasks(shape):
+@pytest.mark.parametrize("shape", [two_models_mixed, dropped_on_a_fifth, gated_by_success])
+def test_mixed_models_or_dropped_or_gated_shaping_change_the_best_action_in_many_tasks(shape):
     assert share_of_changed_optima(shape) > 0.5
 
 
@@ -277,12 +318,22 @@ def values_of_waiting_and_finishing(shaping):
     return step / (1.0 - GAMMA), finish
 
 
-def test_naive_delta_prefers_to_loiter_where_the_potential_is_high_and_the_invariant_form_does_not():
+@pytest.mark.parametrize("name", ["naive", "absolute", "contrast"])
+def test_some_schemes_prefer_to_loiter_where_the_potential_is_high_and_the_invariant_form_does_not(name):
     for scheme in (none, potential):
         wait, finish = values_of_waiting_and_finishing(scheme)
         assert finish > wait
-    wait, finish = values_of_waiting_and_finishing(naive)
+    wait, finish = values_of_waiting_and_finishing(SCHEMES[name])
     assert wait > finish
+
+
+def test_preference_as_reward_pays_for_going_round_in_circles():
+    """Ten small steps forward and one jump back: differences cancel, squashed ones do not."""
+    loop = np.array([*np.linspace(0.2, 0.7, 11), 0.2])[None]
+    never, length = np.zeros(1, bool), np.array([loop.shape[1] - 1])
+    assert SCHEMES["par"](np.zeros(1), loop, length, never, gamma=1.0)[0] > 1.0
+    for name in ("naive", "potential"):
+        assert SCHEMES[name](np.zeros(1), loop, length, never, gamma=1.0)[0] == pytest.approx(0.0)
 
 
 @settings(deadline=None, max_examples=50)

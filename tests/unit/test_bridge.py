@@ -37,7 +37,7 @@ class Stand:
 
     def __init__(self, config: RobotConfig = CONFIG, limits: Limits = LIMITS) -> None:
         self.now, self.config, self.limits = 100.0, config, limits
-        network = MemoryNetwork()
+        self.network = network = MemoryNetwork()
         arm, own = (MemoryTransport(network, lambda: self.now) for _ in range(2))
         self.joints = arm.advertise(config.joint_states, JointState)
         self.pose = arm.advertise(config.pose, PoseStamped)
@@ -106,6 +106,24 @@ def test_nothing_is_sent_before_arming_and_the_first_target_is_the_measured_pose
     np.testing.assert_allclose(stand.told["pose"][:6], HOME, atol=1e-9)
 
 
+def test_the_time_out_counts_from_when_the_action_was_asked_for():
+    stand = Stand().armed()
+    asked = stand.now - 0.1  # it lay there while the bridge was busy
+    stand.policy.write(time_s=asked, size=4, action=np.zeros(16))
+    while stand.step()["mode"] == Mode.ARMED.value:
+        assert stand.now - asked < LIMITS.action_timeout_s + 1.5 / LIMITS.rate_hz
+    assert "no action for 0.15" in stand.reason or "no action for 0.16" in stand.reason
+
+
+def test_joints_that_are_no_numbers_are_not_armed_with():
+    stand = Stand()
+    stand.step(5)
+    stand.console.write(order=b"arm")
+    answer = bytes(stand.step(joints=np.full(7, np.nan))["answer"]).decode()
+    assert "cannot arm: measured joint positions" in answer and "not finite" in answer
+    assert stand.step(5)["mode"] == Mode.DISARMED.value and stand.sent.latest() is None
+
+
 def test_an_action_is_executed_once_and_answered():
     stand = Stand().armed()
     stand.ask(stand.policy, [1.0, 0.0, -0.5, 0.0])
@@ -141,7 +159,7 @@ def test_an_old_action_is_not_executed():
 def test_a_silent_policy_trips_and_only_arming_goes_on():
     stand = Stand().armed()
     stand.ask(stand.policy, [0.0] * 4)
-    stand.step(15)
+    stand.step(14)
     assert stand.mode is Mode.ARMED
     stand.step(2)
     assert stand.mode is Mode.HELD and "no action for" in stand.reason
@@ -404,3 +422,50 @@ def test_poses_go_there_and_back():
     np.testing.assert_allclose(from_axes(np.zeros(6))[1], [1, 0, 0, 0])
     yaw = from_axes(np.array([0, 0, 0, 0, 0, np.pi / 2]))[1]
     np.testing.assert_allclose(np.abs(yaw), [np.sqrt(0.5), np.sqrt(0.5), 0, 0], atol=1e-12)
+
+
+GRIPPER = replace(CONFIG, gripper="gripper/command", gripper_open=0.08, gripper_closed=0.02)
+
+
+def gripper_stand() -> tuple[Stand, list[float]]:
+    stand, heard = Stand(GRIPPER), []
+    listener = MemoryTransport(stand.network, lambda: stand.now)
+    listener.subscribe("gripper/command", Float64MultiArray, heard=lambda message: heard.append(float(message.data[0])))
+    return stand.armed(), heard
+
+
+def test_an_actions_last_number_moves_the_gripper_and_comes_back_as_executed():
+    stand, heard = gripper_stand()
+    for grip, opening in ((-1.0, 0.08), (1.0, 0.02), (0.0, 0.05)):
+        stand.ask(stand.policy, [0.5, 0, 0, 0, grip])
+        told = stand.step()
+        np.testing.assert_allclose(told["executed"][: told["size"]], [0.5, 0, 0, 0, grip], atol=1e-9)
+        assert heard[-1] == pytest.approx(opening) == told["opening"]
+
+
+def test_without_its_number_the_gripper_stays_and_the_answer_says_so():
+    stand, heard = gripper_stand()
+    stand.ask(stand.policy, [0, 0, 0, 0, 1.0])
+    stand.step()
+    stand.ask(stand.policy, [0.5, 0, 0, 0])
+    told = stand.step()
+    np.testing.assert_allclose(told["executed"][: told["size"]], [0.5, 0, 0, 0, 1.0], atol=1e-9)
+    assert len(heard) == 1
+
+
+@pytest.mark.parametrize(
+    "action", [[0, 0, 0, 0, np.nan], [0, 0, 0, 0, 1.5], [np.nan, 0, 0, 0, 1.0], [0, 0, 0, 0, 1, 1]]
+)
+def test_a_bad_action_moves_neither_arm_nor_gripper(action):
+    stand, heard = gripper_stand()
+    stand.ask(stand.policy, action)
+    told = stand.step()
+    assert stand.mode is Mode.HELD and heard == [] and not told["executed"][: told["size"]].any()
+
+
+def test_a_held_arm_leaves_the_gripper_as_it_is():
+    stand, heard = gripper_stand()
+    stand.order("hold")
+    stand.ask(stand.policy, [0, 0, 0, 0, 1.0])
+    stand.step(3)
+    assert heard == []

@@ -11,7 +11,7 @@ from robo_reward.config import CollectConfig, Config, load_config
 from robo_reward.settings import build, leaf_keys
 
 CONF = Path(__file__).parents[2] / "conf"
-ROBOT_SIDE = {"safety", "robot"}
+ROBOT_SIDE = {"safety", "robot", "teleop"}
 """Folders that are read without Hydra, on the robot's computer, and have tests of their own."""
 GROUPS = sorted(
     path.relative_to(CONF).with_suffix("") for path in CONF.glob("*/*.yaml") if path.parent.name not in ROBOT_SIDE

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -14,8 +15,9 @@ pytest.importorskip("aiohttp")
 pytest.importorskip("mujoco")
 
 from robo_reward.config import Config, ConsoleConfig, RewardConfig, RunConfig
-from robo_reward.console import command
+from robo_reward.console import command, serving
 from robo_reward.console.session import Session
+from robo_reward.data.store import TransitionStore
 from robo_reward.policies.simple import ZeroPolicy
 from robo_reward.runtime import steps
 from robo_reward.runtime.stages import StageResult
@@ -34,7 +36,7 @@ def config(tmp_path, monkeypatch):
 def serve(config, monkeypatch, number):
     """Run the command with an episode under way when the signal comes; what it said."""
     said = []
-    monkeypatch.setattr(command, "say", said.append)
+    monkeypatch.setattr(serving, "say", said.append)
     begun = Session.run
 
     def run(session):
@@ -67,3 +69,38 @@ def test_a_signal_ends_the_session_with_a_summary_and_the_command_goes_on_with_i
     assert again.split("#")[1] != line.split("#")[1]  # another token
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert (summary["hil_episodes"], summary["labelled_aborted"]) == (2, 2)
+
+
+def test_past_episodes_are_shown_without_a_session(config, monkeypatch, tmp_path):
+    TransitionStore(tmp_path / "past" / "store", writable=True).close()
+
+    def say(line):
+        threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGTERM)).start()
+
+    monkeypatch.setattr(serving, "say", say)
+    review = replace(config, console=ConsoleConfig(port=0, page="review"), store=str(tmp_path / "past"))
+    assert command.console(review)["reviewed"] == str(tmp_path / "past")
+
+
+@pytest.mark.parametrize(("page", "missing"), [("review", "store=FOLDER"), ("keyframes", "dataset=FOLDER")])
+def test_a_page_without_anything_to_show_is_refused(page, missing):
+    with pytest.raises(ValueError, match=f"console.page={page} needs {missing}"):
+        Config(command="console", console=ConsoleConfig(page=page))
+
+
+def test_the_watched_policy_starts_by_itself(config, monkeypatch):
+    monkeypatch.setattr(serving, "say", lambda line: None)
+    begun = Session.run
+
+    def run(session):
+        def end():
+            while len(session.view.state.get("oracle", ())) < 3:
+                time.sleep(0.01)
+            session.stop()
+
+        threading.Thread(target=end).start()
+        begun(session)
+
+    monkeypatch.setattr(Session, "run", run)
+    summary = command.console(replace(config, console=ConsoleConfig(port=0, page="watch")))
+    assert summary["hil_episodes"] == 1 and summary["labelled_aborted"] == 1

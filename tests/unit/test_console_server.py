@@ -235,6 +235,7 @@ def test_an_operator_who_vanishes_while_driving_leaves_a_paused_arm(console):
 BROKEN = [
     "", "{", "[]", "7", '{"type": "dance"}', '{"type": "event"}', '{"type": "event", "event": ["arm"]}',
     '{"type": "event", "event": "reset_done"}', '{"type": "event", "event": "success"}',
+    '{"type": "place"}', '{"type": "place", "number": "../x"}', '{"type": "place", "number": 3}',
     '{"type": "drive", "held": true, "clock": 0, "n": 1}',
     '{"type": "drive", "action": [0, 0], "held": true, "clock": 0, "n": 1}',
     '{"type": "drive", "action": ["a", 0, 0, 0], "held": true, "clock": 0, "n": 1}',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from contextlib import contextmanager
@@ -168,6 +169,29 @@ def test_the_same_scene_comes_again_after_re_record(tmp_path):
         do(session, "discard")
         at(session, "armed")
         assert world.seeds[-1] == 8
+
+
+def test_labels_are_written_as_outcomes_and_a_past_one_may_change(tmp_path):
+    def outcomes():
+        return json.loads((tmp_path / "outcomes.json").read_text())
+
+    with live(tmp_path, World(length=10_000)) as session:
+        do(session, "arm")
+        for label in ("failure", "discard", "partial"):
+            do(session, "start")
+            until(lambda: len(session.view.state["oracle"]) > 3)
+            do(session, label)
+            at(session, "armed")
+        assert outcomes() == {"session-00000": "failure", "session-00002": "partial"}
+        session.relabel("session-00000", "success").result(20)
+        session.relabel("session-00002", "discard").result(20)
+        assert outcomes() == {"session-00000": "success"}
+        for name, label in (("session-00009", "success"), ("session-00000", "great"), ("other", "success")):
+            with pytest.raises(ValueError, match="is gone|is none for an episode"):
+                session.relabel(name, label).result(20)
+        do(session, "undo")
+        assert session.view.state["labels"] == ["success", "discard"]
+    assert json.loads((tmp_path / "curves" / "session-00000.json").read_text())["sources"].startswith("ppp")
 
 
 def test_after_a_restart_everything_is_there_and_the_count_goes_on(tmp_path):

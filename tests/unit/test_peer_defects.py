@@ -216,7 +216,8 @@ def test_the_stored_action_is_the_executed_one_where_the_gate_cut_it():
 def test_the_learner_acts_within_the_range_that_is_executed():
     agent = learner(residual_scale=2.0)
     with torch.no_grad():
-        agent.actor_target.layers[-1].bias.fill_(5.0)
+        network = agent.actor_target.mlp
+        network.views(network.flat).bias_N1O.fill_(5.0)
     np.testing.assert_array_equal(agent.act(np.zeros(2, np.float32), np.array([0.9, -0.5], np.float32)), [1.0, 1.0])
 
 

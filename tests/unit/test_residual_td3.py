@@ -13,11 +13,13 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
-from robo_reward.config import AgentConfig  # noqa: E402
+from robo_reward.config import AgentConfig, Config, ShapingConfig, TrainConfig  # noqa: E402
+from robo_reward.learning.bins import BinnedCritic  # noqa: E402
+from robo_reward.learning.ensemble import EnsembleMLP  # noqa: E402
 from robo_reward.learning.networks import EnsembleCritic, mlp  # noqa: E402
 from robo_reward.learning.replay import Batch, EpisodeReplay  # noqa: E402
 from robo_reward.learning.residual_td3 import ResidualTD3  # noqa: E402
-from robo_reward.runtime.local import learn  # noqa: E402
+from robo_reward.runtime.updates import learn, updates_due  # noqa: E402
 from robo_reward.shaping import SCHEMES  # noqa: E402
 from robo_reward.types import Episode, PhiTrack  # noqa: E402
 
@@ -92,23 +94,73 @@ def test_some_heads_of_the_ensemble_say_what_they_say_among_all():
     assert torch.equal(ensemble(state, action, drawn), ensemble(state, action)[drawn])
 
 
-def test_the_ensemble_is_as_many_separate_networks():
+def separate(ensemble, head):
+    """A copy of one head as a plain network, which autograd goes through op by op."""
+    views = ensemble.views(ensemble.flat.detach())
+    inputs, hidden = views.hidden[0].weight_NIH.shape[1:]
+    alone = mlp(inputs, hidden, views.bias_N1O.shape[2], ensemble.norm).to(ensemble.flat.dtype)
+    with torch.no_grad():
+        for own, part in zip(alone.parameters(), in_order(views), strict=True):
+            own.copy_(part[head].reshape(own.shape))
+    return alone
+
+
+def in_order(views):
+    """The parts of an ensemble's flat tensor, each head's as a plain network has them."""
+    for layer in views.hidden:
+        yield layer.weight_NIH.transpose(1, 2)
+        yield from (part for part in layer[1:] if part is not None)
+    yield from (views.weight_NOH, views.bias_N1O)
+
+
+@pytest.mark.parametrize("heads,outputs", [(1, 3), (5, 1)])
+@pytest.mark.parametrize("norm", [True, False])
+def test_the_ensemble_is_as_many_separate_networks(heads, outputs, norm):
+    """Values, and gradients by parameters and inputs: what is written out by hand is what autograd finds."""
     torch.manual_seed(0)
-    heads, hidden = 5, 16
-    ensemble = EnsembleCritic(heads, S + A, hidden)
-    for parameter in ensemble.parameters():  # scales and shifts of the norms too
-        nn.init.normal_(parameter, std=0.5)
-    state, action = torch.randn(7, S), torch.randn(7, A)
-    together = ensemble(state, action)
-    assert together.shape == (heads, 7)
-    for head in range(heads):
-        alone = mlp(S + A, hidden, 1)
-        for ours, theirs in zip(alone.parameters(), ensemble.parameters(), strict=True):
-            value = theirs[head].detach()
-            ours.data = value.T.clone() if ours.ndim == 2 else value.reshape(ours.shape).clone()
-        torch.testing.assert_close(
-            together[head], alone(torch.cat([state, action], 1)).squeeze(1), atol=1e-5, rtol=1e-5
-        )
+    ensemble = EnsembleMLP(heads, S + A, 16, outputs, norm).double()
+    nn.init.normal_(ensemble.flat, std=0.5)  # scales and shifts of the norms too
+    x, slope = torch.randn(7, S + A, dtype=torch.float64, requires_grad=True), torch.randn(heads, 7, outputs).double()
+    plain = [separate(ensemble, head) for head in range(heads)]
+    wanted = torch.stack([network(x) for network in plain])
+    exact = {"atol": 1e-9, "rtol": 1e-9}
+    with torch.no_grad():
+        torch.testing.assert_close(ensemble(x), wanted, **exact)
+    wanted_x, *wanted_by = torch.autograd.grad(wanted, [x, *(p for n in plain for p in n.parameters())], slope)
+    for _ in range(2):  # the second call works in the memory of the first
+        found = ensemble(x)
+        torch.testing.assert_close(found, wanted, **exact)
+        x_gradient, gradient = torch.autograd.grad(found, [x, ensemble.flat], slope)
+        torch.testing.assert_close(x_gradient, wanted_x, **exact)
+        by_head = [part[head] for head in range(heads) for part in in_order(ensemble.views(gradient))]
+        for ours, theirs in zip(by_head, wanted_by, strict=True):
+            torch.testing.assert_close(ours.reshape(theirs.shape), theirs, **exact)
+
+
+def test_single_precision_agrees_to_a_millionth():
+    torch.manual_seed(0)
+    ensemble = EnsembleMLP(2, 50, 256, 1)
+    x, plain = torch.randn(256, 50), [separate(ensemble, head) for head in range(2)]
+    wanted = torch.stack([network(x) for network in plain])
+    torch.testing.assert_close(ensemble(x), wanted, atol=1e-5, rtol=1e-5)
+    wanted_by = torch.autograd.grad(wanted.square().mean(), [p for network in plain for p in network.parameters()])
+    views = ensemble.views(torch.autograd.grad(ensemble(x).square().mean(), ensemble.flat)[0])
+    by_head = [part[head] for head in range(2) for part in in_order(views)]
+    for ours, theirs in zip(by_head, wanted_by, strict=True):
+        torch.testing.assert_close(ours.reshape(theirs.shape), theirs, atol=1e-6, rtol=1e-5)
+
+
+def test_two_calls_under_way_at_once_do_not_share_memory():
+    """A loss may call one ensemble on several batches; each call's gradient is its own."""
+    torch.manual_seed(0)
+    ensemble, first, second = EnsembleMLP(3, 4, 8, 1), torch.randn(5, 4), torch.randn(5, 4)
+    alone = [torch.autograd.grad(ensemble(x).square().sum(), ensemble.flat)[0] for x in (first, second)]
+    [together] = torch.autograd.grad(ensemble(first).square().sum() + ensemble(second).square().sum(), ensemble.flat)
+    torch.testing.assert_close(together, alone[0] + alone[1], atol=1e-6, rtol=1e-5)
+    value = ensemble(first).sum()
+    torch.autograd.grad(value, ensemble.flat)
+    with pytest.raises(RuntimeError, match="second time"):
+        torch.autograd.grad(value, ensemble.flat)
 
 
 def test_the_heads_start_different_and_all_learn():
@@ -269,7 +321,7 @@ def test_it_learns_a_task_that_its_base_cannot_do(kind):
     )  # fmt: skip
     agent = ResidualTD3(np.zeros(1, np.float32), np.ones(1, np.float32), 1, settings, SCHEMES[kind], 1.0, 0)
     demos, online = (EpisodeReplay(5000, 1, 1, settings.n_step, settings.gamma) for _ in range(2))
-    memory, rng = SimpleNamespace(demonstrations=demos, online=online), np.random.default_rng(0)
+    memory, rng = SimpleNamespace(demonstrations=demos, warmup=online, online=online), np.random.default_rng(0)
     for number in range(5):
         demos.append(*_with_state(roll(lambda x: np.clip(-3 * x, -1, 1), number, number)), demonstration=True)
     before = success(base_action)
@@ -299,3 +351,202 @@ def test_one_seed_gives_one_learner():
 
     np.testing.assert_array_equal(trained(0), trained(0))
     assert not np.array_equal(trained(0), trained(1))
+
+
+# ---- imitation ----
+
+
+def shown_batch(rows=16, value=0.2, worth=1.0, seed=0):
+    """Demonstrated actions: the base's, shifted by `value`."""
+    batch = make_batch(rows, seed)
+    action = np.clip(batch.base_BR + value, -1, 1).astype(np.float32)
+    return dataclasses.replace(batch, action_BA=action, demonstration_B=np.full(rows, worth, np.float32))
+
+
+def distance(agent, batch):
+    """Mean distance of the agent's actions from the batch's."""
+    rows = zip(batch.state_BS, batch.base_BR, batch.action_BA, strict=True)
+    return np.mean([np.abs(agent.act(state, base) - action).mean() for state, base, action in rows])
+
+
+def test_cloning_starts_the_residual_from_what_was_shown_and_touches_no_critic():
+    agent, batch = learner(residual_scale=0.5, actor_learning_rate=1e-2), shown_batch()
+    critic = [parameter.clone() for parameter in agent.critic.parameters()]
+    agent.clone([batch] * 200)
+    assert distance(agent, batch) < 0.05 < distance(learner(), batch)
+    assert all(torch.equal(a, b) for a, b in zip(critic, agent.critic.parameters(), strict=True))
+    state, base = batch.state_BS[0], batch.base_BR[0]
+    np.testing.assert_array_equal(agent.act(state, base), agent.act(state, base, deployed=True))
+
+
+def test_the_prior_holds_the_actor_to_the_clone_on_its_own_steps():
+    own, apart = dataclasses.replace(make_batch(16), demonstration_B=np.zeros(16, np.float32)), {}
+    for prior in (0.0, 100.0):
+        agent = learner(residual_scale=0.5, actor_learning_rate=1e-3, tau=1.0, prior=prior)
+        agent.clone([shown_batch()] * 20)
+        clone = [agent.act(state, base) for state, base in zip(own.state_BS, own.base_BR, strict=True)]
+        for _ in range(50):
+            agent.update_actor(own)
+        apart[prior] = distance(agent, dataclasses.replace(own, action_BA=np.array(clone)))
+    assert apart[100.0] < 0.2 * apart[0.0]
+
+
+def test_what_is_half_worth_imitating_pulls_half_as_much():
+    numbers = {}
+    for worth in (1.0, 0.5):
+        agent, batch = learner(actor_learning_rate=1e-9), shown_batch(worth=worth)
+        state, base = agent._observe(batch.state_BS, batch.base_BR)
+        loss, _ = agent._imitation(state, base, agent._action(agent.actor, state, base), batch)
+        numbers[worth] = float(loss.detach())
+    assert numbers[0.5] == pytest.approx(numbers[1.0] / 2)
+
+
+def test_the_q_filter_imitates_only_what_the_critics_prefer():
+    """Critics that like large actions: those shown above the actor's are imitated, those below are not."""
+
+    class Sum(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.zero = nn.Parameter(torch.zeros(()))
+
+        def forward(self, state, action, heads=slice(None)):
+            return (action.sum(-1) + self.zero).expand(4, -1)
+
+    for value, imitated in ((0.2, True), (-0.2, False)):
+        agent, batch = learner(q_filter=True), shown_batch(value=value)
+        agent.critic = Sum()
+        state, base = agent._observe(batch.state_BS, batch.base_BR)
+        loss, _ = agent._imitation(state, base, agent._action(agent.actor, state, base), batch, filtered=True)
+        assert (float(loss.detach()) > 0) == imitated
+
+
+# ---- how far the residual reaches ----
+
+
+def residual_of(agent):
+    return np.abs(agent.act(np.ones(S, np.float32), np.zeros(A, np.float32))).max()
+
+
+def saturate(agent):
+    """An actor whose residual is 1 everywhere."""
+    for actor in (agent.actor, agent.actor_target, agent.actor_average):
+        actor.forward = lambda state, base: torch.ones_like(base)
+
+
+def test_a_growing_reach_starts_at_a_tenth_and_ends_whole():
+    agent = learner(residual_scale=0.5, reach="growing", reach_updates=10)
+    reach = [float(agent.reach().max())]
+    for seed in range(12):
+        agent.update_actor(make_batch(16, seed))
+        reach.append(float(agent.reach().max()))
+    saturate(agent)
+    assert reach[0] == pytest.approx(0.05) and residual_of(agent) == pytest.approx(0.5)
+    assert reach[:11] == sorted(set(reach[:11])) and reach[10:] == pytest.approx([0.5] * 3)
+
+
+def test_a_learned_reach_goes_where_the_critics_pull_each_dimension_and_within_twice_the_scale():
+    """They like the first dimension large and the second small; the residual itself is as large as it can be."""
+
+    class Taste(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.zero = nn.Parameter(torch.zeros(()))
+
+        def forward(self, state, action, heads=slice(None)):
+            return (action[..., 0] - action[..., 1] + self.zero).expand(4, -1)
+
+    agent = learner(residual_scale=0.2, reach="learned", actor_learning_rate=0.1, imitation=0.0, pessimism=0.0)
+    agent.critic = Taste()
+    saturate(agent)
+    for _ in range(100):
+        agent.update_actor(make_batch(16, base_BR=np.zeros((16, A), np.float32)))
+    large, small = agent.reach().tolist()
+    assert 0.35 < large <= 0.4 and 0 <= small < 0.05
+
+
+@pytest.mark.parametrize("reach", ["growing", "learned"])
+def test_the_reach_is_restored_with_the_agent(reach):
+    agent, other = (learner(reach=reach, reach_updates=10, actor_learning_rate=0.1) for _ in range(2))
+    for seed in range(4):
+        agent.update_critics(make_batch(16, seed))
+        agent.update_actor(make_batch(16, seed))
+    assert not torch.equal(agent.reach(), other.reach())
+    other.load_state_dict(agent.state_dict())
+    assert torch.equal(agent.reach(), other.reach())
+
+
+# ---- how many updates, on what ----
+
+
+def test_updates_a_step_go_from_the_first_number_to_the_last():
+    config = Config(
+        agent=AgentConfig(updates_per_step=8, last_updates_per_step=2),
+        train=TrainConfig(rollouts=13, warmup_rollouts=2, warmup_updates=7),
+    )
+    due = [updates_due(rollout, 10, config) for rollout in range(13)]
+    assert due[:2] == [0, 7] and due[12] == 20 and due[6] == 50
+    assert all(a > b for a, b in zip(due[2:], due[3:], strict=False))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_the_anchor_share_of_what_is_online_comes_from_the_warm_up(share):
+    class Source:
+        def __init__(self, name):
+            self.name = name
+
+        def sample(self, rows, rng):
+            drawn[self.name] += rows
+            return make_batch(rows)
+
+        def prioritise(self, *_):
+            pass
+
+    drawn = dict.fromkeys(("demonstrations", "warmup", "online"), 0)
+    agent = learner(anchor_share=share)
+    learn(agent, SimpleNamespace(**{name: Source(name) for name in drawn}), 3, agent.settings, np.random.default_rng(0))
+    assert drawn == {"demonstrations": 24, "warmup": 24 * share, "online": 24 * (1 - share)}
+
+
+# ---- what the critics are ----
+
+
+def test_bins_hold_a_target_s_mass_and_give_its_value_back():
+    critic = BinnedCritic(2, S + A, 16, True, bins=51, limit=1.0)
+    target = torch.tensor([-0.8, -0.013, 0.0, 0.5, 0.9])
+    mass = critic.spread(target)
+    torch.testing.assert_close(mass.sum(1), torch.ones(5))
+    torch.testing.assert_close(mass[:4] @ critic.centres, target[:4], atol=1e-3, rtol=0)
+    assert critic.spread(torch.tensor([7.0]))[0].argmax() == 50  # cut to the limit
+
+
+def test_a_critic_of_bins_learns_the_values():
+    agent = learner("none", learning_rate=3e-3, value_bins=51, value_limit=2.0)
+    rewards = np.linspace(-1.5, 1.5, 16, dtype=np.float32)
+    batch = make_batch(16, terminated_B=np.ones(16, np.float32), reward_B=rewards)
+    for _ in range(300):
+        agent.update_critics(batch)
+    with torch.no_grad():
+        values = agent.critic(torch.from_numpy(batch.state_BS), torch.from_numpy(batch.action_BA))
+    torch.testing.assert_close(values, torch.from_numpy(rewards).expand(4, -1), atol=0.2, rtol=0)
+    restored = learner("none", seed=1, value_bins=51, value_limit=2.0)
+    restored.load_state_dict(agent.state_dict())
+    with torch.no_grad():
+        again = restored.critic(torch.from_numpy(batch.state_BS), torch.from_numpy(batch.action_BA))
+    assert torch.equal(again, values)
+
+
+@pytest.mark.parametrize("bins", [0, 51])
+def test_critics_that_start_at_the_potential_add_nothing_to_it_and_still_learn(bins):
+    """Under shaping they learn Q - Phi: 0 everywhere says that the value is the potential."""
+    agent, batch = learner(value_init="potential", value_bins=bins), make_batch(16)
+    inputs = torch.from_numpy(batch.state_BS), torch.from_numpy(batch.action_BA)
+    with torch.no_grad():
+        torch.testing.assert_close(agent.critic(*inputs), torch.zeros(4, 16), atol=1e-6, rtol=0)
+    for _ in range(3):
+        agent.update_critics(batch)
+    assert agent.critic(*inputs).abs().max() > 1e-3
+
+
+def test_starting_at_the_potential_without_one_is_refused():
+    with pytest.raises(ValueError, match="agent.value_init=potential with shaping=none"):
+        Config(agent=AgentConfig(value_init="potential"), shaping=ShapingConfig(kind="none"))

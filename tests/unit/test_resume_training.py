@@ -40,7 +40,7 @@ def train(request):
     cloned = ClonedPolicy(mlp(inputs, 8, 8 * 4), np.zeros(inputs, np.float32), np.ones(inputs, np.float32), 8, 4)
     demonstrations = list(run_policy(env, cloned, [1, 2], source="expert"))
 
-    def run(folder, interrupt_at=None):
+    def run(folder, interrupt_at=None, wrap=lambda env: env):
         annotated = 0
 
         def annotate(episodes):
@@ -51,7 +51,8 @@ def train(request):
             return [PhiTrack("oracle", e.oracle, np.ones_like(e.oracle)) for e in episodes]
 
         base = cloned if request.param == "cloned" else ScriptedPeg("weak", 0)
-        return train_residual(CONFIG, env, base, demonstrations, annotate, None, folder, lambda *args, **numbers: None)
+        world = wrap(env)
+        return train_residual(CONFIG, world, base, demonstrations, annotate, None, folder, lambda *_, **numbers: None)
 
     return run
 
@@ -68,6 +69,33 @@ def test_an_interrupted_run_continues_to_the_same_numbers_and_weights(train, tmp
     assert wanted.keys() == found.keys()
     for name, tensor in wanted.items():
         assert torch.equal(tensor, found[name]), name
+
+
+class Unrepeatable(gymnasium.Wrapper):
+    """Like a robot: the same seed begins the same episode and ends it at another time."""
+
+    runs = 0
+
+    def reset(self, **options):
+        type(self).runs += 1
+        self.left = 2 + self.runs % 5
+        return self.env.reset(**options)
+
+    def step(self, action):
+        self.left -= 1
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return observation, reward, terminated, truncated or self.left <= 0, info
+
+
+@pytest.mark.parametrize("interrupt_at", [1, 2, 4])
+def test_a_stored_rollout_that_cannot_be_repeated_is_not_run_again(train, tmp_path, interrupt_at):
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, interrupt_at, Unrepeatable)
+    continued = train(tmp_path, None, Unrepeatable)
+    store = TransitionStore(tmp_path / "store")
+    online = [entry for entry in store.episodes() if entry.actor == "online"]
+    assert len(online) == CONFIG.train.rollouts and not store.index.abandoned and not store.index.broken
+    assert sum(len(store.read(entry.episode_id)) for entry in online) == continued["env_steps"]
 
 
 def test_a_finished_run_called_again_does_nothing_and_says_the_same(train, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import gymnasium
@@ -19,7 +20,8 @@ from robo_reward.learning.networks import mlp  # noqa: E402
 from robo_reward.learning.weights import load_weights  # noqa: E402
 from robo_reward.policies.cloning import ClonedPolicy  # noqa: E402
 from robo_reward.runtime.experience import Experience  # noqa: E402
-from robo_reward.runtime.local import new_agent, train_residual, with_base_actions  # noqa: E402
+from robo_reward.runtime.local import new_agent, train_residual  # noqa: E402
+from robo_reward.runtime.observing import with_base_actions  # noqa: E402
 from robo_reward.settings import build  # noqa: E402
 from robo_reward.types import PhiTrack  # noqa: E402
 
@@ -132,6 +134,25 @@ def test_corrections_join_the_demonstrations_and_are_imitated_only_where_they_le
         shown = experience.demonstrations.sample(4000, np.random.default_rng(0)).demonstration_B
         share = 1.0 if success else before / (before + mask.sum())
         assert shown.mean() == pytest.approx(share, abs=0.05)
+
+
+GRADED = replace(HELP, protocol="graded", demonstrations=1, returns=1)
+
+
+def test_the_graded_protocol_shows_returns_and_guides_and_is_resumed_exactly(train, tmp_path):
+    whole = train(tmp_path / "whole", GRADED)
+    episodes = online(tmp_path / "whole")
+    assert whole["hil_rollouts_demonstrate"] == 1 and episodes[0].intervention[1:].all()
+    assert not episodes[1].intervention.any()  # free: it got stuck
+    [place] = sorted((tmp_path / "whole" / "places").glob("*.json"))[:1]
+    assert place.name == "00001.json" and whole["hil_rollouts_return"] == 1 and not episodes[2].intervention.any()
+    step = json.loads(place.read_text())["step"]
+    assert len(episodes[2]) == 16 - step
+    np.testing.assert_array_equal(episodes[2].agent_pos[0], episodes[1].agent_pos[step])
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "cut", GRADED, 3)
+    assert {**train(tmp_path / "cut", GRADED), "updates_per_s": 0} == {**whole, "updates_per_s": 0}
+    assert_same_weights(tmp_path / "whole", tmp_path / "cut")
 
 
 def test_one_operator_attends_to_one_arm():

@@ -11,8 +11,8 @@ const SPEED = 0.6, SLOW = 0.2, DRIVING_MS = 33, IDLE_MS = 100;
 
 let socket = null, state = {state: "not connected", possible: [], labels: []}, axes = 4, staleMs = 200;
 let heard = 0, held = false, gripper = 0, number = 0, lastSent = 0, pictures = 0;
-let padDown = [], stick = [0, 0, 0, 0];
-const pressed = new Set(), presses = new Map(), latencies = [];
+let padDown = [], stick = [0, 0, 0, 0], touch = [0, 0, 0, 0];
+const pressed = new Set(), touches = new Set(), presses = new Map(), latencies = [];
 
 function connect() {
   socket = new WebSocket(`ws://${location.host}/socket`);
@@ -34,7 +34,7 @@ function say(word) {
 
 function hear(word) {
   heard = performance.now();
-  if (word.type === "hello") { axes = word.axes.length; staleMs = 1000 * word.stale_s; byId("message").textContent = ""; }
+  if (word.type === "hello") { axes = word.axes.length; staleMs = 1000 * word.stale_s; byId("gripper").hidden = axes < 5; byId("message").textContent = ""; }
   if (word.type === "refused") byId("message").textContent = word.reason;
   if (word.type !== "state") return;
   if (word.first > 0) for (const curve of ["sources", "oracle", "model"]) word[curve] = state[curve].concat(word[curve]);
@@ -68,6 +68,8 @@ function look(data) {
 
 function release() {
   pressed.clear();
+  touches.clear();
+  touch = [0, 0, 0, 0];
   if (!held) return;
   held = false;
   drive();
@@ -77,7 +79,7 @@ function drive(pressed_now = false) {
   if (state.you !== "operator" || state.clock === undefined) return;
   const action = new Array(axes).fill(0), speed = pressed.has("shift") ? SLOW : SPEED;
   for (const key of pressed) if (MOVES[key]) action[MOVES[key][0]] += speed * MOVES[key][1];
-  for (let i = 0; i < 4; i += 1) action[i] = Math.max(-1, Math.min(1, action[i] + stick[i]));
+  for (let i = 0; i < 4; i += 1) action[i] = Math.max(-1, Math.min(1, action[i] + stick[i] + touch[i]));
   if (axes > 4) action[axes - 1] = gripper;
   number += 1;
   lastSent = performance.now();
@@ -134,6 +136,32 @@ document.addEventListener("keyup", (event) => {
   if (key === " ") { event.preventDefault(); if (held) { held = false; drive(); } }
   if (pressed.delete(key) && held) drive();
 });
+// A finger on a pad is the dead-man, and where it is says how fast; after a release it has to be put down again.
+for (const pad of document.querySelectorAll(".pad")) {
+  const [up, left] = pad.dataset.axes.split(",").map(Number);
+  const unit = (at, begin, size) => SPEED * Math.max(-1, Math.min(1, 1 - 2 * (at - begin) / size));
+  const move = (event) => {
+    const box = pad.getBoundingClientRect();
+    touch[up] = unit(event.clientY, box.top, box.height);
+    touch[left] = unit(event.clientX, box.left, box.width);
+  };
+  const lift = (event) => {
+    if (!touches.delete(event.pointerId)) return;
+    touch[up] = touch[left] = 0;
+    if (!touches.size && held) { held = false; drive(); }
+  };
+  pad.addEventListener("pointerdown", (event) => {
+    event.preventDefault();
+    pad.setPointerCapture(event.pointerId);
+    touches.add(event.pointerId);
+    move(event);
+    held = true;
+    drive(true);
+  });
+  pad.addEventListener("pointermove", (event) => { if (touches.has(event.pointerId)) move(event); });
+  for (const end of ["pointerup", "pointercancel", "lostpointercapture"]) pad.addEventListener(end, lift);
+}
+byId("gripper").addEventListener("click", () => { gripper = gripper > 0 ? -1 : 1; });
 window.addEventListener("blur", release);
 window.addEventListener("pagehide", release);
 document.addEventListener("visibilitychange", () => { if (document.hidden) release(); });
@@ -152,6 +180,10 @@ function show() {
   byId("instruction").textContent = state.instruction ? `episode ${state.episode}: ${state.instruction}` : "";
   byId("who").textContent = state.you === "operator" ? "you have control" : state.you === "watcher" ? "you are watching" : "";
   byId("notice").textContent = state.notice || "";
+  byId("completed").textContent = `${state.completed ? "\u2714 done, says the reward model" : ""} ${state.success ? "\u2714 done, says the simulator" : ""}`;
+  places(state.figures?.places || []);
+  byId("busy").textContent = state.busy || "";
+  byId("figures").textContent = training(state.figures || {});
   byId("control").textContent = state.you === "operator" ? "Give control back" : "Take control";
   byId("control").disabled = state.you !== "operator" && !state.free;
   for (const button of document.querySelectorAll("button[data-event]")) {
@@ -168,6 +200,38 @@ function show() {
     list.scrollTop = list.scrollHeight;
   }
   requestAnimationFrame(draw);
+}
+
+// Where the policy got stuck of late: the next episode can begin there.
+function places(found) {
+  if (byId("places").dataset.shown !== JSON.stringify(found)) {
+    byId("places").dataset.shown = JSON.stringify(found);
+    byId("places").replaceChildren(...found.map(({number, reason, phi}) => {
+      const figure = document.createElement("figure"), image = document.createElement("img");
+      const caption = document.createElement("figcaption"), button = document.createElement("button");
+      image.alt = `views where episode ${number} got stuck`;
+      fetch(`/places/${number}`, {headers: {"X-Token": location.hash.slice(1)}}).then((answer) => answer.json())
+        .then((answer) => { if (answer.picture) image.src = answer.picture; }).catch(() => {});
+      caption.textContent = `episode ${number} ${reason} at ${phi} `;
+      button.textContent = "Begin here";
+      button.addEventListener("click", () => say({type: "place", number}));
+      caption.append(button);
+      figure.append(image, caption);
+      return figure;
+    }));
+  }
+  for (const button of document.querySelectorAll("#places button")) {
+    button.disabled = state.you !== "operator" || !["idle", "armed"].includes(state.state) || Boolean(state.busy);
+  }
+}
+
+function training({rollouts, of, curve}) {
+  if (of === undefined) return "";
+  const judged = state.labels.filter((label) => ["success", "failure", "partial"].includes(label)).slice(-20);
+  const won = judged.filter((label) => label === "success").length;
+  const [at, , wins, episodes] = curve.at(-1) || [];
+  return `rollout ${rollouts} of ${of}` + (judged.length ? `, ${won} of the last ${judged.length} with help succeeded` : "")
+    + (at === undefined ? "" : `; without help ${Math.round(100 * wins / episodes)} % after rollout ${at}`);
 }
 
 function quantile(values, share) {
@@ -207,4 +271,5 @@ function draw() {
 }
 
 window.console_figures = () => ({presses: latencies.length, p50: quantile(latencies, .5), p99: quantile(latencies, .99), pictures});
+byId("review").href = `/review.html${location.hash}`;
 connect();

@@ -1,0 +1,162 @@
+"""The bridge as a node for others: whatever publishes actions drives the robot, through gate and watchdog.
+
+    python -m robo_reward.hardware.bridge_node robot=franka [domain=0] [unguarded=true]
+
+`robo_reward/action` takes an action in [-1, 1] a policy period, `robo_reward/executed` answers with what was executed,
+`robo_reward/status` tells how the bridge is, in JSON. `robo_reward/enable` (Bool) arms and disarms, `robo_reward/stop`
+and `robo_reward/home` (true) stop and lead home. Over rclpy the three are services of std_srvs too.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from robo_reward.hardware.bridge import open_transport
+from robo_reward.hardware.messages import Bool, Float64MultiArray, String
+from robo_reward.hardware.operate import follow
+from robo_reward.hardware.rclpy_transport import RclpyTransport
+from robo_reward.hardware.robot import RobotFault, Ros2Robot
+from robo_reward.hardware.robot_config import load_robot
+from robo_reward.hardware.transport import COMMAND, LATCHED, Transport
+from robo_reward.settings import unknown
+
+NAME = "robo_reward"
+CYCLE_S = 0.01
+ANSWER_S = 1.0
+ORDERS = {"enable": "SetBool", "stop": "Trigger", "home": "Trigger"}
+"""What is ordered, and the type of its service in std_srvs."""
+
+
+class BridgeNode:
+    """A connected robot and the topics by which others drive it. Orders are carried out in the thread that steps, but a
+    stop goes to the bridge process at once, by the robot's own stop topic.
+
+    Arguments:
+        robot: connected.
+        transport: where the topics are.
+        unguarded: whether a controller without a command time-out may be armed.
+    """
+
+    def __init__(self, robot: Ros2Robot, transport: Transport, unguarded: bool = False) -> None:
+        self._robot, self._unguarded = robot, unguarded
+        self._orders: queue.Queue[tuple[str, Future[str]]] = queue.Queue()
+        self._action = transport.subscribe(f"{NAME}/action", Float64MultiArray, COMMAND)
+        self._publish_executed = transport.advertise(f"{NAME}/executed", Float64MultiArray)
+        self._publish_status = transport.advertise(f"{NAME}/status", String, LATCHED)
+        self._publish_stop = transport.advertise(robot.config.stop, Bool, LATCHED)
+        self._taken, self._told, self._refused = 0, "", ""
+        for order in ORDERS:
+            transport.subscribe(f"{NAME}/{order}", Bool, LATCHED, heard=partial(self._hear, order))
+        if isinstance(transport, RclpyTransport):
+            for order, kind in ORDERS.items():
+                transport.serve(f"{NAME}/{order}", kind, partial(self._answer, order))
+
+    def step(self) -> None:
+        """Carry out what was ordered, hand on the newest action, tell how the bridge is."""
+        while not self._orders.empty():
+            order, done = self._orders.get()
+            self._refused = self._tried(partial(self._carry_out, order))
+            done.set_result(self._refused)
+        received = self._action.latest()
+        if received is not None and received.number != self._taken:
+            self._taken = received.number
+            self._refused = self._tried(lambda: self._drive(received.message.data))
+        status = self._robot.status()
+        said = {"mode": status.mode.name.lower(), "reason": status.reason, "trips": status.trips}
+        text = json.dumps(said | {"refused": self._refused})
+        if text != self._told:
+            self._told = text
+            self._publish_status(String(data=text))
+
+    def _drive(self, action: np.ndarray) -> None:
+        executed = self._robot.send(np.asarray(action, np.float64))
+        self._publish_executed(Float64MultiArray(data=np.asarray(executed, np.float64)))
+
+    def _carry_out(self, order: str) -> None:
+        if order == "enable":
+            self._publish_stop(Bool(data=False))
+            self._robot.clear()
+            self._robot.arm(self._unguarded)
+        elif order == "disable":
+            self._robot.disarm(f"/{NAME}/enable")
+        else:
+            config, limits = self._robot.config, self._robot.limits
+            if not config.home:
+                raise ValueError("this robot's file has no home")
+            follow(self._robot, np.array([config.home]), config.axes, limits)
+
+    def _tried(self, attempt: Callable[[], None]) -> str:
+        """Why it was refused; empty when it was done."""
+        try:
+            attempt()
+        except (RobotFault, ValueError) as error:
+            return str(error)
+        return ""
+
+    def _hear(self, order: str, message: Bool) -> None:
+        if message.data or order == "enable":
+            self._order(order, message.data)
+
+    def _answer(self, order: str, request: Any) -> str:
+        """Homing takes long, and nothing else is heard while a service waits: it is answered at once."""
+        done = self._order(order, bool(getattr(request, "data", True)))
+        try:
+            return "" if order == "home" else done.result(timeout=ANSWER_S)
+        except TimeoutError:
+            return "the robot is on its way home"
+
+    def _order(self, order: str, value: bool) -> Future[str]:
+        """In the transport's thread."""
+        done: Future[str] = Future()
+        if order == "stop":
+            self._publish_stop(Bool(data=True))
+            done.set_result("")
+        else:
+            self._orders.put((order if value else "disable", done))
+        return done
+
+
+def main(words: list[str] | None = None) -> None:
+    """The words `robot=`, `domain=` and `unguarded=`; what follows `--ros-args` is ROS's. Exit code 2 on a mistake."""
+    words = list(sys.argv[1:] if words is None else words)
+    words = words[: words.index("--ros-args")] if "--ros-args" in words else words
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        values = {}
+        for word in words:
+            key, _, value = word.partition("=")
+            if key not in ("robot", "domain", "unguarded"):
+                raise ValueError(unknown("setting", key, ("robot", "domain", "unguarded")))
+            values[key] = value
+        config, limits = load_robot(values.get("robot", ""))
+        config = replace(config, cameras={}, domain=int(values.get("domain", config.domain)))
+        transport = open_transport(config)
+        robot = Ros2Robot(config, limits)
+        try:
+            robot.connect()
+            node = BridgeNode(robot, transport, values.get("unguarded") == "true")
+            while not stop.wait(CYCLE_S):
+                node.step()
+        finally:
+            robot.close()
+            transport.close()
+    except (ValueError, ModuleNotFoundError, RobotFault) as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

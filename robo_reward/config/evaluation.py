@@ -1,0 +1,33 @@
+"""The final evaluation and its perturbed worlds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from robo_reward.settings import number
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """The final evaluation."""
+
+    episodes: int = number(100, low=1)
+    """Initial states from which base and trained policy both run."""
+    first_seed: int = number(100_000, low=0)
+    """Seeds of the paired initial states: first_seed, first_seed + 1, ... [never used in training]"""
+    videos: int = number(4, low=0)
+    """Filmed episodes, base and trained in turn."""
+
+
+@dataclass(frozen=True)
+class PerturbConfig:
+    """Departures from the training world that `evaluate` measures as well, one axis at a time."""
+
+    axes: tuple[str, ...] = ()
+    """Of `robo_reward.envs.perturbation.AXES`: friction, mass, size, layout, perception, observation_latency,
+    action_latency, control_noise; and what only cameras see: lighting, background, camera_pose, camera_noise,
+    camera_dropped."""
+    severities: tuple[int, ...] = number((1, 2, 3), low=1, high=3)
+    """How far; each is a row."""
+    filmed: int = number(20, low=1)
+    """Episodes for an axis that only cameras see."""

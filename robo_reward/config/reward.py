@@ -1,0 +1,74 @@
+"""The reward model, what it is adapted to, and what counts as done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from robo_reward.settings import choice, number
+
+RIVALS = (
+    "sarm", "rewind", "progressor", "vlac", "graded", "classifier", "transport", "feature_distance", "pixel_distance",
+)  # fmt: skip
+"""Those of `robo_reward.progress.rivals`."""
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """The reward model."""
+
+    kind: str = choice("compact", "compact", "oracle", *RIVALS)
+    """compact learns from images; oracle is the simulator's own progress; the others are rivals from the literature,
+    trained on the same episodes."""
+    rivals: tuple[str, ...] = ()
+    """Rivals that `bench-reward` trains too and puts into its table, such as [sarm,rewind]."""
+    fusion: str = choice("kalman", "average", "consistency", "kalman", "incremental", "forward", "backward")
+    """How the three perspectives become one potential; the last three use a single one."""
+    target: str = choice("hop", "hop", "absolute", "difference")
+    """What the network learns of two frames: the hop, the later one's progress, or the plain difference."""
+    labels: str = choice("steps", "steps", "frames")
+    """Sub-tasks share the progress equally, or, as a control, it is linear from a success's first frame to its last."""
+    swap_references: float = number(0.75, low=0, high=1)
+    """Share of a success's visits in training whose references are another demonstration's, not its own."""
+    failures: bool = True
+    """Whether failed rollouts are trained on; the completion threshold is set with them in any case."""
+    seed: int = number(0, low=0)
+    """Of weights and pairs; apart from the run's seed."""
+    steps: int = number(600, low=1)
+    """Training steps."""
+    learning_rate: float = number(2e-3, above=0)
+    """Peak of the schedule."""
+    views: tuple[str, ...] | None = None
+    """Cameras the model sees; null: all of the environment's."""
+
+
+@dataclass(frozen=True)
+class AdaptConfig:
+    """Fine-tuning of a reward model to the one demonstration of `train-reward adapt_from= demo=`."""
+
+    steps: int = number(200, low=1)
+    """Training steps."""
+    learning_rate: float = number(5e-4, above=0)
+    """Peak of the schedule."""
+    replay: int = number(16, low=0)
+    """Episodes of the model's own training data that are replayed, half of them demonstrations, where they still lie
+    beside it; else, and with 0, its reference pictures are."""
+
+
+@dataclass(frozen=True)
+class CompletionConfig:
+    """When the reward model calls a task done."""
+
+    sustain: int = number(2, low=1)
+    """Queries in a row that have to agree."""
+    false_success_bound: float = number(0.05, above=0, high=0.999)
+    """Largest share of failures that may be called done; 59 failures or more are needed to show 0.05."""
+    confidence: float = number(0.95, above=0, high=0.999)
+    """With which that is said of failures like those of the validation split."""
+
+
+@dataclass(frozen=True)
+class SuiteConfig:
+    """What `bench-reward` measures beside the environment's own task."""
+
+    tasks: tuple[str, ...] = ()
+    """Names of `conf/env/` that are measured in one table; those with the same cameras share one reward model."""

@@ -1,0 +1,179 @@
+"""N multilayer perceptrons as one: a batched product a layer, gradients written out, all parameters in one tensor.
+
+Autograd would read and write every activation several times over; here a layer's norm, scale and rectifier work in
+place, in memory that is kept from call to call. The tests compare values and gradients with `networks.mlp`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+_EPS = 1e-5  # torch's own for LayerNorm
+
+
+class _Layer(NamedTuple):
+    weight_NIH: torch.Tensor
+    bias_N1H: torch.Tensor
+    scale_N1H: torch.Tensor | None = None
+    shift_N1H: torch.Tensor | None = None
+
+
+class _Views(NamedTuple):
+    """The parts of a flat tensor (N, P), one row a head."""
+
+    hidden: tuple[_Layer, _Layer]
+    weight_NOH: torch.Tensor
+    """Transposed: the products with a few outputs are several times faster."""
+    bias_N1O: torch.Tensor
+
+
+class _Scratch(NamedTuple):
+    """Memory of one call, written anew by the next one that takes it."""
+
+    normed: torch.Tensor
+    """(2, N, B, H): each hidden layer's product, centred and divided by its deviation."""
+    out: torch.Tensor
+    """(2, N, B, H): what leaves it; the same memory in calls that nothing goes back through."""
+    inverse: torch.Tensor
+    """(2, N, B, 1): the inverse deviations."""
+    slope: torch.Tensor
+    """(N, B, H): the loss's derivative on its way back."""
+
+
+_FREE: dict[tuple[Any, ...], list[_Scratch]] = {}
+"""Shared by all networks of a size: what the targets wrote is still in the cache when the critics write over it."""
+
+
+def _take(flat: torch.Tensor, batch: int, hidden: int) -> _Scratch:
+    """Memory that no other call holds, for as many heads as `flat` has."""
+    heads = flat.shape[0]
+    if free := _FREE.setdefault((heads, batch, hidden, flat.dtype, flat.device), []):
+        return free.pop()
+    empty, layers = flat.new_empty, (2, heads, batch, hidden)
+    return _Scratch(empty(layers), empty(layers), empty(2, heads, batch, 1), empty(layers[1:]))
+
+
+def _give(scratch: _Scratch) -> None:
+    slope = scratch.slope
+    _FREE[(*slope.shape, slope.dtype, slope.device)].append(scratch)
+
+
+class EnsembleMLP(nn.Module):
+    """N perceptrons with two hidden layers: (B, I) -> (N, B, O). Each is `networks.mlp`, with LayerNorm if `norm`.
+
+    All parameters lie in `flat` (N, P), so that clipping, an optimiser's step and a Polyak average are each one vector
+    operation.
+    """
+
+    def __init__(self, heads: int, inputs: int, hidden: int, outputs: int, norm: bool = True):
+        super().__init__()
+        normed = ((1, hidden), (1, hidden)) if norm else ()
+        first, second = ((inputs, hidden), (1, hidden), *normed), ((hidden, hidden), (1, hidden), *normed)
+        shapes = (*first, *second, (outputs, hidden), (1, outputs))
+        ends = list(itertools.accumulate(rows * columns for rows, columns in shapes))
+        self._parts = [(shape, end - shape[0] * shape[1]) for shape, end in zip(shapes, ends, strict=True)]
+        self.heads, self.hidden, self.norm = heads, hidden, norm
+        self.flat = nn.Parameter(torch.empty(heads, ends[-1]))
+        views = self.views(self.flat.detach())
+        for layer, size in zip(views.hidden, (inputs, hidden), strict=True):
+            _init_linear(layer.weight_NIH, layer.bias_N1H, size)
+            if layer.scale_N1H is not None and layer.shift_N1H is not None:
+                layer.scale_N1H.fill_(1.0)
+                layer.shift_N1H.zero_()
+        _init_linear(views.weight_NOH, views.bias_N1O, hidden)
+
+    def forward(self, x_BI: torch.Tensor, heads: torch.Tensor | None = None) -> torch.Tensor:
+        """Outputs of all heads, or only of those in `heads` (n,): (n, B, O)."""
+        flat = self.flat if heads is None else self.flat.index_select(0, heads)
+        if torch.is_grad_enabled() and (flat.requires_grad or x_BI.requires_grad):
+            return _Differentiable.apply(self, x_BI, flat)
+        scratch = _take(flat, x_BI.shape[0], self.hidden)
+        y_NBO = _forward(self.views(flat), x_BI, scratch._replace(out=scratch.normed))
+        _give(scratch)
+        return y_NBO
+
+    def views(self, flat: torch.Tensor) -> _Views:
+        """The layers within a contiguous tensor (n, P)."""
+        heads, size = flat.shape
+        parts = [flat.as_strided((heads, *shape), (size, shape[1], 1), start) for shape, start in self._parts]
+        of_layer = (len(parts) - 2) // 2
+        return _Views((_Layer(*parts[:of_layer]), _Layer(*parts[of_layer:-2])), *parts[-2:])
+
+
+def _init_linear(weight: torch.Tensor, bias: torch.Tensor, inputs: int) -> None:
+    """The starting values of torch's `nn.Linear`."""
+    bound = 1 / math.sqrt(inputs)
+    weight.uniform_(-bound, bound)
+    bias.uniform_(-bound, bound)
+
+
+class _Differentiable(torch.autograd.Function):
+    """A call that autograd can go back through, once."""
+
+    @staticmethod
+    def forward(ctx: Any, network: EnsembleMLP, x_BI: torch.Tensor, flat: torch.Tensor) -> torch.Tensor:
+        ctx.network, ctx.scratch = network, _take(flat, x_BI.shape[0], network.hidden)
+        ctx.save_for_backward(x_BI, flat)
+        return _forward(network.views(flat), x_BI, ctx.scratch)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: torch.Tensor) -> tuple[None, torch.Tensor | None, torch.Tensor | None]:
+        x_BI, flat = ctx.saved_tensors  # raises when this call was gone back through before
+        _, of_input, of_weights = ctx.needs_input_grad
+        gradient = torch.empty_like(flat) if of_weights else None
+        found = None if gradient is None else ctx.network.views(gradient)
+        x_gradient = _backward(ctx.network.views(flat), x_BI, ctx.scratch, slopes[0], found, of_input)
+        _give(ctx.scratch)
+        ctx.scratch = None
+        return None, x_gradient, gradient
+
+
+def _forward(views: _Views, x_BI: torch.Tensor, scratch: _Scratch) -> torch.Tensor:
+    """Outputs (N, B, O); leaves in `scratch` what `_backward` needs."""
+    x = x_BI.expand(views.bias_N1O.shape[0], -1, -1)
+    for layer, y, out, inverse in zip(views.hidden, scratch.normed, scratch.out, scratch.inverse, strict=True):
+        if layer.scale_N1H is None or layer.shift_N1H is None:
+            x = torch.baddbmm(layer.bias_N1H, x, layer.weight_NIH, out=out).relu_()
+            continue
+        torch.baddbmm(layer.bias_N1H, x, layer.weight_NIH, out=y)
+        y.sub_(torch.mean(y, dim=-1, keepdim=True, out=inverse))
+        torch.linalg.vector_norm(y, dim=-1, keepdim=True, out=inverse)
+        y.mul_(inverse.square_().div_(y.shape[-1]).add_(_EPS).rsqrt_())
+        x = torch.addcmul(layer.shift_N1H, y, layer.scale_N1H, out=out).relu_()
+    return torch.baddbmm(views.bias_N1O, x, views.weight_NOH.transpose(1, 2))
+
+
+def _backward(
+    views: _Views, x_BI: torch.Tensor, scratch: _Scratch, slope_NBO: torch.Tensor, found: _Views | None, of_input: bool
+) -> torch.Tensor | None:
+    """The loss's derivative by the inputs (B, I) if it is wanted; that by the parameters is written to `found`."""
+    slope = torch.bmm(slope_NBO, views.weight_NOH, out=scratch.slope)
+    if found is not None:
+        torch.bmm(slope_NBO.transpose(1, 2), scratch.out[1], out=found.weight_NOH)
+        torch.sum(slope_NBO, dim=1, keepdim=True, out=found.bias_N1O)
+    for i in (1, 0):
+        layer, out = views.hidden[i], scratch.out[i]
+        torch.ops.aten.threshold_backward.grad_input(slope, out, 0, grad_input=slope)
+        if layer.scale_N1H is not None:
+            normed, by_scale = scratch.normed[i], torch.mul(slope, scratch.normed[i], out=out)
+            if found is not None:
+                torch.sum(slope, dim=1, keepdim=True, out=found.hidden[i].shift_N1H)
+                torch.sum(by_scale, dim=1, keepdim=True, out=found.hidden[i].scale_N1H)
+            # What would move a row's mean or stretch it has no effect behind the norm.
+            share_NH1 = layer.scale_N1H.transpose(1, 2) / slope.shape[-1]
+            along, mean = torch.bmm(by_scale, share_NH1), torch.bmm(slope, share_NH1)
+            slope.mul_(layer.scale_N1H).sub_(mean).addcmul_(normed, along, value=-1).mul_(scratch.inverse[i])
+        below = scratch.out[0] if i else x_BI.expand(slope.shape[0], -1, -1)
+        if found is not None:
+            torch.bmm(below.transpose(1, 2), slope, out=found.hidden[i].weight_NIH)
+            torch.sum(slope, dim=1, keepdim=True, out=found.hidden[i].bias_N1H)
+        if i:
+            slope = torch.bmm(slope, layer.weight_NIH.transpose(1, 2), out=scratch.normed[1])
+    if not of_input:
+        return None
+    return torch.bmm(slope, views.hidden[0].weight_NIH.transpose(1, 2)).sum(0)

@@ -1,0 +1,117 @@
+"""Residual SAC: the residual is drawn from a squashed Gaussian, and how random it is tunes itself.
+
+Everything else is the residual TD3's: base, critics, replay, demonstrations, shaping, imitation. With `base=zero` and
+`agent.residual_scale=1` it is plain SAC, and so the peers RLPD (arXiv 2302.02948) and HIL-SERL (arXiv 2410.21845) are
+configurations of it. Source: SAC with a tuned temperature, arXiv 1812.05905.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import nn
+
+from robo_reward.config import AgentConfig
+from robo_reward.learning.networks import mlp
+from robo_reward.learning.residual_td3 import ResidualTD3
+
+LOG_STD = (-5.0, 2.0)
+"""Range of the Gaussian's logarithmic standard deviation, before it is squashed."""
+
+
+class GaussianActor(nn.Module):
+    """Residual tanh(N(mean, std)) given (state, base action); at the start the mean is 0 and the std that of exploring.
+
+    The logarithm of the temperature is kept here too, so that checkpoints, optimiser and averages know one network.
+    """
+
+    def __init__(self, state_size: int, action_size: int, settings: AgentConfig):
+        super().__init__()
+        self.layers = mlp(state_size + action_size, settings.hidden, 2 * action_size, settings.layer_norm)
+        self.log_temperature = nn.Parameter(torch.tensor(math.log(settings.temperature)))
+        weight, bias = self.layers[-1].parameters()
+        nn.init.zeros_(weight)
+        nn.init.zeros_(bias)
+        std = max(settings.exploration_noise / settings.residual_scale, math.exp(LOG_STD[0]))
+        with torch.no_grad():
+            bias[action_size:] = math.log(std)
+
+    def forward(self, state_BS: torch.Tensor, base_BA: torch.Tensor) -> torch.Tensor:
+        """The residual without chance, in [-1, 1] (B, A)."""
+        return torch.tanh(self._gaussian(state_BS, base_BA)[0])
+
+    def draw(
+        self, state_BS: torch.Tensor, base_BA: torch.Tensor, normal_BA: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The residual that these standard normal numbers make (B, A), and its log probability density (B,)."""
+        mean, log_std = self._gaussian(state_BS, base_BA)
+        before = mean + log_std.exp() * normal_BA
+        log_density = -0.5 * normal_BA.square() - log_std - 0.5 * math.log(2 * math.pi)
+        # log(1 - tanh(x)^2), in a form that does not lose its digits at large x.
+        stretch = 2.0 * (math.log(2.0) - before - nn.functional.softplus(-2.0 * before))
+        return torch.tanh(before), (log_density - stretch).sum(-1)
+
+    def _gaussian(self, state_BS: torch.Tensor, base_BA: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        mean, log_std = self.layers(torch.cat([state_BS, base_BA], dim=-1)).chunk(2, dim=-1)
+        return mean, log_std.clamp(*LOG_STD)
+
+
+class ResidualSAC(ResidualTD3):
+    """The residual TD3 with a stochastic actor; see there for the arguments."""
+
+    actor: GaussianActor
+    exploration_noise = 0.0
+    """Its own draws explore."""
+
+    def _new_actor(self, size: int) -> GaussianActor:
+        return GaussianActor(size, self.action_size, self.settings)
+
+    def act(
+        self,
+        state_S: np.ndarray,
+        base_R: np.ndarray,
+        *,
+        deployed: bool = False,
+        rng: np.random.Generator | None = None,
+    ) -> np.ndarray:
+        """A draw of the newest actor with numbers from `rng`; the mean of the average of actors when `deployed`."""
+        if deployed or rng is None:
+            return super().act(state_S, base_R, deployed=deployed)
+        with torch.no_grad():
+            state, base = self._observe(state_S[None], base_R[None])
+            normal = torch.from_numpy(rng.standard_normal((1, self.action_size)).astype(np.float32))
+            residual, _ = self.actor.draw(state, base, normal)
+            return self._executed(base, residual)[0].numpy()
+
+    def _next_value(self, state: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
+        """Smallest of a few heads at a drawn action, and the entropy there."""
+        residual, log_density = self._draw(state, base)
+        value = self._smallest(state, self._executed(base, residual))
+        if self.settings.entropy_backup:
+            value = value - self.actor.log_temperature.exp() * log_density
+        return value
+
+    def _improvement(
+        self, state: torch.Tensor, base: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, dict[str, float]]:
+        """A drawn action; its value, its entropy at the temperature's price, and the temperature's own loss."""
+        residual, log_density = self._draw(state, base)
+        action = self._executed(base, residual)
+        q_B = self._lower_bound(state, action)
+        temperature = self.actor.log_temperature.exp()
+        wanted = self.settings.target_entropy * self.action_size
+        surplus = -log_density.detach().mean() - wanted
+        loss = (temperature.detach() * log_density - q_B).mean() + temperature * surplus
+        return action, loss, {
+            "actor_q": float(q_B.detach().mean()),
+            "entropy": float(-log_density.detach().mean()),
+            "temperature": float(temperature.detach()),
+        }  # fmt: skip
+
+    def _draw(self, state: torch.Tensor, base: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.actor.draw(state, base, torch.empty_like(base).normal_(generator=self.generator))
+
+    def _executed(self, base: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+        return (base + self.reach() * residual).clamp(-1.0, 1.0)

@@ -1,0 +1,1 @@
+"""The ROS 2 package of robo_reward's bridge."""

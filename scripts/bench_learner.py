@@ -1,0 +1,180 @@
+"""Updates a second of the learner at equal networks and batches, beside other learners and the limit of the products.
+
+    python scripts/bench_learner.py [--quick] [--threads 1 2] [--repeats 25]
+
+Writes docs/results/learner_speed.json. Learners that cannot be imported are passed over, with a line that says so
+(`pip install stable-baselines3 torchrl lerobot`). All take turns in one process, so that a busy machine strikes all of
+them; each figure is a median. One thread is measured in processor time, several by the clock.
+
+The limit is what batched products of 256 x 256 x 256 reach in the same run, in single precision. `share_of_limit` is
+the time that an update's products would take at that speed, divided by the time that the update takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from learner_peers import ACTION, OBSERVATION, PEERS, ROWS
+
+from robo_reward.config import AgentConfig
+from robo_reward.learning.replay import EpisodeReplay
+from robo_reward.learning.residual_td3 import ResidualTD3
+from robo_reward.runtime.run_folder import git_revision
+from robo_reward.runtime.updates import learn
+from robo_reward.shaping import SCHEMES
+from robo_reward.types import Episode, PhiTrack
+
+RESULT = Path(__file__).parents[1] / "docs" / "results" / "learner_speed.json"
+SIZES = (10_000, 100_000, 1_000_000)
+EPISODE = 1000
+NETWORKS = {"2x256": (2, 256, 256), "10heads": (10, 256, 256)}
+"""Heads, width of two hidden layers, batch."""
+
+
+def filled(rows: int, settings: AgentConfig) -> EpisodeReplay:
+    """A replay of this many transitions with the default experiment's sizes."""
+    rng, phase = np.random.default_rng(0), 8
+    state = OBSERVATION - phase
+    replay = EpisodeReplay(rows + 2 * rows // EPISODE, state, ACTION, settings.n_step, settings.gamma, phase_size=phase)
+    normal, zeros = rng.normal(size=(EPISODE + 1, state)).astype(np.float32), np.zeros(EPISODE + 1, np.float32)
+    action = np.tanh(normal[:, :ACTION])
+    episode = Episode(
+        episode_id="e", instruction="", source="policy", seed=0, agent_pos=normal, estimate=normal[:, :0],
+        action=action[:-1], reward=zeros[:-1], stage=zeros.astype(np.int64), oracle=zeros, terminated=True,
+        truncated=False, success=True, frame_steps=np.zeros(0, np.int64), frames={}, base_action=action,
+        base_phase=normal[:, :phase],
+    )  # fmt: skip
+    for _ in range(rows // EPISODE):
+        replay.append(episode, normal, PhiTrack("none", zeros, zeros), demonstration=False)
+    return replay
+
+
+def ours(settings: AgentConfig, rows: int = ROWS) -> Callable[[], None]:
+    """Two updates of the residual learner, sampling and logged numbers included."""
+    demonstrations, online = filled(ROWS, settings), filled(rows, settings)
+    zeros = np.zeros(OBSERVATION - 8, np.float32)
+    agent = ResidualTD3(zeros, zeros + 1, ACTION, settings, SCHEMES["potential"], 1.0, 0, phase_size=8)
+    experience: Any = SimpleNamespace(demonstrations=demonstrations, warmup=online, online=online)
+    rng = np.random.default_rng(0)
+    return lambda: (learn(agent, experience, 2, settings, rng), None)[1]
+
+
+def products(settings: AgentConfig) -> float:
+    """Floating-point operations that matrix products make up of one update of ours, on average."""
+    heads, hidden, rows = settings.heads, settings.hidden, 2 * settings.batch
+    first, middle = (OBSERVATION + ACTION) * hidden, hidden * hidden
+    actor, critic = first + middle + hidden * ACTION, first + middle + hidden
+    target = actor + settings.subset * critic
+    critics = heads * (critic + critic + middle + hidden)  # forward, by weights, by activations
+    actors = actor + actor + middle + hidden * ACTION + heads * (critic + critic)
+    return rows * (target + critics + actors / settings.actor_every)
+
+
+def limit() -> Callable[[], None]:
+    """A batch of eight products, 256 cubed."""
+    first, second, out = torch.randn(8, 256, 256), torch.randn(8, 256, 256), torch.empty(8, 256, 256)
+    return lambda: (torch.bmm(first, second, out=out), None)[1]
+
+
+def contenders(quick: bool) -> tuple[dict[str, Callable[[], None]], dict[str, AgentConfig], list[str]]:
+    """Everything that is timed, the settings of those that are ours, and the peers that were passed over."""
+    made: dict[str, Callable[[], None]] = {"limit": limit()}
+    settings: dict[str, AgentConfig] = {}
+    for name, (heads, hidden, batch) in NETWORKS.items():
+        equal = AgentConfig(heads=heads, subset=heads, hidden=hidden, batch=batch)
+        for normed in (True, False):
+            for every in (1, 2):
+                settings[f"ours_{name}_{normed}_{every}"] = replace(equal, layer_norm=normed, actor_every=every)
+    settings["ours_10heads_subset"] = replace(settings["ours_10heads_True_2"], subset=2)
+    default = AgentConfig()
+    settings["ours_default"] = default
+    made |= {name: ours(chosen) for name, chosen in settings.items()}
+    if not quick:
+        made |= {f"ours_replay_{size}": ours(settings["ours_2x256_True_2"], size) for size in SIZES}
+    missing = []
+    for peer, (load, _, _) in PEERS.items():
+        try:
+            build = load()
+        except ImportError as error:
+            print(f"{peer} is passed over: {error}")
+            missing.append(peer)
+            continue
+        for name, network in NETWORKS.items():
+            made[f"{peer}_{name}"] = build(*network)
+    made["plain_td3_default"] = PEERS["plain_td3"][0]()(default.heads, default.hidden, default.batch)
+    return made, settings, missing
+
+
+def measure(made: dict[str, Callable[[], None]], threads: int, repeats: int) -> dict[str, float]:
+    """Median seconds of each, all in turn."""
+    torch.set_num_threads(threads)
+    clock = time.process_time if threads == 1 else time.perf_counter
+    times: dict[str, list[float]] = {name: [] for name in made}
+    for _ in range(repeats):
+        for name, run in made.items():
+            run()  # fills the caches anew after the others
+            started = clock()
+            run()
+            times[name].append(clock() - started)
+    return {name: float(np.median(seconds)) for name, seconds in times.items()}
+
+
+def figures(seconds: dict[str, float], settings: dict[str, AgentConfig]) -> dict[str, float]:
+    """Rates, ratios and shares from the medians."""
+    gflops = 8 * 2 * 256**3 / seconds["limit"] / 1e9
+    found = {"limit_gflops": gflops}
+    for name, chosen in settings.items():
+        label = name.removeprefix("ours_").replace("_True_2", "").replace("_False", "_without_norm")
+        label = label.removesuffix("_2").replace("_True_1", "_actor_every_1").replace("_norm_1", "_norm_actor_every_1")
+        found[f"updates_per_s_{label}"] = 2 / seconds[name]
+        found[f"share_of_limit_{label}"] = 2 * products(chosen) / gflops / 1e9 / seconds[name]
+    found["share_of_limit"] = found["share_of_limit_2x256"]
+    for peer, (_, normed, every) in PEERS.items():
+        for network in NETWORKS:
+            if (theirs := seconds.get(f"{peer}_{network}")) is not None:
+                found[f"updates_per_s_{peer}_{network}"] = 2 / theirs
+                found[f"ratio_{peer}_{network}"] = theirs / seconds[f"ours_{network}_{normed}_{every}"]
+    found["ratio_plain_td3_default"] = seconds["plain_td3_default"] / seconds["ours_default"]
+    if f"ours_replay_{SIZES[0]}" in seconds:
+        for size in SIZES:
+            found[f"updates_per_s_replay_{size}"] = 2 / seconds[f"ours_replay_{size}"]
+        found["replay_1m_to_10k_ratio"] = seconds[f"ours_replay_{SIZES[-1]}"] / seconds[f"ours_replay_{SIZES[0]}"]
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="three turns, and nothing is written")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="of the products, one after the other")
+    parser.add_argument("--repeats", type=int, default=25, help="turns that each median is of")
+    args = parser.parse_args()
+    made, settings, missing = contenders(args.quick)
+    result: dict[str, float] = {}
+    for threads in args.threads:
+        suffix = "" if threads == 1 else f"_{threads}_threads"
+        found = figures(measure(made, threads, 3 if args.quick else args.repeats), settings)
+        result |= {name + suffix: round(value, 4) for name, value in found.items()}
+    about: dict[str, Any] = {"missing": missing, "command": shlex.join(["python", *sys.argv]), "turns": args.repeats,
+               "git_revision": git_revision(), "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+               "cores": len(os.sched_getaffinity(0)), "load_average": round(os.getloadavg()[2], 1)}  # fmt: skip
+    text = json.dumps({**result, **about}, indent=1)
+    print(text)
+    if not args.quick:
+        RESULT.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

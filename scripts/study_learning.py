@@ -1,0 +1,285 @@
+"""The study of the learner: shaping, peers, ablations, reward hacking; a line for each run, appended as it finishes.
+
+    python scripts/study_learning.py [--group shaping --group peers] [--seeds 0 1 2] [--list] [run.root=FOLDER] [...]
+
+Each line is one `robo-reward train`, named in full in its column `command`; a command that is in the table already is
+passed over and no line is ever changed, so the study goes on where it was stopped, in as many sittings as it takes.
+`--list` runs nothing and prints the commands that are still missing. Files, in docs/results:
+
+- learner_tasks.csv: the final evaluation of every run, with the rollouts and environment steps it took;
+- learner_curves.csv: every point of every learning curve;
+- learner_hacking.csv: success as the reward model believed it and as it was, in blocks of ten rollouts;
+- learner_tasks.json: interquartile means over the seeds with stratified bootstrap intervals, made anew every time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import fcntl
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from robo_reward.config import load_config
+from robo_reward.evaluation.statistics import bootstrap_interval, interquartile_mean
+from robo_reward.runtime.stages import MARKER
+
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
+TASKS = {
+    "peg_insert": [],
+    "peg_insert_long": ["experiment=peg_insert_long"],
+    # 75k environment steps are about 420 rollouts, and nobody measures every tenth of them on 40 episodes.
+    "nut_assembly": ["experiment=nut_assembly", "train.rollouts=420", "train.evaluate_every=30",
+                     "train.evaluate_episodes=25"],
+}  # fmt: skip
+SHAPINGS = {
+    "none": ["shaping=none"],
+    "naive": ["shaping=naive"],
+    "potential, learned": ["shaping=potential"],
+    "potential, oracle": ["shaping=potential", "reward=oracle"],
+}
+FAMILY = ("absolute", "par", "gated", "contrast", "ra_bc")
+PEERS = ("rlpd", "hil_serl", "resfit", "ibrl", "filtered_cloning", "residual_ppo")
+WITHOUT = {
+    "demonstrations": ["agent.demonstration_share=0", "agent.imitation=0"],
+    "n-step returns": ["agent.n_step=1"],
+    "layer norm": ["agent.layer_norm=false"],
+    "warm-up": ["train.warmup_rollouts=0", "train.warmup_updates=0"],
+}
+"""How each ingredient of the recipe is left out; a published residual with none of them scored 0, 0 and 97 %."""
+OTHERWISE = {
+    "scale 0.1": ["agent.residual_scale=0.1"],
+    "scale 1.0": ["agent.residual_scale=1.0"],
+    "no imitation term": ["agent.imitation=0"],
+    "no symmetry": ["agent.symmetry=false"],
+}
+OPTIONS = {
+    "residual_sac": ["agent=residual_sac"],
+    "one head in the target": ["agent.subset=1"],
+    "all heads in the target": ["agent.subset=5"],
+    "Q-filter": ["agent.q_filter=true"],
+    "imitation of own successes": ["agent.self_imitation=0.5"],
+    "start as a clone": ["agent.cloning_updates=1500"],
+    "start as a clone, held to it": ["agent.cloning_updates=1500", "agent.prior=0.2"],
+    "warm-up kept in sight": ["agent.anchor_share=0.25"],
+    "growing reach": ["agent.reach=growing"],
+    "learned reach": ["agent.reach=learned"],
+    "4 to 8 updates a step": ["agent.updates_per_step=4", "agent.last_updates_per_step=8"],
+    "distribution of values": ["agent.value_bins=64"],
+    "values start at the potential": ["agent.value_init=potential"],
+    "steps back from contact": ["agent.search_chance=0.1"],
+    "no symmetry": ["agent.symmetry=false"],
+}
+"""The algorithm's options, each by itself."""
+BELIEFS = {"calibrated": [], "half the score": ["train.done_at=0.5"]}
+
+
+class Row(NamedTuple):
+    """One setting; a run of it for each seed."""
+
+    task: str
+    method: str
+    shaping: str
+    words: tuple[str, ...]
+    """What departs from the default, as it is typed."""
+    observation: str = "state"
+
+
+def row(task: str, method: str, shaping: str, words: Sequence[str]) -> Row:
+    """A row of this task; `words` on top of the task's own."""
+    return Row(task, method, shaping, (*TASKS[task], *words))
+
+
+ORACLE = SHAPINGS["potential, oracle"]
+"""Ablations use the simulator's potential: the same for all, and no reward model to train."""
+GROUPS: dict[str, tuple[tuple[int, ...], list[Row]]] = {
+    "shaping": ((10, 11, 12, 13, 14), [
+        row(task, "residual_td3", name, words) for task in ("peg_insert", "peg_insert_long")
+        for name, words in SHAPINGS.items()
+    ]),
+    "nut": ((10, 11, 12), [
+        row("nut_assembly", "residual_td3", name, SHAPINGS[name])
+        for name in ("potential, learned", "potential, oracle", "none")
+    ]),
+    "peers": ((10, 11, 12), [
+        row("peg_insert", "residual_sac", "none", ["agent=residual_sac", "shaping=none"]),
+        # No peer's paper turns and mirrors its data: ours without that too.
+        row("peg_insert", "residual_td3, no symmetry", "none", ["shaping=none", "agent.symmetry=false"]),
+        *(row("peg_insert", peer, "none", [f"agent={peer}"]) for peer in PEERS),
+    ]),
+    "ingredients": ((10, 11), [
+        row("peg_insert", "residual_td3", "potential, oracle", ORACLE),
+        *(row("peg_insert", f"without {name}", "potential, oracle", [*ORACLE, *words])
+          for name, words in WITHOUT.items()),
+        row("peg_insert", "with none of the four", "potential, oracle", [*ORACLE, *sum(WITHOUT.values(), [])]),
+        *(row("peg_insert", f"with {kept} alone", "potential, oracle",
+              [*ORACLE, *(word for name in WITHOUT if name != kept for word in WITHOUT[name])]) for kept in WITHOUT),
+        *(row("peg_insert", name, "potential, oracle", [*ORACLE, *words]) for name, words in OTHERWISE.items()),
+    ]),
+    "hacking": ((10, 11, 12), [
+        row("peg_insert", f"completion as task reward, {name}", "none",
+            ["train.task_reward=completion", "shaping=none", *words]) for name, words in BELIEFS.items()
+    ]),
+    "bases": ((10, 11, 12), [
+        row("peg_insert", "residual_td3 on ACT", "potential, learned", ["base=act"]),
+        row("peg_insert", "residual_td3", "potential, learned", ["observation=features"])._replace(
+            observation="features"),
+    ]),
+    "options": ((10, 11), [
+        row("peg_insert", name, "potential, oracle", [*ORACLE, *words]) for name, words in OPTIONS.items()
+    ]),
+    "family": ((10, 11), [
+        row("peg_insert", "residual_td3", name, [f"shaping={name}"]) for name in FAMILY
+    ]),
+}  # fmt: skip
+"""Name -> the seeds and rows of a group, in the order in which the study runs them."""
+COLUMNS = (
+    "group", "task", "method", "shaping", "observation", "seed", "env_steps", "rollouts", "success", "success_low",
+    "success_high", "base_success", "rollouts_to_0_8_success", "last_three_evaluations_low", "updates", "wall_s",
+    "command", "date", "git_revision",
+)  # fmt: skip
+CURVE = (
+    "task",
+    "method",
+    "shaping",
+    "observation",
+    "seed",
+    "rollouts",
+    "env_steps",
+    "successes",
+    "episodes",
+    "command",
+)
+HACKING = ("task", "method", "seed", "rollouts", "believed", "true", "fooled", "command")
+Line = dict[str, Any]
+
+
+def command_of(row: Row, seed: int, extra: Sequence[str] = ()) -> str:
+    """The run as a person would type it; where it is written is no part of it."""
+    typed = [word for word in extra if not word.startswith(("run.", "quiet="))]
+    return shlex.join(["robo-reward", "train", *row.words, *typed, f"seed={seed}"])
+
+
+def read_lines(name: str) -> list[Line]:
+    """The lines of a table in docs/results; none while there is no such file."""
+    path = RESULTS / name
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def append_lines(name: str, columns: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> None:
+    """Add lines at the end of a table, in one piece; the head is written with the first."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    with (RESULTS / name).open("a", newline="", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # two sittings may run different groups at once
+        writer = csv.DictWriter(file, columns)
+        if file.tell() == 0:
+            writer.writeheader()
+        writer.writerows(lines)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def run(group: str, row: Row, seed: int, extra: Sequence[str]) -> None:
+    """Train, in a process of its own, and append what came out; the line of the table last, as it says "finished"."""
+    words = [*row.words, *extra, f"seed={seed}"]
+    program = [sys.executable, "-c", "from robo_reward.cli import main; main()", "train", *words]
+    subprocess.run(program, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    config = load_config(words)
+    summary = json.loads((Path(config.run.dir) / "summary.json").read_text(encoding="utf-8"))
+    trained = json.loads((Path(summary["train_folder"]) / MARKER).read_text(encoding="utf-8"))["summary"]
+    named = {"task": row.task, "method": row.method, "shaping": row.shaping, "observation": row.observation,
+             "seed": seed, "command": command_of(row, seed, extra)}  # fmt: skip
+    names = ("rollouts", "env_steps", "successes", "episodes")
+    curve = [named | dict(zip(names, point, strict=True)) for point in trained["curve"]]
+    append_lines("learner_curves.csv", CURVE, curve)
+    if config.train.task_reward == "completion":
+        with (Path(summary["recheck_folder"]) / "onpolicy.csv").open(newline="", encoding="utf-8") as file:
+            blocks = belief_blocks(list(csv.DictReader(file)), config.train.done_at)
+        kept = {name: named[name] for name in HACKING if name in named}
+        append_lines("learner_hacking.csv", HACKING, [kept | block for block in blocks])
+    final = {f"success{end}": summary[f"final_success{end}"] for end in ("", "_low", "_high")}
+    taken = {name: summary[name] for name in COLUMNS if name in summary and name not in named}
+    append_lines("learner_tasks.csv", COLUMNS, [{**taken, **final, **named, "group": group}])
+
+
+def belief_blocks(rollouts: Sequence[Mapping[str, str]], threshold: float | None, size: int = 10) -> list[Line]:
+    """Shares of believed and true successes, and of failures that were believed, in blocks of `size` rollouts.
+
+    rollouts: rows of the recheck's onpolicy.csv in order; threshold: of the score, None for the calibrated rule.
+    """
+    blocks = []
+    for first in range(0, len(rollouts), size):
+        block = rollouts[first : first + size]
+        believed = [r["fired"] == "True" if threshold is None else float(r["score"]) >= threshold for r in block]
+        true = [r["outcome"] == "success" for r in block]
+        fooled = [b and not t for b, t in zip(believed, true, strict=True)]
+        shares = {name: sum(flags) / len(block) for name, flags in
+                  {"believed": believed, "true": true, "fooled": fooled}.items()}  # fmt: skip
+        blocks.append({"rollouts": first + len(block), **shares})
+    return blocks
+
+
+def write_means(missing: Sequence[str]) -> None:
+    """learner_tasks.json: interquartile means over the seeds of every row, and what has not been run."""
+    rows: dict[str, list[Line]] = {}
+    for line in read_lines("learner_tasks.csv"):
+        name = ": ".join(line[key] for key in ("task", "method", "shaping", "observation"))
+        rows.setdefault(name, []).append(line)
+    table = {}
+    for name, lines in rows.items():
+        success = [float(line["success"]) for line in lines]
+        reached = [int(line["rollouts_to_0_8_success"]) for line in lines if line["rollouts_to_0_8_success"]]
+        late = [float(line["last_three_evaluations_low"]) for line in lines if line["last_three_evaluations_low"]]
+        table[name] = {
+            "seeds": len(lines),
+            "success": [interquartile_mean(success), *bootstrap_interval(success)],
+            "lowest_of_the_last_three_evaluations": interquartile_mean(late) if len(late) == len(lines) else None,
+            "seeds_that_reached_0_8": len(reached),
+            # Of all seeds or of none: those that never got there would be left out of the mean.
+            "rollouts_to_0_8_success": interquartile_mean(reached) if len(reached) == len(lines) else None,
+        }
+    result = {"table": table, "not_run": list(missing), "command": "python scripts/study_learning.py"}
+    (RESULTS / "learner_tasks.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def wanted(groups: Sequence[str], seeds: Sequence[int] | None) -> list[tuple[str, Row, int]]:
+    """The runs of these groups, seed by seed in each, so that an unfinished table is level."""
+    found = []
+    for group in groups:
+        own, rows = GROUPS[group]
+        found += [(group, row, seed) for seed in seeds or own for row in rows]
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--group", action="append", choices=list(GROUPS), help="default: all, in this order")
+    parser.add_argument("--seeds", type=int, nargs="+", help="default: the group's own")
+    parser.add_argument("--list", action="store_true", help="print the commands that are missing, run nothing")
+    arguments, words = parser.parse_known_args()
+    runs = wanted(arguments.group or list(GROUPS), arguments.seeds)
+
+    def missing() -> list[tuple[str, Row, int]]:
+        known = {line["command"] for line in read_lines("learner_tasks.csv")}
+        return [entry for entry in runs if command_of(entry[1], entry[2], words) not in known]
+
+    if arguments.list:
+        print("\n".join(command_of(row, seed, words) for _, row, seed in missing()))
+        return
+    for group, row, seed in missing():
+        print(f"{group}: {row.task}, {row.method}, {row.shaping}, seed {seed}", flush=True)
+        run(group, row, seed, ["quiet=true", *words])
+        write_means([command_of(other, number, words) for _, other, number in missing()])
+
+
+if __name__ == "__main__":
+    main()

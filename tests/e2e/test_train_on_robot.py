@@ -1,0 +1,62 @@
+"""`robo-reward train robot=sim_arm` over the real wire, in its smallest size: finished; killed and gone on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+for package in ("torch", "mujoco", "cyclonedds", "matplotlib"):
+    pytest.importorskip(package)
+
+from robo_reward.config import load_config  # noqa: E402
+from robo_reward.data.store import TransitionStore  # noqa: E402
+from robo_reward.runtime.pipeline import train  # noqa: E402
+from robo_reward.runtime.worlds import ROBOT_LOG  # noqa: E402
+
+pytestmark = pytest.mark.slow
+TINY = [
+    "experiment=smoke", "robot=sim_arm", "quiet=true", "env.horizon=150", "robot.camera_hz=3", "collect.demos=3",
+    "collect.weak=2", "collect.validation=0", "collect.test=0", "base.demos=1", "train.rollouts=2",
+    "train.evaluate_every=2", "train.evaluate_episodes=1", "train.warmup_updates=5", "evaluate.episodes=1",
+    "evaluate.videos=0",
+]  # fmt: skip
+ORACLE = [*TINY, "reward=oracle", "collect.demos=1", "collect.weak=0", "train.rollouts=3", "train.evaluate_every=3"]
+
+
+def words(root: Path, settings: list[str], domain: int) -> list[str]:
+    return [*settings, f"run.root={root}", f"robot.domain={1 + (os.getpid() + domain) % 100}"]
+
+
+def test_the_whole_line_runs_over_the_wire_and_shows_what_the_gate_did(tmp_path):
+    summary = train(load_config(words(tmp_path, TINY, 0)))
+    assert summary["rollouts"] == 2 and summary["robot_episodes"] >= 3 + 2 + 2 + 1 + 2
+    assert summary["robot_age_ms_p50"] > 0
+    report = next(tmp_path.glob("train-*/report.html")).read_text()
+    assert "Actions, requested and executed" in report and "steps cut by the gate" in report
+    for stage in ("collect", "train", "evaluate"):
+        lines = next(tmp_path.glob(f"stages/{stage}-*/{ROBOT_LOG}")).read_text().splitlines()
+        assert all(len(json.loads(line)["executed"]) == json.loads(line)["steps"] for line in lines)
+
+
+@pytest.mark.fault
+def test_a_killed_run_goes_on_after_its_last_stored_rollout(tmp_path):
+    command = [sys.executable, "-c", "from robo_reward.cli import main; main()", "train", *words(tmp_path, ORACLE, 50)]
+    process = subprocess.Popen(command)
+    deadline = time.monotonic() + 300
+    while not (logs := list(tmp_path.glob(f"stages/train-*.partial/{ROBOT_LOG}"))) or not logs[0].read_text():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    summary = train(load_config(words(tmp_path, ORACLE, 50)))
+    with TransitionStore(next(tmp_path.glob("stages/train-*/store"))) as store:
+        online = [entry for entry in store.episodes() if entry.actor == "online"]
+        assert len(online) == summary["rollouts"] == 3
+        assert sum(len(store.read(entry.episode_id)) for entry in online) == summary["env_steps"]
+        assert not store.index.broken and not store.index.abandoned

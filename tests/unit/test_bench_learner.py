@@ -1,0 +1,52 @@
+"""The learner's bench: what it calls arithmetic, what it compares, and that a missing learner is passed over."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+
+from robo_reward.config import AgentConfig  # noqa: E402
+
+SMALL = {"heads": 3, "hidden": 16, "batch": 8}
+
+
+@pytest.fixture
+def bench(script, project, monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(project / "scripts")
+    module = script("bench_learner")
+    monkeypatch.setattr(module, "RESULT", tmp_path / "result.json")
+    monkeypatch.setattr(module, "ROWS", 1000)
+    return module
+
+
+@pytest.mark.parametrize("subset,norm,every", [(3, False, 2), (3, False, 1), (2, False, 2)])
+def test_the_arithmetic_counted_is_that_of_an_update(bench, subset, norm, every):
+    """Against torch's own count; a product for the gradient by inputs that only the actor needs is small."""
+    settings = AgentConfig(**SMALL, subset=subset, layer_norm=norm, actor_every=every)
+    two_updates = bench.ours(settings)
+    with FlopCounterMode(display=False) as counter:
+        two_updates()
+    assert bench.products(settings) == pytest.approx(counter.get_total_flops() / 2, rel=0.05)
+
+
+def test_a_learner_that_is_not_installed_is_passed_over_and_named(bench, monkeypatch, capsys):
+    def gone():
+        raise ImportError("No module named 'elsewhere'")
+
+    peers = {"plain_td3": bench.PEERS["plain_td3"], "elsewhere": (gone, True, 1)}
+    monkeypatch.setattr(bench, "PEERS", peers)
+    monkeypatch.setattr(bench, "NETWORKS", {"2x256": (2, 16, 8), "10heads": (3, 16, 8)})
+    monkeypatch.setattr(bench, "SIZES", (1000, 2000))
+    monkeypatch.setattr(bench, "EPISODE", 100)
+    monkeypatch.setattr("sys.argv", ["bench_learner.py", "--threads", "1", "--repeats", "1"])
+    bench.main()
+    assert "elsewhere is passed over: No module named 'elsewhere'" in capsys.readouterr().out
+    found = json.loads(bench.RESULT.read_text())
+    assert found["missing"] == ["elsewhere"]
+    assert {"share_of_limit", "ratio_plain_td3_2x256", "ratio_plain_td3_10heads"} <= found.keys()
+    assert not any("elsewhere" in key for key in found)

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from robo_reward import __version__
-from robo_reward.config import Config, from_hydra, own_robot, register
+from robo_reward.config import Config, from_hydra, own_files, register
 from robo_reward.extras import missing_extra
 from robo_reward.settings import leaf_keys, unknown
 
@@ -190,7 +190,7 @@ def _options_first(words: list[str]) -> list[str]:
         if option.startswith("-") and option not in known:
             name = option.strip("-")
             raise ValueError(f"unknown option '{option}': settings are written without dashes, {name or 'seed'}=value")
-    words = own_robot(words)
+    words = own_files(words)
     sweep = [word for word in words if word in ("-m", "--multirun")]
     return [*sweep, *(word for word in words if word not in sweep)]
 

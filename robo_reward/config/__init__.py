@@ -41,7 +41,7 @@ __all__ = [
     "TrainConfig",
     "from_hydra",
     "load_config",
-    "own_robot",
+    "own_files",
     "register",
 ]
 
@@ -257,9 +257,18 @@ def from_hydra(composed: Any) -> Config:
     return build(Config, plain)
 
 
-def own_robot(overrides: Sequence[str]) -> list[str]:
-    """The overrides with `robot=FILE.yaml` as Hydra takes it, which knows only the files of conf/robot."""
-    return [f"robot={{file:'{w[6:]}'}}" if w.startswith("robot=") and w.endswith(".yaml") else w for w in overrides]
+def own_files(overrides: Sequence[str]) -> list[str]:
+    """The overrides as Hydra takes them, which knows only the files of conf/: `robot=FILE.yaml`, and `reward=FOLDER`
+    of a trained reward model, which is `reward_model=FOLDER`."""
+    words = []
+    for word in overrides:
+        name, _, value = word.partition("=")
+        if name == "robot" and value.endswith(".yaml"):
+            word = f"robot={{file:'{value}'}}"
+        elif name == "reward" and "/" in value:
+            word = f"reward_model={value}"
+        words.append(word)
+    return words
 
 
 def load_config(overrides: Sequence[str] = (), command: str = "train") -> Config:
@@ -273,4 +282,4 @@ def load_config(overrides: Sequence[str] = (), command: str = "train") -> Config
 
     register(command)
     with initialize_config_module("robo_reward.conf", version_base="1.3"):
-        return from_hydra(compose("config", own_robot(overrides)))
+        return from_hydra(compose("config", own_files(overrides)))

@@ -128,3 +128,8 @@ def test_every_default_lies_in_its_own_range():
 
     assert build(Config, plain(Config())) == Config()
     assert "agent.heads" in leaf_keys(plain(Config()))
+
+
+def test_a_folder_in_place_of_a_reward_is_a_trained_model():
+    assert load_config(["reward=runs/train-reward-x"], "bench-reward").reward_model == "runs/train-reward-x"
+    assert load_config(["reward=oracle"]).reward.kind == "oracle"

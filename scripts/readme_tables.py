@@ -53,6 +53,8 @@ COLUMNS = {
     "stall_drift_per_100_frames": "drift per 100 frames",
     "regression_recall": "regressions noticed",
     "three_way_accuracy": "three-way accuracy",
+    "seeds_that_reached_0_8": "seeds that reached 80%",
+    "rollouts_to_0_8_success": "rollouts to 80%",
 }
 
 

@@ -122,6 +122,7 @@ def test_this_readmes_numbers_are_the_result_files_numbers(project, run):
         pytest.skip("the README has no results marker")
     finished = run(project, "--check")
     assert finished.returncode == 0, finished.stderr
-    results = json.loads((project / "docs" / "results" / "peg_insert.json").read_text("utf-8"))
+    results = json.loads((project / "docs" / "results" / f"{names[0]}.json").read_text("utf-8"))
+    readme = readme.split("<!-- /results -->")[0]
     assert row(readme, "**trained policy**")[0] == f"{results['final_success']:.1%}"
     assert row(readme, "base policy, frozen")[0] == f"{results['base_success']:.1%}"

@@ -227,7 +227,7 @@ def batch(rng):
     )
 
 
-def unguarded(self, optimiser, loss, network):
+def unguarded(self, optimiser, loss):
     """The learner's step without its guard."""
     optimiser.zero_grad(set_to_none=True)
     loss.backward()

@@ -13,6 +13,7 @@ from robo_reward.data.store import TransitionStore  # noqa: E402
 from robo_reward.data.tracks import Choice, TrackStore  # noqa: E402
 from robo_reward.evaluation.rollout import run_policy  # noqa: E402
 from robo_reward.learning.replay import EpisodeReplay  # noqa: E402
+from robo_reward.policies.scripted import ScriptedPeg  # noqa: E402
 from robo_reward.policies.simple import ZeroPolicy  # noqa: E402
 from robo_reward.runtime.local import train_residual  # noqa: E402
 from robo_reward.testing.faults import record_fault  # noqa: E402
@@ -39,7 +40,7 @@ def annotator(name):
 def run(folder, on_rollout):
     env = gymnasium.make("robo_reward/PegInsert-v0", horizon=6)
     base = ZeroPolicy(4)
-    demonstrations = list(run_policy(env, base, [1, 2], source="expert"))
+    demonstrations = list(run_policy(env, ScriptedPeg("weak", 0), [1, 2], source="expert"))
     return train_residual(CONFIG, env, base, demonstrations, annotator("model0"), annotator, folder, on_rollout)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import json
+import runpy
 import sys
 import threading
 import time
@@ -193,7 +193,7 @@ def setup_words(monkeypatch) -> dict:
     module = types.ModuleType("setuptools")
     module.setup = lambda **words: said.update(words)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "setuptools", module)
-    exec(compile((PACKAGE / "setup.py").read_text(), "setup.py", "exec"), {})  # noqa: S102 - our own file
+    runpy.run_path(str(PACKAGE / "setup.py"))
     return said
 
 
@@ -237,12 +237,8 @@ def test_the_launch_file_starts_it_with_words_that_it_takes(setup_words, monkeyp
         module = types.ModuleType(name)
         vars(module).update(members)
         monkeypatch.setitem(sys.modules, name, module)
-    text = (PACKAGE / "launch" / "bridge.launch.py").read_text()
-    ast.parse(text)
     arguments.update({"robot": "nowhere", "domain": "3", "unguarded": "false"})
-    space: dict = {}
-    exec(compile(text, "bridge.launch.py", "exec"), space)  # noqa: S102 - our own file
-    space["generate_launch_description"]()
+    runpy.run_path(str(PACKAGE / "launch" / "bridge.launch.py"))["generate_launch_description"]()
     (node,) = nodes
     assert node["package"] == PACKAGE.name and setup_words["entry_points"]["console_scripts"][0].startswith(
         node["executable"] + " ="

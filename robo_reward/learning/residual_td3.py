@@ -69,11 +69,12 @@ class ResidualTD3:
         self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), settings.learning_rate, fused=True)
 
     def _new_actor(self, size: int) -> torch.nn.Module:
-        return ResidualActor(size, self.action_size, self.settings.hidden, self.settings.layer_norm)
+        s = self.settings
+        return ResidualActor(size, self.action_size, s.hidden, s.layer_norm, s.precision == "bfloat16")
 
     def _new_critic(self, size: int) -> EnsembleCritic | BinnedCritic:
         s = self.settings
-        shape = (s.heads, size + self.action_size, s.hidden, s.layer_norm)
+        shape = (s.heads, size + self.action_size, s.hidden, s.layer_norm, s.precision == "bfloat16")
         critic = BinnedCritic(*shape, s.value_bins, s.value_limit) if s.value_bins else EnsembleCritic(*shape)
         if s.value_init == "potential":
             # What a critic learns of a shaped reward is Q - Phi: saying 0 it says that Q is the potential.

@@ -153,9 +153,9 @@ def test_single_precision_agrees_to_a_millionth():
 
 def test_bfloat16_products_agree_to_a_few_hundredths_but_for_a_single_observation_which_is_exact():
     torch.manual_seed(0)
-    half = EnsembleMLP(2, 50, 256, 1, half=True)
+    half = EnsembleMLP(2, 50, 256, 1, rough=True)
     exact, x = copy.deepcopy(half), torch.randn(256, 50)
-    exact.half = False
+    exact.rough = False
     assert not torch.equal(half(x), exact(x)), "the products were single precision"
     torch.testing.assert_close(half(x), exact(x), atol=0.02, rtol=0)
     found, wanted = (torch.autograd.grad(e(x).square().mean(), e.flat)[0] for e in (half, exact))
@@ -539,7 +539,7 @@ def test_the_anchor_share_of_what_is_online_comes_from_the_warm_up(share):
 
 
 def test_bins_hold_a_target_s_mass_and_give_its_value_back():
-    critic = BinnedCritic(2, S + A, 16, norm=True, half=False, bins=51, limit=1.0)
+    critic = BinnedCritic(2, S + A, 16, norm=True, rough=False, bins=51, limit=1.0)
     target = torch.tensor([-0.8, -0.013, 0.0, 0.5, 0.9])
     mass = critic.spread(target)
     torch.testing.assert_close(mass.sum(1), torch.ones(5))

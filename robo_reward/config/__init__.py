@@ -179,10 +179,10 @@ class Config:
                 raise ValueError(
                     f"train.done_at={self.train.done_at} is read with train.task_reward=completion: add it"
                 )
-        elif self.reward.kind != "compact":
+        elif self.reward.kind not in ("compact", "classifier"):
             raise ValueError(
-                f"train.task_reward=completion asks for a completion rule, which reward={self.reward.kind} has not: "
-                "use reward=compact"
+                "train.task_reward=completion asks for a completion rule or a classifier of success, and "
+                f"reward={self.reward.kind} is neither: use reward=compact or reward=classifier"
             )
         elif self.shaping.kind == "gated":
             raise ValueError("shaping=gated waits for the simulator's success: set train.task_reward=environment")

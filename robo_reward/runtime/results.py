@@ -13,6 +13,7 @@ import yaml
 
 from robo_reward.config import Config
 from robo_reward.evaluation import plots, report
+from robo_reward.runtime.evaluation_results import decision_words, evaluation_sections
 from robo_reward.runtime.reward_results import clips_section, onpolicy_section, reward_sections
 from robo_reward.runtime.robot_results import action_names, robot_sections, robot_summary
 from robo_reward.runtime.run_folder import RunFolder, command_line
@@ -28,11 +29,11 @@ class Line:
 
     data: StageResult
     reward: StageResult | None
-    bench: StageResult | None
     base: StageResult
     trained: StageResult
-    recheck: StageResult | None
     evaluation: StageResult
+    bench: StageResult | None = None
+    recheck: StageResult | None = None
     perturbed: StageResult | None = None
     clips: StageResult | None = None
 
@@ -82,6 +83,8 @@ def print_table(summary: dict[str, Any], quiet: bool) -> None:
     rows.append(("difference, paired", "", f"{summary['difference_low']:+.0%} to {summary['difference_high']:+.0%}"))
     for row in rows:
         say(f"{row[0]:<20}{row[1]:>8}  {row[2]}", quiet)
+    if words := decision_words(summary):
+        say(words, quiet)
     reached = summary["rollouts_to_0_8_success"]
     first = f"80% success first seen after {reached}" if reached else "80% success not reached"
     say(f"{summary['rollouts']} online rollouts; {first}", quiet)
@@ -120,8 +123,7 @@ def write_training_report(config: Config, run: RunFolder, line: Line, summary: d
         sections.append(_perturbations(line.perturbed))
     if config.robot:
         sections += robot_sections(line.stages, action_names(robot_of(config)[0]), task_of(config.env).fps)
-    if line.evaluation.summary["videos"]:
-        sections.append(_videos(line.evaluation, run.path))
+    sections += evaluation_sections(line.evaluation, run.path, task_of(config.env).fps)
     sections.append(
         report.settings("Settings", command_line(), {"seed": config.seed, "stages": len(line.stages)},
                         yaml.safe_dump(json.loads(json.dumps(asdict(config))), sort_keys=False))
@@ -158,14 +160,6 @@ def _perturbations(perturbed: StageResult) -> report.Section:
         note="Success from the same initial states as above, or, where only cameras notice, the reward model's error "
         "on the trained policy's episodes; 95% intervals.",
     )  # fmt: skip
-
-
-def _videos(evaluation: StageResult, folder: Path) -> report.Section:
-    items = [
-        report.VideoItem(evaluation.path / video["file"], f"{video['policy']}, seed {video['seed']}", video["success"])
-        for video in evaluation.summary["videos"]
-    ]
-    return report.videos("Episodes", items, folder, "The curve is the potential that shaped the reward.")
 
 
 def _wins(episodes: list[dict[str, Any]]) -> tuple[int, int]:

@@ -31,9 +31,9 @@ class PerturbConfig:
     """Departures from the training world that `evaluate` measures as well, one axis at a time."""
 
     axes: tuple[str, ...] = ()
-    """Of `robo_reward.envs.perturbation.AXES`: friction, mass, size, layout, perception, observation_latency,
-    action_latency, control_noise; and what only cameras see: lighting, background, camera_pose, camera_noise,
-    camera_dropped."""
+    """Of `robo_reward.envs.perturbation.AXES`: object, layout, friction, mass, size, perception, observation_latency,
+    action_latency, control_noise; and what only cameras and the reward model notice: lighting, background, camera_pose,
+    camera_noise, camera_dropped, instruction. `perturb=AXIS:SEVERITY` is one axis at one severity."""
     severities: tuple[int, ...] = number((1, 2, 3), low=1, high=3)
     """How far; each is a row."""
     filmed: int = number(20, low=1)

@@ -22,7 +22,7 @@ from robo_reward.evaluation.statistics import (
     wilson_interval,
 )
 from robo_reward.runtime import steps
-from robo_reward.runtime.evaluating import EPISODES, decision_summary, stopping_test, told
+from robo_reward.runtime.evaluating import EPISODES, decision_summary, nominal, stopping_test, told
 from robo_reward.runtime.evaluation_results import decision_words, outcome_section
 from robo_reward.runtime.finished import (
     BASE,
@@ -78,7 +78,7 @@ def compare_policies(config: Config) -> dict[str, Any]:
 
 
 def _compare_stage(config: Config, runs: Mapping[str, FinishedRun], bases: Sequence[bool]) -> StageResult:
-    key = {"evaluate": config.evaluate, "env": world_key(config)}
+    key = {"evaluate": config.evaluate, "env": world_key(nominal(config))}
     inputs = {stage.path: stage for run in runs.values() for stage in (run.data, run.base, run.trained)}
     return kept_stage(config, "compare", key, list(inputs.values()),
                       lambda folder: _compare(config, runs, bases, folder))  # fmt: skip
@@ -90,7 +90,7 @@ def _compare(config: Config, runs: Mapping[str, FinishedRun], bases: Sequence[bo
         worlds, actors = {}, {}
         for (name, run), base in zip(runs.items(), bases, strict=True):
             see = sight(run.config, run.data, steps.load_base(run.config, run.base))
-            worlds[name] = stack.enter_context(closing(make_envs(config.env, see)))
+            worlds[name] = stack.enter_context(closing(make_envs(nominal(config).env, see)))
             actors[name] = run_actors(run, *space_sizes(worlds[name]))["base" if base else "trained"]
         found = run_paired(worlds, actors, range(first, first + config.evaluate.episodes), config.quiet, test=test)
     write_atomic(folder / EPISODES, json.dumps({name: told(config, rows) for name, rows in found.items()}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,18 @@ def evaluate_stage(
 ) -> StageResult:
     """Base and trained policy on the same initial states, and videos of each outcome with the progress curve."""
     inputs = [data, base, trained, *([reward] if reward else [])]
-    return kept_stage(config, "evaluate", {"evaluate": config.evaluate, "env": world_key(config)}, inputs,
+    return kept_stage(config, "evaluate", {"evaluate": config.evaluate, "env": world_key(nominal(config))}, inputs,
                       lambda folder: _evaluate(config, data, reward, base, trained, folder))  # fmt: skip
 
 
 def paired_actors(base: Policy, agent: ResidualTD3) -> dict[str, MakeActor]:
     """The frozen base and the trained policy, as they are evaluated."""
     return {"base": lambda seed: PolicyActor(base), "trained": lambda seed: trained_actor(base, agent, seed)}
+
+
+def nominal(config: Config) -> Config:
+    """Without `env.randomise`, which is for training."""
+    return replace(config, env=replace(config.env, randomise=()))
 
 
 def stopping_test(config: Config) -> SequentialTest | None:
@@ -59,7 +65,7 @@ def _evaluate(
     actors = paired_actors(base, steps.load_agent(config, data, base, trained))
     first, test = config.evaluate.first_seed, stopping_test(config)
     annotate = steps.make_annotate(config, reward)
-    with closing(open_world(config, folder, sight(config, data, base))) as env:
+    with closing(open_world(nominal(config), folder, sight(config, data, base))) as env:
         every = config.collect.query_every if config.robot and reward else 0  # there the curve is the reward model's
         seeds = range(first, first + config.evaluate.episodes)
         found = run_paired(env, actors, seeds, config.quiet, test=test, query_every=every)

@@ -120,7 +120,7 @@ def write_training_report(config: Config, run: RunFolder, line: Line, summary: d
     if line.recheck:
         sections.append(onpolicy_section(line.recheck.summary))
     if line.perturbed:
-        sections.append(_perturbations(line.perturbed))
+        sections.append(_perturbations(line.perturbed, summary))
     if config.robot:
         sections += robot_sections(line.stages, action_names(robot_of(config)[0]), task_of(config.env).fps)
     sections += evaluation_sections(line.evaluation, run.path, task_of(config.env).fps)
@@ -143,7 +143,7 @@ def _progress_section(bench: StageResult, fps: int) -> report.Section:
     )
 
 
-def _perturbations(perturbed: StageResult) -> report.Section:
+def _perturbations(perturbed: StageResult, summary: dict[str, Any]) -> report.Section:
     with (perturbed.path / "perturbations.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
 
@@ -153,12 +153,16 @@ def _perturbations(perturbed: StageResult) -> report.Section:
         value, low, high = (format(float(row[f"{name}{suffix}"]), form) for suffix in ("", "_low", "_high"))
         return f"{value} ({low} to {high})"
 
+    def drop(row: dict[str, str], name: str) -> str | None:
+        return f"{summary[name] - float(row[name]):+.0%}" if row[name] else None
+
     return report.table(
-        "In perturbed worlds", ["axis", "severity", "base", "trained", "error of the reward model"],
-        [[r["axis"].replace("_", " "), r["severity"], cell(r, "base_success", ".0%"), cell(r, "final_success", ".0%"),
-          cell(r, "reward_error", ".3f")] for r in rows],
-        note="Success from the same initial states as above, or, where only cameras notice, the reward model's error "
-        "on the trained policy's episodes; 95% intervals.",
+        "In perturbed worlds",
+        ["axis", "severity", "base", "its drop", "trained", "its drop", "error of the reward model"],
+        [[r["axis"].replace("_", " "), r["severity"], cell(r, "base_success", ".0%"), drop(r, "base_success"),
+          cell(r, "final_success", ".0%"), drop(r, "final_success"), cell(r, "reward_error", ".3f")] for r in rows],
+        note="Success from the same initial states as above and how much it fell, or, where only cameras notice, the "
+        "reward model's error on the trained policy's episodes; 95% intervals.",
     )  # fmt: skip
 
 

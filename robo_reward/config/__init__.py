@@ -205,7 +205,8 @@ class Config:
             return
         if self.env.count > 1:
             raise ValueError(f"env.count={self.env.count} with robot=: there is one arm, set 1")
-        for name, value in {"perturb.axes": self.perturb.axes, "suite.tasks": self.suite.tasks}.items():
+        changed = {"perturb.axes": self.perturb.axes, "env.randomise": self.env.randomise}
+        for name, value in {**changed, "suite.tasks": self.suite.tasks}.items():
             if value:
                 raise ValueError(f"{name}=[{','.join(value)}] with robot=: only a simulated world can be changed")
         if self.command == "console":
@@ -259,7 +260,7 @@ def from_hydra(composed: Any) -> Config:
 
 def own_files(overrides: Sequence[str]) -> list[str]:
     """The overrides as Hydra takes them, which knows only the files of conf/: `robot=FILE.yaml`, and `reward=FOLDER`
-    of a trained reward model, which is `reward_model=FOLDER`."""
+    of a trained reward model, which is `reward_model=FOLDER`; and `perturb=AXIS:SEVERITY` or `perturb=AXIS`."""
     words = []
     for word in overrides:
         name, _, value = word.partition("=")
@@ -267,6 +268,10 @@ def own_files(overrides: Sequence[str]) -> list[str]:
             word = f"robot={{file:'{value}'}}"
         elif name == "reward" and "/" in value:
             word = f"reward_model={value}"
+        elif name == "perturb" and value:
+            axis, colon, severity = value.partition(":")
+            words += [f"perturb.severities=[{severity}]"] * bool(colon)
+            word = f"perturb.axes=[{axis}]"
         words.append(word)
     return words
 

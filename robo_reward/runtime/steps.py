@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -14,8 +13,6 @@ import numpy as np
 
 from robo_reward.config import Config
 from robo_reward.data.split import iterate_split
-from robo_reward.evaluation.rollout import PolicyActor
-from robo_reward.evaluation.vector import Environments, Job, run_jobs
 from robo_reward.interfaces import Policy
 from robo_reward.progress.completion import CompletionTarget
 from robo_reward.progress.models.oracle import oracle_track
@@ -28,7 +25,6 @@ from robo_reward.runtime.collecting import read_split
 from robo_reward.runtime.kept import kept_stage
 from robo_reward.runtime.labelling import find_keyframes, known_stages, label_key, write_labels
 from robo_reward.runtime.observing import sight, with_base_actions, write_observed
-from robo_reward.runtime.run_folder import write_atomic
 from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.tasks import SPLITS, task_of
 from robo_reward.runtime.worlds import open_world, world_key
@@ -237,59 +233,6 @@ def _recheck(config: Config, reward: StageResult, trained: StageResult, folder: 
     summary, rows = recheck_completion(trained.path, reward.path, config.quiet)
     write_rows(rows, folder)
     return summary
-
-
-def evaluate_stage(
-    config: Config, data: StageResult, reward: StageResult | None, base: StageResult, trained: StageResult
-) -> StageResult:
-    """Base and trained policy on the same initial states, and videos of some with the progress curve under them."""
-    inputs = [data, base, trained, *([reward] if reward else [])]
-    return kept_stage(config, "evaluate", {"evaluate": config.evaluate, "env": world_key(config)}, inputs,
-                  lambda folder: _evaluate(config, data, reward, base, trained, folder))  # fmt: skip
-
-
-def _evaluate(
-    config: Config, data: StageResult, reward: StageResult | None, base_stage: StageResult, trained: StageResult,
-    folder: Path,
-) -> dict[str, Any]:  # fmt: skip
-    from robo_reward.evaluation.paired import run_paired, summarise
-    from robo_reward.runtime.acting import trained_actor
-
-    base = load_base(config, base_stage)
-    agent = load_agent(config, data, base, trained)
-    first = config.evaluate.first_seed
-    actors = {"base": lambda seed: PolicyActor(base), "trained": lambda seed: trained_actor(base, agent, seed)}
-    with closing(open_world(config, folder, sight(config, data, base))) as env:
-        outcomes = run_paired(env, actors, range(first, first + config.evaluate.episodes), config.quiet)
-        videos = _videos(config, env, actors, reward, folder) if config.evaluate.videos else []
-    episodes = {
-        name: [{"seed": e.seed, "success": e.success, "steps": len(e), "stage": int(e.stage[-1])} for e in found]
-        for name, found in outcomes.items()
-    }
-    write_atomic(folder / "episodes.json", json.dumps(episodes))
-    return {**summarise(outcomes["base"], outcomes["trained"]), "videos": videos}
-
-
-def _videos(
-    config: Config, env: Environments, actors: dict[str, Any], reward: StageResult | None, folder: Path
-) -> list[dict[str, Any]]:
-    """The first initial states, base and trained, filmed at every step; the curve is the reward model's own."""
-    from robo_reward.evaluation.video import write_episode_video
-
-    curve = make_annotate(config, reward)
-    first = config.evaluate.first_seed
-    films = [(("base", "trained")[number % 2], first + number // 2) for number in range(config.evaluate.videos)]
-    made = []
-    for episode in run_jobs(env, (Job(seed, name, actors[name](seed)) for name, seed in films), query_every=1):
-        name, seed = episode.source, episode.seed
-        path = folder / f"{name}-{seed}.mp4"
-        write_episode_video(
-            path, episode.frames, curve([episode])[0].phi, fps=task_of(config.env).fps,
-            perspectives={} if episode.oracle is None else {"oracle": episode.oracle},
-            success=episode.success, title=f"{name}: {episode.instruction}",
-        )  # fmt: skip
-        made.append({"file": path.name, "policy": name, "seed": seed, "success": episode.success})
-    return made
 
 
 def make_annotate(config: Config, reward: StageResult | None) -> Annotate:

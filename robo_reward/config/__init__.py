@@ -16,7 +16,7 @@ from robo_reward.config.data import AnnotateConfig, CollectConfig, EnvConfig, La
 from robo_reward.config.evaluation import EvaluateConfig, PerturbConfig
 from robo_reward.config.learner import AgentConfig, BaseConfig, ShapingConfig, TrainConfig
 from robo_reward.config.person import ConsoleConfig, HilConfig
-from robo_reward.config.reward import RIVALS, AdaptConfig, CompletionConfig, RewardConfig, SuiteConfig
+from robo_reward.config.reward import RIVALS, AdaptConfig, CompletionConfig, RewardConfig, ServeConfig, SuiteConfig
 from robo_reward.settings import build, choice, number, settings_digest, unknown
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "PerturbConfig",
     "RewardConfig",
     "RunConfig",
+    "ServeConfig",
     "ShapingConfig",
     "SuiteConfig",
     "TrainConfig",
@@ -101,6 +102,7 @@ class Config:
     shaping: ShapingConfig = field(default_factory=ShapingConfig)
     base: BaseConfig = field(default_factory=BaseConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
+    serve: ServeConfig = field(default_factory=ServeConfig)
     adapt: AdaptConfig = field(default_factory=AdaptConfig)
     annotate: AnnotateConfig = field(default_factory=AnnotateConfig)
     hil: HilConfig = field(default_factory=HilConfig)
@@ -158,9 +160,11 @@ class Config:
             if rival not in RIVALS:
                 raise ValueError(unknown("reward.rivals entry", rival, RIVALS))
         self._check_rival()
+        self._check_remote()
         self._check_suite()
         self._check_robot()
-        makes_model = self.command in ("train-reward", "bench-reward", "annotate") and self.reward_model is None
+        asking = ("train-reward", "bench-reward", "annotate", "serve-reward")
+        makes_model = self.command in asking and self.reward_model is None
         if makes_model and self.reward.kind == "oracle":
             raise ValueError(f"reward=oracle is not trained, and {self.command} needs a model: use reward=compact")
         if self.reward.views is not None:
@@ -191,7 +195,7 @@ class Config:
         """What a suite would pass over in silence."""
         for name, value in {
             "dataset": self.dataset, "keyframes": self.keyframes, "reward_model": self.reward_model,
-            "reward.rivals": self.reward.rivals,
+            "reward.rivals": self.reward.rivals, "reward.url": self.reward.url,
         }.items():  # fmt: skip
             if self.suite.tasks and value:
                 raise ValueError(
@@ -212,6 +216,23 @@ class Config:
         if self.command == "console":
             raise ValueError("console shows the simulated world: leave robot= out")
 
+    def _check_remote(self) -> None:
+        """What a reward model elsewhere needs, and what cannot wait for it."""
+        r = self.reward
+        if r.kind != "remote":
+            return
+        if r.url is None:
+            raise ValueError("reward=remote asks a server: add reward.url=http://HOST:PORT")
+        if r.api == "openai" and r.model is None:
+            raise ValueError("reward.api=openai needs the name of a model that the server knows: add reward.model=NAME")
+        if self.command == "train-reward":
+            raise ValueError("reward=remote is trained where it is served: use it with annotate, bench-reward or train")
+        if self.agent.kind == "residual_ppo":
+            raise ValueError(
+                "agent=residual_ppo learns from its newest rollouts, which reward=remote may annotate too late: use "
+                "another agent"
+            )
+
     def _check_rival(self) -> None:
         """A rival scores whole episodes: refused before it is trained for what asks about hops."""
         if self.reward.kind not in RIVALS:
@@ -219,7 +240,11 @@ class Config:
         asked: dict[str, Any] = {"demo": self.demo, "suite.tasks": self.suite.tasks}
         if self.reward_model is None:
             asked |= {"video": self.video}
-            asked |= {"annotate": {"to": self.to}, "bench-reward": {"store": self.store}}.get(self.command, {})
+            asked |= {
+                "annotate": {"to": self.to},
+                "bench-reward": {"store": self.store},
+                "serve-reward": {"serve": self.serve},
+            }.get(self.command, {})
         for name, value in asked.items():
             if value:
                 raise ValueError(

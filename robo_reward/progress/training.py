@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ from robo_reward.terminal import progress
 from robo_reward.types import Episode, PhiTrack
 
 Net = TypeVar("Net", bound=nn.Module)
-LABELS = "labels.npz"
+LABELS, REMOTE = "labels.npz", "remote.json"
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class RewardModel:
     model: CompactModel
     references: References
     tracker: TrackerSettings
-    name = "compact"
+    name: str = "compact"
 
     @property
     def track_id(self) -> str:
@@ -134,7 +134,8 @@ def load_reward(folder: Path, cache: FeatureCache | None = None) -> RewardModel:
     folder = reward_folder(folder)
     if (folder / "rival.json").is_file():
         raise ValueError(f"{folder}: a reward model that scores whole episodes only; use one of reward=compact here")
-    model, references = CompactModel.load(folder, cache), References.load(folder / "references.npz")
+    name, model = _load_model(folder, cache)
+    references = References.load(folder / "references.npz")
     path = folder / "tracker.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no tracker settings; train the reward model again")
@@ -143,7 +144,16 @@ def load_reward(folder: Path, cache: FeatureCache | None = None) -> RewardModel:
         tracker = TrackerSettings(**{**values, "completion": CompletionRule(**values["completion"])})
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not the settings of a tracker ({error}); train the reward model again") from error
-    return RewardModel(model, references, tracker)
+    return RewardModel(model, references, tracker, name)
+
+
+def _load_model(folder: Path, cache: FeatureCache | None) -> tuple[str, CompactModel]:
+    """What answers hops, and what it is called; one that another process serves stands in for the compact one."""
+    if not (folder / REMOTE).is_file():
+        return "compact", CompactModel.load(folder, cache)
+    from robo_reward.progress.models.remote import load_remote
+
+    return "remote", cast(CompactModel, load_remote(folder))
 
 
 def train_reward(

@@ -169,6 +169,16 @@ def _reward_model(config: Config) -> tuple[list[StageResult], str]:
     return used, str(used[1].path)
 
 
+def serve_reward(config: Config) -> dict[str, Any]:
+    """Serve the reward model to other processes until Ctrl-C or SIGTERM."""
+    from robo_reward.progress.training import load_reward
+    from robo_reward.service.server import serve
+
+    with RunFolder(config.run.dir, config, "serve-reward", config.quiet) as run:
+        used, reward = _reward_model(config)
+        return _finish(run, used, serve(load_reward(Path(reward)), config.serve, config.quiet))
+
+
 def train_base(config: Config) -> dict[str, Any]:
     """Train the base policy."""
     steps.check_base(config)

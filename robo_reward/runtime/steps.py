@@ -25,6 +25,7 @@ from robo_reward.runtime.collecting import read_split
 from robo_reward.runtime.kept import kept_stage
 from robo_reward.runtime.labelling import find_keyframes, known_stages, label_key, write_labels
 from robo_reward.runtime.observing import sight, with_base_actions, write_observed
+from robo_reward.runtime.remote_reward import remote_stage
 from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.tasks import SPLITS, task_of
 from robo_reward.runtime.worlds import open_world, world_key
@@ -46,6 +47,8 @@ def label_stage(config: Config, data: StageResult) -> StageResult:
 
 def reward_stage(config: Config, data: StageResult) -> StageResult:
     """The reward model, from demonstrations and weak rollouts; compact's completion calibrated on validation."""
+    if config.reward.kind == "remote":
+        return remote_stage(config, data)
     settings = {name: value for name, value in asdict(config.reward).items() if name != "rivals"}
     key = {"reward": settings, "completion": config.completion, "every": config.collect.query_every,
            **label_key(config), "env": world_key(config)}  # fmt: skip

@@ -63,5 +63,5 @@ def _keep(config: Config, data: StageResult, model: RemoteModel, folder: Path) -
     tracker = TrackerSettings(
         every=every, fusion=config.reward.fusion, differences=served.differences, completion=served.completion
     )
-    RewardModel(model, references, tracker, "remote").save(folder)  # type: ignore[arg-type]
+    RewardModel(model, references, tracker).save(folder)
     return {"model_id": served.model_id, "completion": asdict(served.completion)}

@@ -67,6 +67,8 @@ class RemoteModel:
         settings: what it said when this run began; a server that serves another model since has no answer.
     """
 
+    kind = "remote"
+
     def __init__(self, caller: Caller, settings: Served) -> None:
         self.caller, self.settings, self.model_id = caller, settings, settings.model_id
 

@@ -55,6 +55,11 @@ class RewardConfig:
     """Requests that are on their way at once."""
     cool_down_s: float = number(30.0, low=0)
     """[s] for which a server that gave no answer is left alone"""
+    teacher: str | None = None
+    """Folder of a slow reward model, or of the run that made it, which annotates the rollouts of `train` in the
+    background; a compact model that learns from its answers takes over again and again. null: none."""
+    teacher_every: int = number(20, low=1)
+    """Episodes annotated by the teacher from one such model to the next"""
 
 
 @dataclass(frozen=True)

@@ -229,14 +229,19 @@ class Config:
     def _check_remote(self) -> None:
         """What a reward model elsewhere needs, and what cannot wait for it."""
         r = self.reward
+        if r.teacher is not None and (
+            r.kind != "compact" or self.shaping.kind in ("none", "gated", "contrast", "ra_bc")
+        ):
+            raise ValueError(
+                f"reward.teacher={r.teacher} teaches a compact model whose potential is used as it is: set "
+                "reward=compact and shaping=potential"
+            )
         if r.kind != "remote":
             return
         if r.url is None:
             raise ValueError("reward=remote asks a server: add reward.url=http://HOST:PORT")
         if r.api == "openai" and r.model is None:
             raise ValueError("reward.api=openai needs the name of a model that the server knows: add reward.model=NAME")
-        if self.command == "train-reward":
-            raise ValueError("reward=remote is trained where it is served: use it with annotate, bench-reward or train")
         if self.agent.kind == "residual_ppo":
             raise ValueError(
                 "agent=residual_ppo learns from its newest rollouts, which reward=remote may annotate too late: use "
@@ -250,11 +255,12 @@ class Config:
         asked: dict[str, Any] = {"demo": self.demo, "suite.tasks": self.suite.tasks}
         if self.reward_model is None:
             asked |= {"video": self.video}
-            asked |= {
+            by_command: dict[str, dict[str, Any]] = {
                 "annotate": {"to": self.to},
                 "bench-reward": {"store": self.store},
                 "serve-reward": {"serve": self.serve},
-            }.get(self.command, {})
+            }
+            asked |= by_command.get(self.command, {})
         for name, value in asked.items():
             if value:
                 raise ValueError(

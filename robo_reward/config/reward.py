@@ -22,7 +22,8 @@ class RewardConfig:
     """compact learns from images; grm is a vision-language model, `model`; oracle is the simulator's own progress;
     remote is served at `reward.url`; the others are rivals from the literature, trained on the same episodes."""
     model: str | None = None
-    """Vision-language model of reward=grm: a local folder, or OWNER/NAME on the hub."""
+    """Vision-language model of reward=grm: a local folder, or OWNER/NAME on the hub; with reward.api=openai what the
+    server calls it."""
     revision: str | None = None
     """Commit, 40 hex digits, of a model on the hub, which needs one."""
     order: str = choice("released", "released", "rules_first")
@@ -67,8 +68,6 @@ class RewardConfig:
     api: str = choice("robo_reward", "robo_reward", "openai")
     """What it speaks: robo_reward, what `serve-reward` does; openai, the chat completions of vLLM, SGLang and
     `transformers serve`."""
-    model: str | None = None
-    """Name of the model to ask for with reward.api=openai."""
     deadline_s: float = number(60.0, above=0)
     """[s] for which an answer of the server is waited for"""
     attempts: int = number(3, low=1, high=10)
@@ -77,6 +76,11 @@ class RewardConfig:
     """Requests that are on their way at once."""
     cool_down_s: float = number(30.0, low=0)
     """[s] for which a server that gave no answer is left alone"""
+    teacher: str | None = None
+    """Folder of a slow reward model, or of the run that made it, which annotates the rollouts of `train` in the
+    background; a compact model that learns from its answers takes over again and again. null: none."""
+    teacher_every: int = number(20, low=1)
+    """Episodes annotated by the teacher from one such model to the next"""
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,8 @@ class Call(Generic[T]):
     path: str
     read: Callable[[bytes], T]
     """The answer in a body; ValueError for one that makes no sense."""
-    body: bytes | None = None
+    body: Callable[[], bytes] | None = None
+    """Made when it is sent: of many requests only a few are on their way."""
     kind: str = "application/json"
 
 
@@ -152,25 +153,26 @@ class Caller:
 
         where = f"reward server {self.url}"
         method, headers = ("GET", {}) if call.body is None else ("POST", {"Content-Type": call.kind})
+        body = None if call.body is None else call.body()
         try:
             # Redirects would carry token and pictures to wherever the server likes.
             async with session.request(
-                method, self.url + call.path, data=call.body, headers=headers, allow_redirects=False
+                method, self.url + call.path, data=body, headers=headers, allow_redirects=False
             ) as response:
-                body = await _limited(response)
+                told = await _limited(response)
         except asyncio.TimeoutError:
             raise _Busy(f"{where} did not answer within {self.settings.deadline_s:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _Busy(f"{where} is not there ({str(error)[:120] or type(error).__name__})") from None
         status = response.status
         if status in BUSY:
-            raise _Busy(f"{where} answered {status} ({_told(body)})", _seconds(response.headers))
+            raise _Busy(f"{where} answered {status} ({_told(told)})", _seconds(response.headers))
         if status in (401, 403):
             raise Refused(f"{where} does not take this token: set {TOKEN} to the one that it was started with", status)
         if status != 200:
-            raise Refused(f"{where} answered {status} ({_told(body)})", status)
+            raise Refused(f"{where} answered {status} ({_told(told)})", status)
         try:
-            return call.read(body)
+            return call.read(told)
         except ValueError as error:
             raise _Busy(f"{where} answered nonsense: {error}") from None
 

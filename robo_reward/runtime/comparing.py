@@ -126,7 +126,8 @@ def _over_seeds(
     rows: Sequence[Mapping[str, Any]], methods: Sequence[str]
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Methods with several seeds: performance profile by name, and interquartile means, flat."""
-    profiles, means = {}, {}
+    profiles: dict[str, np.ndarray] = {}
+    means: dict[str, Any] = {}
     for method in dict.fromkeys(methods):
         own = [row for row, other in zip(rows, methods, strict=True) if other == method]
         if len(own) < 2:

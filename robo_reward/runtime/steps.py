@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from robo_reward.runtime.bases import cloning_settings as cloning_settings
 from robo_reward.runtime.bases import load_base as load_base
 from robo_reward.runtime.believed import make_judge
 from robo_reward.runtime.collecting import read_split
+from robo_reward.runtime.distil import MakeStudent, taught
 from robo_reward.runtime.kept import kept_stage
 from robo_reward.runtime.labelling import find_keyframes, known_stages, label_key, write_labels
 from robo_reward.runtime.observing import sight, with_base_actions, write_observed
@@ -50,7 +51,7 @@ def reward_stage(config: Config, data: StageResult) -> StageResult:
     """The reward model, from demonstrations and weak rollouts; compact's completion calibrated on validation."""
     if config.reward.kind == "remote":
         return remote_stage(config, data)
-    settings = {name: value for name, value in asdict(config.reward).items() if name != "rivals"}
+    settings = {name: value for name, value in asdict(config.reward).items() if name not in _OTHERS}
     key = {"reward": settings, "completion": config.completion, "every": config.collect.query_every,
            **label_key(config), "env": world_key(config)}  # fmt: skip
     if (weights := check_reward(config)) is not None:
@@ -58,6 +59,10 @@ def reward_stage(config: Config, data: StageResult) -> StageResult:
     compact = reward_stage(with_reward(config, "compact"), data) if config.reward.kind in _FROZEN else None
     inputs = [data, *([compact] if compact else [])]
     return kept_stage(config, "train-reward", key, inputs, lambda folder: _train_reward(config, data, folder, compact))
+
+
+_OTHERS = ("rivals", "teacher", "teacher_every", "url", "api", "deadline_s", "attempts", "concurrency", "cool_down_s")
+"""Settings that no model that is trained here depends on."""
 
 
 def check_reward(config: Config) -> str | None:
@@ -203,6 +208,18 @@ def grm_settings(config: Config) -> GrmSettings:
     )  # fmt: skip
 
 
+def student_of(config: Config) -> MakeStudent:
+    """How a compact model is trained on another reward model's tracks."""
+    from robo_reward.progress.training import train_reward
+
+    settings = reward_settings(config, len(task_of(config.env).stages))
+
+    def make(episodes: Sequence[Episode], answers: Mapping[str, PhiTrack], folder: Path) -> None:
+        train_reward(episodes, settings, folder, quiet=True, answers=answers)
+
+    return make
+
+
 def completion_target(config: Config) -> CompletionTarget:
     """The completion section as what a calibration has to keep to."""
     return CompletionTarget(config.completion.false_success_bound, config.completion.confidence)
@@ -225,6 +242,8 @@ def residual_stage(
     key = {"agent": config.agent, "shaping": config.shaping, "train": config.train, "seed": config.seed,
            "reward": config.reward.kind, "every": config.collect.query_every, "env": world,
            "hil": config.hil}  # fmt: skip
+    if config.reward.teacher is not None:
+        key |= {"teacher": config.reward.teacher, "teacher_every": config.reward.teacher_every}
     inputs = [data, base, *([reward] if reward else [])]
     return kept_stage(config, "train", key, inputs, lambda folder: _train(config, data, reward, base, folder, log),
                   resumable=True)  # fmt: skip
@@ -254,10 +273,10 @@ def _train(
         from robo_reward.console.training import train_attended
 
         watch = watch_with(reward.path if reward and config.reward.kind in HOP_MODELS else None)
-        with closing(open_world(config, folder, sight(config, data, policy))) as world:
+        with taught(config, folder), closing(open_world(config, folder, sight(config, data, policy))) as world:
             assert isinstance(world, gymnasium.Env)  # Config refuses several with an operator
             return train_attended(config, world, policy, demos, annotate, load_annotate, watch, folder, log)
-    with closing(open_world(config, folder, sight(config, data, policy))) as env:
+    with taught(config, folder), closing(open_world(config, folder, sight(config, data, policy))) as env:
         return train_residual(config, env, policy, demos, annotate, load_annotate, folder, log, judge)
 
 

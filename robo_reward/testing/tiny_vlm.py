@@ -86,7 +86,7 @@ def build_vlm(folder: str | Path, architecture: str = "qwen2_5_vl", size: VlmSiz
     processor = (Qwen2_5_VLProcessor if older else Qwen3VLProcessor)(
         images, tokenizer, video, chat_template=TEMPLATES[architecture]
     )
-    ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in
+    ids: Any = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in
            ("image_pad", "video_pad", "vision_start", "vision_end")}  # fmt: skip
     width = size.hidden // size.heads
     text: dict[str, Any] = {

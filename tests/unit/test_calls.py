@@ -12,7 +12,7 @@ from robo_reward.progress import calls
 from robo_reward.progress.calls import Call, Caller, CallSettings
 from robo_reward.testing.reward_server import BadServer
 
-MODEL = Call("/model", json.loads, b"{}")  # a POST: the library repeats a GET by itself
+MODEL = Call("/model", json.loads, lambda: b"{}")  # a POST: the library repeats a GET by itself
 QUICK = CallSettings(deadline_s=0.3, attempts=2, cool_down_s=30.0)
 
 

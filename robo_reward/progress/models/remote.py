@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from robo_reward.progress.calls import Call, Caller, CallSettings
 from robo_reward.progress.completion import CompletionRule
 from robo_reward.progress.wire import decode_answer, encode_query, parse
 from robo_reward.types import HopEstimate, HopQuery
+
+if TYPE_CHECKING:
+    from robo_reward.progress.models.chat import ChatModel
 
 DESCRIPTION = "remote.json"
 PART_ROWS, PART_BYTES = 256, 8 << 20
@@ -78,7 +81,9 @@ class RemoteModel:
             empty = np.zeros(0, np.float32)
             return HopEstimate(empty, empty, np.zeros(0, bool))
         kind = "application/octet-stream"
-        calls = [Call("/hop", partial(self._read, len(part)), encode_query(part), kind) for part in parts(query)]
+        calls = [
+            Call("/hop", partial(self._read, len(part)), partial(encode_query, part), kind) for part in parts(query)
+        ]
         found = self.caller.ask(calls)
         return HopEstimate(*(np.concatenate([getattr(e, name) for e in found])
                              for name in ("hop_B", "confidence_B", "valid_B")))  # fmt: skip
@@ -94,9 +99,7 @@ class RemoteModel:
 
     def save(self, folder: Path) -> None:
         """Write where it is and what it said; the token stays in the environment."""
-        folder.mkdir(parents=True, exist_ok=True)
-        kept = {"url": self.caller.url, "served": asdict(self.settings), "calls": asdict(self.caller.settings)}
-        (folder / DESCRIPTION).write_text(json.dumps(kept, indent=2) + "\n")
+        write_remote(folder, self.caller, self.settings, None)
 
 
 def parts(query: HopQuery) -> list[HopQuery]:
@@ -119,15 +122,28 @@ def _piece(query: HopQuery, rows: np.ndarray) -> HopQuery:
     compact = np.full(index.shape, -1, np.int64)
     compact[index >= 0] = renumbered
     frames = {view: pool[used] for view, pool in query.frames.items()}
-    return HopQuery(frames, *compact, tuple(query.instruction_B[i] for i in rows))
+    before, after, start, goal = compact
+    return HopQuery(frames, before, after, start, goal, tuple(query.instruction_B[i] for i in rows))
 
 
-def load_remote(folder: Path) -> RemoteModel:
-    """Read what `RemoteModel.save` wrote; nobody is asked yet. ValueError for a damaged file."""
+def write_remote(folder: Path, caller: Caller, served: Served, chat: str | None) -> None:
+    """Keep where a model is and what it is; `chat`: the name that a chat server knows it by."""
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = {"url": caller.url, "served": asdict(served), "calls": asdict(caller.settings), "chat": chat}
+    (folder / DESCRIPTION).write_text(json.dumps(kept, indent=2) + "\n")
+
+
+def load_remote(folder: Path) -> RemoteModel | ChatModel:
+    """Read what `write_remote` wrote; nobody is asked yet. ValueError for a damaged file."""
     path = folder / DESCRIPTION
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-        caller = Caller(str(kept["url"]), CallSettings(**kept["calls"]))
-        return RemoteModel(caller, served_from(kept["served"]))
+        caller, served = Caller(str(kept["url"]), CallSettings(**kept["calls"])), served_from(kept["served"])
+        chat = kept["chat"]
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path}: not a remote reward model ({error}); remove its folder") from None
+    if chat is None:
+        return RemoteModel(caller, served)
+    from robo_reward.progress.models.chat import ChatModel
+
+    return ChatModel(caller, served, str(chat))

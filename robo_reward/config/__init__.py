@@ -17,6 +17,7 @@ from robo_reward.config.evaluation import EvaluateConfig, PerturbConfig
 from robo_reward.config.learner import AgentConfig, BaseConfig, ShapingConfig, TrainConfig
 from robo_reward.config.person import ConsoleConfig, HilConfig
 from robo_reward.config.reward import RIVALS, AdaptConfig, CompletionConfig, RewardConfig, SuiteConfig
+from robo_reward.config.runtime import RuntimeConfig
 from robo_reward.settings import build, choice, number, settings_digest, unknown
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "PerturbConfig",
     "RewardConfig",
     "RunConfig",
+    "RuntimeConfig",
     "ShapingConfig",
     "SuiteConfig",
     "TrainConfig",
@@ -107,6 +109,7 @@ class Config:
     console: ConsoleConfig = field(default_factory=ConsoleConfig)
     suite: SuiteConfig = field(default_factory=SuiteConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     perturb: PerturbConfig = field(default_factory=PerturbConfig)
 
@@ -160,6 +163,7 @@ class Config:
         self._check_rival()
         self._check_suite()
         self._check_robot()
+        self._check_runtime()
         makes_model = self.command in ("train-reward", "bench-reward", "annotate") and self.reward_model is None
         if makes_model and self.reward.kind == "oracle":
             raise ValueError(f"reward=oracle is not trained, and {self.command} needs a model: use reward=compact")
@@ -210,6 +214,23 @@ class Config:
                 raise ValueError(f"{name}=[{','.join(value)}] with robot=: only a simulated world can be changed")
         if self.command == "console":
             raise ValueError("console shows the simulated world: leave robot= out")
+
+    def _check_runtime(self) -> None:
+        """What needs the one process of runtime=local."""
+        r = self.runtime
+        if r.actor >= r.actors and self.command != "actor":  # an actor learns their number from the learner
+            raise ValueError(f"runtime.actor={r.actor} with runtime.actors={r.actors}: must be below it")
+        if r.kind == "local" and self.command != "learner":
+            return
+        who = "learner" if self.command == "learner" else f"runtime={r.kind}"
+        if self.hil.kind != "none":
+            raise ValueError(f"hil={self.hil.kind} with {who}: an operator attends to one process, use runtime=local")
+        if self.agent.kind == "residual_ppo":
+            raise ValueError(f"agent=residual_ppo with {who}: it learns from its newest policy only, use runtime=local")
+        if self.env.count > 1:
+            raise ValueError(f"env.count={self.env.count} with {who}: set runtime.actors={self.env.count} instead")
+        if self.robot:
+            raise ValueError(f"robot= with {who}: only simulated worlds can be evaluated beside it, use runtime=local")
 
     def _check_rival(self) -> None:
         """A rival scores whole episodes: refused before it is trained for what asks about hops."""

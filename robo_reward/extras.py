@@ -26,6 +26,8 @@ EXTRA_OF = {
     "diffusers": "lerobot",
     "imageio": "lerobot",
     "serial": "lerobot",
+    "grpc": "async",
+    "google": "async",
     "websockets": "remote",
     "msgpack": "remote",
 }

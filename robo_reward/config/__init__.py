@@ -25,6 +25,7 @@ from robo_reward.config.reward import (
     ServeConfig,
     SuiteConfig,
 )
+from robo_reward.config.runtime import RuntimeConfig
 from robo_reward.settings import build, choice, number, settings_digest, unknown
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "PerturbConfig",
     "RewardConfig",
     "RunConfig",
+    "RuntimeConfig",
     "ServeConfig",
     "ShapingConfig",
     "SuiteConfig",
@@ -118,6 +120,7 @@ class Config:
     console: ConsoleConfig = field(default_factory=ConsoleConfig)
     suite: SuiteConfig = field(default_factory=SuiteConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     perturb: PerturbConfig = field(default_factory=PerturbConfig)
 
@@ -173,6 +176,7 @@ class Config:
         self._check_grm()
         self._check_suite()
         self._check_robot()
+        self._check_runtime()
         asking = ("train-reward", "bench-reward", "annotate", "serve-reward")
         makes_model = self.command in asking and self.reward_model is None
         if makes_model and self.reward.kind == "oracle":
@@ -247,6 +251,23 @@ class Config:
                 "agent=residual_ppo learns from its newest rollouts, which reward=remote may annotate too late: use "
                 "another agent"
             )
+
+    def _check_runtime(self) -> None:
+        """What needs the one process of runtime=local."""
+        r = self.runtime
+        if r.actor >= r.actors and self.command != "actor":  # an actor learns their number from the learner
+            raise ValueError(f"runtime.actor={r.actor} with runtime.actors={r.actors}: must be below it")
+        if r.kind == "local" and self.command != "learner":
+            return
+        who = "learner" if self.command == "learner" else f"runtime={r.kind}"
+        if self.hil.kind != "none":
+            raise ValueError(f"hil={self.hil.kind} with {who}: an operator attends to one process, use runtime=local")
+        if self.agent.kind == "residual_ppo":
+            raise ValueError(f"agent=residual_ppo with {who}: it learns from its newest policy only, use runtime=local")
+        if self.env.count > 1:
+            raise ValueError(f"env.count={self.env.count} with {who}: set runtime.actors={self.env.count} instead")
+        if self.robot:
+            raise ValueError(f"robot= with {who}: only simulated worlds can be evaluated beside it, use runtime=local")
 
     def _check_rival(self) -> None:
         """A rival scores whole episodes: refused before it is trained for what asks about hops."""

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from robo_reward.config import Config
-from robo_reward.data.store import TransitionStore
+from robo_reward.data.store import StoredEpisode, TransitionStore
 from robo_reward.data.tracks import Choice, TrackStore
 from robo_reward.interfaces import Unanswered
 from robo_reward.learning.replay import EpisodeReplay
@@ -33,7 +33,7 @@ from robo_reward.types import Episode, PhiTrack
 Annotate = Callable[[Sequence[Episode]], list[PhiTrack]]
 """A reward model: the tracks of several episodes, their questions in one batch."""
 DEMONSTRATIONS, ONLINE = "demonstrations", "online"
-"""The actors under which the store keeps them."""
+"""The actors under which the store keeps them; those of an async run are `ONLINE` and their number."""
 
 
 class Experience:
@@ -124,19 +124,20 @@ class Experience:
         """The episode, with frames where somebody is still to look at them."""
         return self.store.read(episode_id, frames=episode_id not in self._known or self.judge is not None)
 
-    def restore(self, sequence: int) -> list[Episode]:
-        """Fill the online replay with the stored episodes before this sequence number, in order.
+    def restore(self, count: int) -> list[Episode]:
+        """Fill the online replay with the first `count` online episodes of the store.
 
         Returns the later ones: stored, but the run was interrupted before its next checkpoint. A robot could not
         repeat them.
         """
-        later = []
-        for entry in self.store.episodes():
-            if entry.actor == ONLINE and entry.first_sequence < sequence:
-                self._take([self._stored(entry.episode_id)])
-            elif entry.actor == ONLINE:
-                later.append(self.store.read(entry.episode_id))
-        return later
+        online = self.stored_online()
+        for entry in online[:count]:
+            self._take([self._stored(entry.episode_id)])
+        return [self.store.read(entry.episode_id) for entry in online[count:]]
+
+    def stored_online(self) -> list[StoredEpisode]:
+        """The store's online episodes, whoever acted, in the order in which they ended."""
+        return [entry for entry in self.store.episodes() if entry.actor != DEMONSTRATIONS]
 
     @property
     def model_id(self) -> str | None:

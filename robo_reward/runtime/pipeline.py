@@ -198,6 +198,11 @@ def train(config: Config) -> dict[str, Any]:
     return _train_and_evaluate(config, "train")
 
 
+def learner(config: Config) -> dict[str, Any]:
+    """`train` with actors that come from elsewhere."""
+    return _train_and_evaluate(config, "learner")
+
+
 def evaluate(config: Config) -> dict[str, Any]:
     """Base against trained policy on paired initial states, trained first where not there yet; or those of
     evaluate.policies=."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,21 +22,23 @@ from robo_reward.runtime.bases import cloning_settings as cloning_settings
 from robo_reward.runtime.bases import load_base as load_base
 from robo_reward.runtime.believed import make_judge
 from robo_reward.runtime.collecting import read_split
-from robo_reward.runtime.distil import MakeStudent, taught
+from robo_reward.runtime.distil import MakeStudent, teaching
 from robo_reward.runtime.kept import kept_stage
 from robo_reward.runtime.labelling import find_keyframes, known_stages, label_key, write_labels
-from robo_reward.runtime.observing import sight, with_base_actions, write_observed
+from robo_reward.runtime.observing import ENCODER, sight, with_base_actions, write_observed
 from robo_reward.runtime.remote_reward import remote_stage
 from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.tasks import SPLITS, task_of
 from robo_reward.runtime.worlds import open_world, world_key
 from robo_reward.shaping import contrasted, gated
+from robo_reward.terminal import say
 from robo_reward.types import Episode, PhiTrack
 
 if TYPE_CHECKING:
     from robo_reward.learning.residual_td3 import ResidualTD3
     from robo_reward.progress.models.grm import GrmSettings
     from robo_reward.runtime.experience import Annotate
+    from robo_reward.runtime.local import Taught
 
 Log = Callable[..., None]
 
@@ -244,6 +246,9 @@ def residual_stage(
            "hil": config.hil}  # fmt: skip
     if config.reward.teacher is not None:
         key |= {"teacher": config.reward.teacher, "teacher_every": config.reward.teacher_every}
+    if config.command == "learner" or config.runtime.kind != "local":
+        r = config.runtime
+        key |= {"runtime": {"actors": r.actors, "ahead": r.ahead, "staleness": r.staleness}}
     inputs = [data, base, *([reward] if reward else [])]
     return kept_stage(config, "train", key, inputs, lambda folder: _train(config, data, reward, base, folder, log),
                   resumable=True)  # fmt: skip
@@ -252,9 +257,47 @@ def residual_stage(
 def _train(
     config: Config, data: StageResult, reward: StageResult | None, base: StageResult, folder: Path, log: Log
 ) -> dict[str, Any]:
+    if config.command == "learner":
+        from robo_reward.runtime.learner import run_learner
+        from robo_reward.runtime.link import own_token
+
+        with taught(config, data, reward, base, folder) as school:
+            return run_learner(
+                config, school, folder, log, address=config.runtime.listen, token=own_token(),
+                ready=lambda address: say(f"waiting for actors: robo-reward actor runtime.connect={address}"),
+            )  # fmt: skip
+    if config.runtime.kind == "async":
+        from robo_reward.runtime.supervisor import supervise
+
+        return supervise(config, data, reward, base, folder, log)
+
+    from robo_reward.runtime.local import train_residual
+
+    with taught(config, data, reward, base, folder) as school:
+        if config.hil.kind == "console":
+            from robo_reward.console.serving import watch_with
+            from robo_reward.console.training import train_attended
+
+            assert isinstance(school.env, gymnasium.Env)  # Config refuses several with an operator
+            watch = watch_with(reward.path if reward and config.reward.kind in HOP_MODELS else None)
+            return train_attended(
+                config, school.env, school.base, school.demonstrations, school.annotate, load_annotate, watch, folder,
+                log,
+            )  # fmt: skip
+        return train_residual(
+            config, school.env, school.base, school.demonstrations, school.annotate, load_annotate, folder, log,
+            school.judge,
+        )  # fmt: skip
+
+
+@contextmanager
+def taught(
+    config: Config, data: StageResult, reward: StageResult | None, base: StageResult, folder: Path
+) -> Iterator[Taught]:
+    """What the learner of this stage starts with."""
     import torch
 
-    from robo_reward.runtime.local import needs_frames, train_residual
+    from robo_reward.runtime.local import Taught, needs_frames
 
     torch.set_num_threads(1)  # two threads are slower at this size, and one gives the same sums everywhere
     views = None if needs_frames(config) or config.hil.judge == "classifier" else ()
@@ -268,16 +311,11 @@ def _train(
         ]
     judged = reward is not None and config.train.task_reward == "completion"
     judge = make_judge(reward.path, config.train.done_at) if reward and judged else None
-    if config.hil.kind == "console":
-        from robo_reward.console.serving import watch_with
-        from robo_reward.console.training import train_attended
-
-        watch = watch_with(reward.path if reward and config.reward.kind in HOP_MODELS else None)
-        with taught(config, folder), closing(open_world(config, folder, sight(config, data, policy))) as world:
-            assert isinstance(world, gymnasium.Env)  # Config refuses several with an operator
-            return train_attended(config, world, policy, demos, annotate, load_annotate, watch, folder, log)
-    with taught(config, folder), closing(open_world(config, folder, sight(config, data, policy))) as env:
-        return train_residual(config, env, policy, demos, annotate, load_annotate, folder, log, judge)
+    files = {"base": base.path}
+    if config.observation == "features":
+        files[ENCODER] = data.path / ENCODER
+    with teaching(config, folder), closing(open_world(config, folder, sight(config, data, policy))) as env:
+        yield Taught(env, policy, demos, annotate, load_annotate, judge, files)
 
 
 def recheck_stage(config: Config, reward: StageResult, trained: StageResult) -> StageResult:

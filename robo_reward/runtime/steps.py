@@ -239,13 +239,20 @@ def _recheck(config: Config, reward: StageResult, trained: StageResult, folder: 
     return summary
 
 
+KEPT_EPISODES = "episodes.jsonl"
+"""In the folder of an evaluation under way: a line an episode."""
+
+
 def evaluate_stage(
     config: Config, data: StageResult, reward: StageResult | None, base: StageResult, trained: StageResult
 ) -> StageResult:
-    """Base and trained policy on the same initial states, and videos of some with the progress curve under them."""
+    """Base and trained policy on the same initial states, and videos of some with the progress curve under them.
+
+    An interrupted evaluation goes on with the episodes that it has seen.
+    """
     inputs = [data, base, trained, *([reward] if reward else [])]
     return kept_stage(config, "evaluate", {"evaluate": config.evaluate, "env": world_key(config)}, inputs,
-                  lambda folder: _evaluate(config, data, reward, base, trained, folder))  # fmt: skip
+                  lambda folder: _evaluate(config, data, reward, base, trained, folder), resumable=True)  # fmt: skip
 
 
 def _evaluate(
@@ -260,13 +267,12 @@ def _evaluate(
     first = config.evaluate.first_seed
     actors = {"base": lambda seed: PolicyActor(base), "trained": lambda seed: trained_actor(base, agent, seed)}
     with closing(open_world(config, folder, sight(config, data, base))) as env:
-        outcomes = run_paired(env, actors, range(first, first + config.evaluate.episodes), config.quiet)
+        seeds, kept = range(first, first + config.evaluate.episodes), folder / KEPT_EPISODES
+        outcomes = run_paired(env, actors, seeds, config.quiet, kept)
         videos = _videos(config, env, actors, reward, folder) if config.evaluate.videos else []
-    episodes = {
-        name: [{"seed": e.seed, "success": e.success, "steps": len(e), "stage": int(e.stage[-1])} for e in found]
-        for name, found in outcomes.items()
-    }
+    episodes = {name: [asdict(outcome) for outcome in found] for name, found in outcomes.items()}
     write_atomic(folder / "episodes.json", json.dumps(episodes))
+    kept.unlink()
     return {**summarise(outcomes["base"], outcomes["trained"]), "videos": videos}
 
 

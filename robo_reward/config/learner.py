@@ -86,6 +86,8 @@ class AgentConfig:
     """After each hidden layer of actor and critics."""
     precision: str = choice("float32", "float32", "bfloat16")
     """Of the products in hidden layers while learning: bfloat16 is faster where the processor multiplies it."""
+    device: str = choice("cpu", "cpu", "cuda")
+    """Where networks and batches are while learning and acting; a run may go on, and its policy act, on the other."""
     batch: int = number(128, low=2)
     """Windows of an update."""
     demonstration_share: float = number(0.5, low=0, high=1)

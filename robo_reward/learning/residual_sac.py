@@ -81,9 +81,9 @@ class ResidualSAC(ResidualTD3):
             return super().act(state_S, base_R, deployed=deployed)
         with torch.no_grad():
             state, base = self._observe(state_S[None], base_R[None])
-            normal = torch.from_numpy(rng.standard_normal((1, self.action_size)).astype(np.float32))
+            normal = self._tensor(rng.standard_normal((1, self.action_size)).astype(np.float32))
             residual, _ = self.actor.draw(state, base, normal)
-            return self._executed(base, residual)[0].numpy()
+            return self._executed(base, residual)[0].cpu().numpy()
 
     def _next_value(self, state: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
         """Smallest of a few heads at a drawn action, and the entropy there."""
@@ -111,7 +111,7 @@ class ResidualSAC(ResidualTD3):
         }  # fmt: skip
 
     def _draw(self, state: torch.Tensor, base: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.actor.draw(state, base, torch.empty_like(base).normal_(generator=self.generator))
+        return self.actor.draw(state, base, self._normal(base))
 
     def _executed(self, base: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
         return (base + self.reach() * residual).clamp(-1.0, 1.0)

@@ -17,6 +17,7 @@ import torch
 
 from robo_reward.config import AgentConfig
 from robo_reward.learning.bins import BinnedCritic
+from robo_reward.learning.device import device_named
 from robo_reward.learning.networks import EnsembleCritic, ResidualActor
 from robo_reward.learning.reach import Reach
 from robo_reward.learning.replay import Batch
@@ -50,20 +51,22 @@ class ResidualTD3:
     ):
         torch.manual_seed(seed)
         self.settings, self.shaping, self.shaping_scale = settings, shaping, shaping_scale
+        self.device = device_named(settings.device)
+        # Chance is drawn on the CPU, weights are made there: the same numbers whatever the device.
         self.generator = torch.Generator().manual_seed(seed)
-        self.mean, self.std = torch.from_numpy(mean_S), torch.from_numpy(std_S)
+        self.mean, self.std = self._tensor(mean_S), self._tensor(std_S)
         self.action_size, self.phase_size, self.columns = action_size, phase_size, columns
         size = len(mean_S) + phase_size
-        self.actor = self._new_actor(size)
-        self.actor_target = self._new_actor(size)
-        self.critic, self.critic_target = self._new_critic(size), self._new_critic(size)
+        self.actor = self._new_actor(size).to(self.device)
+        self.actor_target = self._new_actor(size).to(self.device)
+        self.critic, self.critic_target = (self._new_critic(size).to(self.device) for _ in range(2))
         self.actor_target.load_state_dict(self.actor.state_dict())
         self.actor_average, self.actor_prior = copy.deepcopy(self.actor), copy.deepcopy(self.actor)
         self.critic_target.load_state_dict(self.critic.state_dict())
         for network in (self.actor_target, self.actor_average, self.actor_prior, self.critic_target):
             network.requires_grad_(False)
         self.error_B = np.zeros(0, np.float32)
-        self.reach = Reach(settings, action_size)
+        self.reach = Reach(settings, action_size).to(self.device)
         moved = [*self.actor.parameters(), *self.reach.parameters()]
         self.actor_optimiser = torch.optim.Adam(moved, settings.actor_learning_rate, fused=True)
         self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), settings.learning_rate, fused=True)
@@ -106,7 +109,7 @@ class ResidualTD3:
         actor = self.actor_average if deployed else self.actor_target
         with torch.no_grad():
             state, base = self._observe(state_S[None], base_R[None])
-            return self._action(actor, state, base)[0].numpy()
+            return self._action(actor, state, base)[0].cpu().numpy()
 
     def update_critics(self, batch: Batch) -> dict[str, float]:
         """One step on every head towards the n-step target; the mask is `terminated`, never a time-out.
@@ -120,17 +123,17 @@ class ResidualTD3:
         )
         with torch.no_grad():
             next_q = self._next_value(*self._observe(batch.next_state_BS, batch.next_base_BR))
-            alive_discount = torch.from_numpy(batch.discount_B * (1.0 - batch.terminated_B))
-            target = torch.from_numpy(np.asarray(reward, np.float32)) + alive_discount * next_q
-        action = torch.from_numpy(batch.action_BA)
+            alive_discount = self._tensor(batch.discount_B * (1.0 - batch.terminated_B))
+            target = self._tensor(np.asarray(reward, np.float32)) + alive_discount * next_q
+        action = self._tensor(batch.action_BA)
         if isinstance(self.critic, BinnedCritic):
             q_NB, loss_NB = self.critic.fit(state, action, target)
         else:
             q_NB = self.critic(state, action)
             loss_NB = (q_NB - target).square()
         error_NB = q_NB - target
-        loss = (torch.from_numpy(batch.weight_B) * loss_NB).mean(1).sum()
-        self.error_B = error_NB.detach().abs().mean(0).numpy()
+        loss = (self._tensor(batch.weight_B) * loss_NB).mean(1).sum()
+        self.error_B = error_NB.detach().abs().mean(0).cpu().numpy()
         norm = self._step(self.critic_optimiser, loss)
         _move(self.critic_target, self.critic, s.tau)
         return {"critic_loss": float(loss.detach()) / s.heads, "q": float(q_NB.detach().mean()), "critic_norm": norm}
@@ -142,15 +145,17 @@ class ResidualTD3:
     def _target_action(self, state: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
         """The target policy's action with clipped noise (B, A)."""
         s = self.settings
-        noise = torch.empty_like(base).normal_(generator=self.generator) * s.target_noise
+        noise = self._normal(base) * s.target_noise
         noise = noise.clamp(-s.target_noise_clip, s.target_noise_clip)
         return self._action(self.actor_target, state, base, noise)
 
     def _smallest(self, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         """The smallest value among a few target heads drawn anew (B,)."""
         s = self.settings
-        heads = torch.randperm(s.heads, generator=self.generator)[: s.subset] if s.subset < s.heads else None
-        return self.critic_target(state, action, heads).amin(0)
+        if s.subset == s.heads:
+            return self.critic_target(state, action).amin(0)
+        heads = torch.randperm(s.heads, generator=self.generator)[: s.subset]
+        return self.critic_target(state, action, heads.to(self.device)).amin(0)
 
     def clone(self, batches: Iterable[Batch]) -> None:
         """Start the residual from what demonstrations show: a step of imitation alone for each batch, then every copy
@@ -172,7 +177,7 @@ class ResidualTD3:
         if s.prior > 0:
             with torch.no_grad():
                 wont = self._action(self.actor_prior, state, base)
-            own_B = torch.from_numpy(batch.demonstration_B == 0)
+            own_B = self._tensor(batch.demonstration_B == 0)
             loss = loss + s.prior * (own_B * (action - wont).square().sum(-1)).mean()
         norm = self._step(self.actor_optimiser, loss)
         _move(self.actor_target, self.actor, s.tau)
@@ -184,7 +189,7 @@ class ResidualTD3:
         self, state: torch.Tensor, base: torch.Tensor, action: torch.Tensor, batch: Batch, filtered: bool = False
     ) -> tuple[torch.Tensor, dict[str, float]]:
         """Squared distance to the nearest action within the residual's reach; the critics learn from the executed."""
-        executed, shown_B = torch.from_numpy(batch.action_BA), torch.from_numpy(batch.demonstration_B)
+        executed, shown_B = self._tensor(batch.action_BA), self._tensor(batch.demonstration_B)
         reach = self.reach().detach()
         shown = torch.minimum(torch.maximum(executed, base - reach), base + reach)
         error_B = (action - shown).square().sum(-1)
@@ -217,9 +222,17 @@ class ResidualTD3:
 
     def _observe(self, state_BS: np.ndarray, base_BR: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """What the networks take for the state, standardised input and phase, and the base's action."""
-        state = ((torch.from_numpy(state_BS) - self.mean) / self.std).clamp(-10.0, 10.0)
-        base = torch.from_numpy(base_BR)
+        state = ((self._tensor(state_BS) - self.mean) / self.std).clamp(-10.0, 10.0)
+        base = self._tensor(base_BR)
         return torch.cat([state, base[:, self.action_size :]], dim=-1), base[:, : self.action_size]
+
+    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        """The array on the learner's device; on the CPU the same memory."""
+        return torch.from_numpy(array).to(self.device)
+
+    def _normal(self, like: torch.Tensor) -> torch.Tensor:
+        """Standard normal numbers of this shape."""
+        return torch.empty(like.shape).normal_(generator=self.generator).to(self.device)
 
     def _action(
         self, actor: torch.nn.Module, state: torch.Tensor, base: torch.Tensor, noise: torch.Tensor | None = None

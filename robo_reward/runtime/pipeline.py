@@ -189,6 +189,7 @@ def evaluate(config: Config) -> dict[str, Any]:
 
 
 def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
+    from robo_reward.learning.device import device_named
     from robo_reward.runtime import results
     from robo_reward.runtime.clips import clips_stage
     from robo_reward.runtime.local import needs_frames
@@ -196,6 +197,7 @@ def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
 
     check_axes(config)
     steps.check_base(config)
+    device_named(config.agent.device)
     with RunFolder(config.run.dir, config, command, config.quiet) as run:
         data = collecting.dataset_stage(config)
         reward = steps.reward_stage(config, data) if needs_frames(config) else None

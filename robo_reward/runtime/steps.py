@@ -186,7 +186,8 @@ def residual_stage(
 ) -> StageResult:
     """The residual learner; resumed from its last checkpoint when it was interrupted."""
     world = {**world_key(config), "count": config.env.count}  # so many rollouts share a policy
-    key = {"agent": config.agent, "shaping": config.shaping, "train": config.train, "seed": config.seed,
+    agent = {name: value for name, value in asdict(config.agent).items() if name != "device"}  # a run may change it
+    key = {"agent": agent, "shaping": config.shaping, "train": config.train, "seed": config.seed,
            "reward": config.reward.kind, "every": config.collect.query_every, "env": world,
            "hil": config.hil}  # fmt: skip
     inputs = [data, base, *([reward] if reward else [])]

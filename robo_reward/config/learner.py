@@ -145,6 +145,8 @@ class AgentConfig:
     """Share of that weight on the steps of the learner's own successes."""
     q_filter: bool = False
     """Whether only those steps are imitated whose action the critics prefer to the actor's."""
+    random_shift: int = number(4, low=0, high=16)
+    """[px] each way by which frames are shifted when they are learned from, with observation=pixels"""
     replay_capacity: int = number(200_000, low=1)
     """[observations]; the oldest episodes make room"""
     priority: float = number(0.0, low=0, high=1)

@@ -22,6 +22,7 @@ class IBRL(ResidualTD3):
         self,
         state_S: np.ndarray,
         base_R: np.ndarray,
+        frames_VHWC: np.ndarray | None = None,
         *,
         deployed: bool = False,
         rng: np.random.Generator | None = None,

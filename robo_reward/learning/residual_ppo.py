@@ -58,6 +58,7 @@ class ResidualPPO(ResidualTD3):
         self,
         state_S: np.ndarray,
         base_R: np.ndarray,
+        frames_VHWC: np.ndarray | None = None,
         *,
         deployed: bool = False,
         rng: np.random.Generator | None = None,

@@ -105,7 +105,8 @@ class Experience:
         later = []
         for entry in self.store.episodes():
             if entry.actor == ONLINE and entry.first_sequence < sequence:
-                frames = entry.episode_id not in self._known or self.judge is not None
+                unknown = entry.episode_id not in self._known
+                frames = unknown or self.judge is not None or self.agent.eyes is not None
                 self._remember(self.online, [self.store.read(entry.episode_id, frames=frames)])
             elif entry.actor == ONLINE:
                 later.append(self.store.read(entry.episode_id))
@@ -151,22 +152,24 @@ class Experience:
             self._known |= fresh
         for episode in episodes:
             inputs = policy_input(episode.agent_pos, episode.perceived, self.agent.columns)
-            track = self._known[episode.episode_id]
+            track, eyes = self._known[episode.episode_id], self.agent.eyes
+            frames = None if eyes is None else eyes.frames(episode.frames)
             if self.judge is not None and not demonstration:
                 episode, track = believed(episode, track, self.judge(episode))
                 inputs = inputs[: len(episode) + 1]
             shown = 1.0 if demonstration else self.self_imitation * episode.success
-            replay.append(episode, inputs, track, demonstration=shown)
+            replay.append(episode, inputs, track, demonstration=shown, frames_TVHWC=frames)
             if demonstration:
                 continue
             if self.warmup.episodes < self._warmup_rollouts:
-                self.warmup.append(episode, inputs, track, demonstration=shown)
+                self.warmup.append(episode, inputs, track, demonstration=shown, frames_TVHWC=frames)
             self.recent.append((replace(episode, frame_steps=episode.frame_steps[:0], frames={}), track, inputs))
             if episode.intervention is not None and episode.intervention.any():
                 # A correction teaches the critics as a demonstration does; it is imitated only where it led to success.
                 self.demonstrations.append(
-                    episode, inputs, track, demonstration=episode.success, begin_T=episode.intervention
-                )
+                    episode, inputs, track, demonstration=episode.success, begin_T=episode.intervention,
+                    frames_TVHWC=frames,
+                )  # fmt: skip
 
     def close(self) -> None:
         """Let store and tracks go."""

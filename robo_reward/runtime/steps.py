@@ -27,7 +27,7 @@ from robo_reward.runtime.believed import make_judge
 from robo_reward.runtime.collecting import read_split
 from robo_reward.runtime.kept import kept_stage
 from robo_reward.runtime.labelling import find_keyframes, known_stages, label_key, write_labels
-from robo_reward.runtime.observing import sight, with_base_actions, write_observed
+from robo_reward.runtime.observing import check_frames, eyes_of, sight, with_base_actions, write_observed
 from robo_reward.runtime.run_folder import write_atomic
 from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.tasks import SPLITS, task_of
@@ -174,7 +174,7 @@ def completion_target(config: Config) -> CompletionTarget:
 
 def observed_stage(config: Config, data: StageResult) -> StageResult:
     """The demonstrations as learned policies see them: `data` itself, or with the reward model's features."""
-    if config.observation == "state":
+    if config.observation != "features":
         return data
     reward = reward_stage(with_reward(config, "compact"), data)
     return kept_stage(config, "observe", {}, [data, reward],
@@ -190,6 +190,8 @@ def residual_stage(
     key = {"agent": agent, "shaping": config.shaping, "train": config.train, "seed": config.seed,
            "reward": config.reward.kind, "every": config.collect.query_every, "env": world,
            "hil": config.hil}  # fmt: skip
+    if config.observation == "pixels":  # the others show in what `data` is
+        key["observation"] = config.observation
     inputs = [data, base, *([reward] if reward else [])]
     return kept_stage(config, "train", key, inputs, lambda folder: _train(config, data, reward, base, folder, log),
                   resumable=True)  # fmt: skip
@@ -200,11 +202,14 @@ def _train(
 ) -> dict[str, Any]:
     import torch
 
-    from robo_reward.runtime.local import needs_frames, train_residual
+    from robo_reward.runtime.local import frames_every, train_residual
 
     torch.set_num_threads(1)  # two threads are slower at this size, and one gives the same sums everywhere
-    views = None if needs_frames(config) or config.hil.judge == "classifier" else ()
-    demos = read_split(data.path, "demos", config.collect.query_every, views)
+    every = frames_every(config)
+    views = None if every or config.hil.judge == "classifier" else ()
+    demos = read_split(data.path, "demos", every or config.collect.query_every, views)
+    if (eyes := eyes_of(config)) is not None:
+        check_frames(demos, eyes)
     annotate, policy = learner_annotate(config, reward), load_base(config, base)
     if getattr(policy, "views", ()):
         whole = (with_base_actions(episode, policy) for episode in iterate_split(data.path / "demos"))

@@ -28,6 +28,9 @@ from robo_reward.config.reward import (
 from robo_reward.config.runtime import RuntimeConfig
 from robo_reward.settings import build, choice, number, settings_digest, unknown
 
+SEEING = ("residual_td3", "residual_sac")
+"""Learners of `agent.kind` that know observation=pixels."""
+
 __all__ = [
     "HOP_MODELS",
     "RIVALS",
@@ -85,9 +88,10 @@ class Config:
     outcomes: str | None = None
     """JSON file of an operator's outcomes, episode id -> success, partial or failure, that `bench-reward` with store=
     counts in place of the recorded ones."""
-    observation: str = choice("state", "state", "features")
+    observation: str = choice("state", "state", "features", "pixels")
     """What learned policies see: state, what the arm knows and the task's noisy estimates; features, what the arm knows
-    and the trained reward model's view of the cameras, without any estimate."""
+    and the trained reward model's view of the cameras, without any estimate; pixels, for the learner, what the arm
+    knows and the cameras themselves, while the base policy sees what it sees under state."""
     reward_model: str | None = None
     """Folder of a trained reward model, or of the run that trained it, for `annotate` with store= or to= and
     `bench-reward` with store= or video.CAMERA=; null: the one that the settings train."""
@@ -160,8 +164,10 @@ class Config:
             raise ValueError(f"demo= is for train-reward: give {self.command} the model that it leaves, reward_model=")
         if self.outcomes is not None and self.store is None:
             raise ValueError(f"outcomes={self.outcomes} are those of a store's episodes: add store=FOLDER")
-        if not self.collect.all_frames and self.observation == "features" and self.dataset is None:
-            raise ValueError("observation=features looks at every frame: set collect.all_frames=true")
+        if not self.collect.all_frames and self.observation != "state" and self.dataset is None:
+            raise ValueError(f"observation={self.observation} looks at every frame: set collect.all_frames=true")
+        if self.observation == "pixels":
+            self._check_pixels()
         if not self.collect.all_frames and self.label.source != "predicates":
             raise ValueError(f"label.source={self.label.source} looks at every frame: set collect.all_frames=true")
         if self.label.source == "file" and self.keyframes is None:
@@ -204,6 +210,22 @@ class Config:
             )
         elif self.shaping.kind == "gated":
             raise ValueError("shaping=gated waits for the simulator's success: set train.task_reward=environment")
+
+    def _check_pixels(self) -> None:
+        """What an encoder that learns from the critics' errors cannot do."""
+        if self.agent.kind not in SEEING:
+            raise ValueError(
+                f"agent.kind={self.agent.kind} does not learn to see: with observation=pixels use {' or '.join(SEEING)}"
+            )
+        if self.agent.cloning_updates:
+            raise ValueError(
+                f"agent.cloning_updates={self.agent.cloning_updates} comes before the encoder has learned to see: set "
+                "0 with observation=pixels"
+            )
+        if self.env.image_size < 32:
+            raise ValueError(
+                f"env.image_size={self.env.image_size} is too small for observation=pixels: set 32 or more"
+            )
 
     def _check_suite(self) -> None:
         """What a suite would pass over in silence."""

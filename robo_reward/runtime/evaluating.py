@@ -44,8 +44,11 @@ def evaluate_stage(
     """
     inputs = [data, base, trained, *([reward] if reward else [])]
     key = {"evaluate": config.evaluate, "env": world_key(nominal(config))}
-    return kept_stage(config, "evaluate", key, inputs,
-                      lambda folder: _evaluate(config, data, reward, base, trained, folder), resumable=True)  # fmt: skip
+
+    def build(unfinished: Path) -> dict[str, Any]:
+        return _evaluate(config, data, reward, base, trained, unfinished)
+
+    return kept_stage(config, "evaluate", key, inputs, build, resumable=True)
 
 
 def paired_actors(base: Policy, agent: ResidualTD3) -> dict[str, MakeActor]:

@@ -122,7 +122,8 @@ class Experience:
 
     def _stored(self, episode_id: str) -> Episode:
         """The episode, with frames where somebody is still to look at them."""
-        return self.store.read(episode_id, frames=episode_id not in self._known or self.judge is not None)
+        looked_at = episode_id not in self._known or self.judge is not None or self.agent.eyes is not None
+        return self.store.read(episode_id, frames=looked_at)
 
     def restore(self, count: int) -> list[Episode]:
         """Fill the online replay with the first `count` online episodes of the store.
@@ -182,22 +183,24 @@ class Experience:
             self._known |= fresh
         for episode in episodes:
             inputs = policy_input(episode.agent_pos, episode.perceived, self.agent.columns)
-            track = self._known[episode.episode_id]
+            track, eyes = self._known[episode.episode_id], self.agent.eyes
+            frames = None if eyes is None else eyes.frames(episode.frames)
             if self.judge is not None and not demonstration:
                 episode, track = believed(episode, track, self.judge(episode))
                 inputs = inputs[: len(episode) + 1]
             shown = 1.0 if demonstration else self.self_imitation * episode.success
-            replay.append(episode, inputs, track, demonstration=shown)
+            replay.append(episode, inputs, track, demonstration=shown, frames_TVHWC=frames)
             if demonstration:
                 continue
             if self.warmup.episodes < self._warmup_rollouts:
-                self.warmup.append(episode, inputs, track, demonstration=shown)
+                self.warmup.append(episode, inputs, track, demonstration=shown, frames_TVHWC=frames)
             self.recent.append((replace(episode, frame_steps=episode.frame_steps[:0], frames={}), track, inputs))
             if episode.intervention is not None and episode.intervention.any():
                 # A correction teaches the critics as a demonstration does; it is imitated only where it led to success.
                 self.demonstrations.append(
-                    episode, inputs, track, demonstration=episode.success, begin_T=episode.intervention
-                )
+                    episode, inputs, track, demonstration=episode.success, begin_T=episode.intervention,
+                    frames_TVHWC=frames,
+                )  # fmt: skip
 
     def close(self) -> None:
         """Let store and tracks go."""

@@ -225,12 +225,14 @@ def _evaluate_finished(config: Config) -> dict[str, Any]:
 
 
 def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
+    from robo_reward.learning.device import device_named
     from robo_reward.runtime.clips import clips_stage
     from robo_reward.runtime.local import needs_frames
 
     _check_evaluation(config)
     steps.check_base(config)
     steps.check_reward(config)
+    device_named(config.agent.device)
     with RunFolder(config.run.dir, config, command, config.quiet) as run:
         data = collecting.dataset_stage(config)
         reward = steps.reward_stage(config, data) if needs_frames(config) else None

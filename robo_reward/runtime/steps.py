@@ -25,7 +25,7 @@ from robo_reward.runtime.collecting import read_split
 from robo_reward.runtime.distil import MakeStudent, teaching
 from robo_reward.runtime.kept import kept_stage
 from robo_reward.runtime.labelling import find_keyframes, known_stages, label_key, write_labels
-from robo_reward.runtime.observing import ENCODER, sight, with_base_actions, write_observed
+from robo_reward.runtime.observing import ENCODER, check_frames, eyes_of, sight, with_base_actions, write_observed
 from robo_reward.runtime.remote_reward import remote_stage
 from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.tasks import SPLITS, task_of
@@ -229,7 +229,7 @@ def completion_target(config: Config) -> CompletionTarget:
 
 def observed_stage(config: Config, data: StageResult) -> StageResult:
     """The demonstrations as learned policies see them: `data` itself, or with the reward model's features."""
-    if config.observation == "state":
+    if config.observation != "features":
         return data
     reward = reward_stage(with_reward(config, "compact"), data)
     return kept_stage(config, "observe", {}, [data, reward],
@@ -241,7 +241,8 @@ def residual_stage(
 ) -> StageResult:
     """The residual learner; resumed from its last checkpoint when it was interrupted."""
     world = {**world_key(config), "count": config.env.count}  # so many rollouts share a policy
-    key = {"agent": config.agent, "shaping": config.shaping, "train": config.train, "seed": config.seed,
+    agent = {name: value for name, value in asdict(config.agent).items() if name != "device"}  # a run may change it
+    key = {"agent": agent, "shaping": config.shaping, "train": config.train, "seed": config.seed,
            "reward": config.reward.kind, "every": config.collect.query_every, "env": world,
            "hil": config.hil}  # fmt: skip
     if config.reward.teacher is not None:
@@ -249,6 +250,8 @@ def residual_stage(
     if config.command == "learner" or config.runtime.kind != "local":
         r = config.runtime
         key |= {"runtime": {"actors": r.actors, "ahead": r.ahead, "staleness": r.staleness}}
+    if config.observation == "pixels":  # the others show in what `data` is
+        key["observation"] = config.observation
     inputs = [data, base, *([reward] if reward else [])]
     return kept_stage(config, "train", key, inputs, lambda folder: _train(config, data, reward, base, folder, log),
                   resumable=True)  # fmt: skip
@@ -297,11 +300,14 @@ def taught(
     """What the learner of this stage starts with."""
     import torch
 
-    from robo_reward.runtime.local import Taught, needs_frames
+    from robo_reward.runtime.local import Taught, frames_every
 
     torch.set_num_threads(1)  # two threads are slower at this size, and one gives the same sums everywhere
-    views = None if needs_frames(config) or config.hil.judge == "classifier" else ()
-    demos = read_split(data.path, "demos", config.collect.query_every, views)
+    every = frames_every(config)
+    views = None if every or config.hil.judge == "classifier" else ()
+    demos = read_split(data.path, "demos", every or config.collect.query_every, views)
+    if (eyes := eyes_of(config)) is not None:
+        check_frames(demos, eyes)
     annotate, policy = learner_annotate(config, reward), load_base(config, base)
     if getattr(policy, "views", ()):
         whole = (with_base_actions(episode, policy) for episode in iterate_split(data.path / "demos"))

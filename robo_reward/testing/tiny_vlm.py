@@ -41,10 +41,12 @@ class VlmSize:
     vision_layers: int = 2
     vocabulary: int = 700
     context: int = 4096
+    spread: float = 0.02
+    """Standard deviation of the random weights."""
 
 
-TINY = VlmSize()
-"""About 0.1 M parameters: for tests."""
+TINY = VlmSize(spread=0.15)
+"""About 0.1 M parameters, spread so that answers depend on pictures: for tests."""
 SMALL = VlmSize(hidden=256, layers=6, heads=4, vision_hidden=192, vision_layers=4, vocabulary=900)
 """About 10 M parameters: for training from scratch, and for speed."""
 
@@ -91,12 +93,14 @@ def build_vlm(folder: str | Path, architecture: str = "qwen2_5_vl", size: VlmSiz
         "num_hidden_layers": size.layers, "num_attention_heads": size.heads, "num_key_value_heads": size.heads // 2,
         "max_position_embeddings": size.context, "head_dim": width, "bos_token_id": None,
         "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id,
+        "initializer_range": size.spread,
         "rope_parameters": {"rope_type": "default", "rope_theta": 1e6,
                             "mrope_section": [width // 2 - 2 * (width // 6), width // 6, width // 6]},
     }  # fmt: skip
     vision = {
         "depth": size.vision_layers, "hidden_size": size.vision_hidden, "num_heads": size.vision_hidden // 16,
         "intermediate_size": 3 * size.vision_hidden, "out_hidden_size": size.hidden, "patch_size": patch,
+        "initializer_range": size.spread,
     }  # fmt: skip
     last = size.vision_layers - 1
     if older:

@@ -97,6 +97,16 @@ class PairExamples:
         slot = row.reshape(at.shape).astype(np.int64)
         return GrmBatch(pictures, slot, tasks, hop, pairs.low_B == pairs.high_B), self._at[at]
 
+    def some(self, count: int, rng: np.random.Generator) -> dict[str, list[Picture]]:
+        """About `count` pictures of each camera, as questions show them."""
+        shown: dict[str, list[Picture]] = {}
+        for view, frames in self._frames.items():
+            for n in rng.integers(len(frames), size=count):
+                moved = rng.integers(-self.shift, self.shift + 1, size=2)
+                gain = 1 + self.brightness * rng.uniform(-1, 1)
+                shown.setdefault(view, []).append(augmented(frames[n], moved, gain))
+        return shown
+
 
 def slots(pairs: PairBatch, views: tuple[str, str, str]) -> tuple[Int64[np.ndarray, "B 8"], Int64[np.ndarray, "B 8"]]:
     """Of each slot the frame's number and that of its view, the first of `views` that is the same."""

@@ -97,9 +97,12 @@ class TuneConfig:
     """Rank of adapters (LoRA) beside the language model's layers, merged into it at the end; 0 trains all weights."""
     lora_alpha: int = number(32, low=1)
     """Scale of the adapters, over their rank."""
+    hop_weight: float = number(0.0, low=0)
+    """Of the squared error of the expected hop, beside the cross-entropy of the answer's tokens; only for models with
+    one token an answer, such as those from scratch."""
     from_scratch: bool = False
     """Whether to begin with a small random model of the same architecture in place of reward.model; all its weights are
-    trained, at rates that suit it: tune.learning_rate=1e-3 tune.vision_learning_rate=1e-3."""
+    trained, at rates that suit it; see experiment=small_vlm."""
     save_every: int = number(20, low=1)
     """Steps between two checkpoints, from which an interrupted fine-tuning goes on."""
     held_out: int = number(256, low=0)

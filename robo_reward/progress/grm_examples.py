@@ -19,7 +19,7 @@ from robo_reward.progress.pairs import PairBatch, PairSampler, PairSettings
 from robo_reward.types import Episode
 
 SLOTS = 8
-PER_VISIT = 16
+PER_VISIT = 32
 """Largest number of questions about one episode in a batch; they share its pictures."""
 Picture = UInt8[np.ndarray, "H W 3"]
 
@@ -34,8 +34,14 @@ class GrmBatch:
     task_B: tuple[str, ...]
     hop_B: Float32[np.ndarray, "B"]
     """The true answer, in [-1, 1]; drawn evenly from what an interval label leaves open."""
-    exact_B: Bool[np.ndarray, "B"]
-    """Whether the label is exact."""
+    low_B: Float32[np.ndarray, "B"]
+    high_B: Float32[np.ndarray, "B"]
+    """What the label leaves open; an exact one has low == high."""
+
+    @property
+    def exact_B(self) -> Bool[np.ndarray, "B"]:
+        """Which labels are exact."""
+        return self.low_B == self.high_B
 
     def __len__(self) -> int:
         return len(self.hop_B)
@@ -55,9 +61,9 @@ class PairExamples:
     """Draws batches of questions about labelled episodes; the same seed gives the same ones, to the byte.
 
     views: cameras in the order front, left wrist, right wrist, as `image_slots` takes them; those beyond three are left
-    out. shift: random shift of a batch's views [px]. brightness: share by which that of a picture varies. Both are there
-    because a few dozen episodes hold few pictures. Its `rng` is all its memory: restored, it goes on as it would have.
-    Raises ValueError as `PairSampler` does.
+    out. shift: random shift of a batch's views [px]. brightness: share by which that of a picture varies. Both are
+    there because a few dozen episodes hold few pictures. Its `rng` is all its memory: restored, it goes on as it would
+    have. Raises ValueError as `PairSampler` does.
     """
 
     def __init__(
@@ -95,7 +101,7 @@ class PairExamples:
         hop = self.rng.uniform(pairs.low_B, pairs.high_B).astype(np.float32)
         tasks = tuple(self.sampler.instructions[i] for i in pairs.instruction_B)
         slot = row.reshape(at.shape).astype(np.int64)
-        return GrmBatch(pictures, slot, tasks, hop, pairs.low_B == pairs.high_B), self._at[at]
+        return GrmBatch(pictures, slot, tasks, hop, pairs.low_B, pairs.high_B), self._at[at]
 
     def some(self, count: int, rng: np.random.Generator) -> dict[str, list[Picture]]:
         """About `count` pictures of each camera, as questions show them."""

@@ -3,9 +3,9 @@
     FOLDER/train_data/train_jsons/finetune_data_final.json
     FOLDER/train_data/episode_000/cam_high/frame_000012.png   (and cam_left_wrist, cam_right_wrist)
 
-An entry has an `id`, eight `image` paths below FOLDER, the `task`, and two `conversations`: the question, with `<image>`
-where a picture belongs, and the answer. The released trainer reads it with this file as its annotation path and FOLDER
-as its data path. Its answers have one decimal, `<score>+12.5%</score>`, and so have those written here.
+An entry has an `id`, eight `image` paths below FOLDER, the `task`, and two `conversations`: the question, with
+`<image>` where a picture belongs, and the answer. The released trainer reads it with this file as its annotation
+path and FOLDER as its data path. Its answers have one decimal, `<score>+12.5%</score>`, and so have those written here.
 Source: arXiv 2512.23703 and its repository (Apache-2.0). Pictures are PNG: nothing is lost on the way back.
 """
 
@@ -100,7 +100,9 @@ def read_grm(folder: str | Path) -> list[GrmItem]:
     path = Path(folder)
     path = path / ANNOTATION if path.is_dir() else path
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: give a folder that holds {ANNOTATION}, or the JSON file itself")
+        raise FileNotFoundError(
+            f"{path} does not exist: give a folder that holds {ANNOTATION}, or the JSON file itself"
+        )
     try:
         text = path.read_text(encoding="utf-8")
         entries = [json.loads(line) for line in text.splitlines()] if path.suffix == ".jsonl" else json.loads(text)
@@ -136,12 +138,12 @@ def batch_of(items: Sequence[GrmItem]) -> GrmBatch:
     """These questions with their pictures, each read once."""
     paths = sorted({image for item in items for image in item.images})
     row = {path: n for n, path in enumerate(paths)}
+    hop = np.array([item.hop for item in items], dtype=np.float32)
     return GrmBatch(
         tuple(read_picture(path) for path in paths),
         np.array([[row[image] for image in item.images] for item in items], dtype=np.int64).reshape(-1, SLOTS),
         tuple(item.task for item in items),
-        np.array([item.hop for item in items], dtype=np.float32),
-        np.ones(len(items), dtype=bool),
+        hop, hop, hop,
     )
 
 

@@ -19,7 +19,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robo_reward.progress.grm_examples import GrmBatch
-from robo_reward.progress.models.grm_prompt import MAX_PIXELS, MIN_PIXELS, answer_text, prompt_texts, read_distribution
+from robo_reward.progress.models.grm_prompt import (
+    ANSWERS,
+    MAX_PIXELS,
+    MIN_PIXELS,
+    answer_text,
+    prompt_texts,
+    read_distribution,
+)
 from robo_reward.progress.models.vlm_files import Vlm
 from robo_reward.progress.models.vlm_questions import Asker, Question, digest_of, question_layout
 
@@ -45,27 +52,38 @@ class TuneSettings:
     lora_rank: int = 16
     """Of adapters beside the language model's layers, all else frozen; 0 trains all weights."""
     lora_alpha: int = 32
+    hop_weight: float = 0.0
+    """Of the squared error of the expected hop, beside the cross-entropy; for tokenizers with one token an answer."""
 
 
 class Answering(nn.Module):
     """A model with its questions: batch in, loss out. Its parameters are the model's."""
 
-    def __init__(self, vlm: Vlm) -> None:
+    def __init__(self, vlm: Vlm, hop_weight: float = 0.0) -> None:
         super().__init__()
-        self.model = vlm.model
+        self.model, self.hop_weight = vlm.model, hop_weight
         self._vlm = vlm
         self._layouts: dict[Any, Any] = {}
+        self._answers = [vlm.processor.tokenizer(answer_text(p), add_special_tokens=False)["input_ids"]
+                         for p in ANSWERS]  # fmt: skip
+        self._end = vlm.processor.tokenizer.convert_tokens_to_ids("<|im_end|>")
+        if hop_weight and any(len(ids) > 1 for ids in self._answers):
+            raise ValueError(
+                f"tune.hop_weight={hop_weight:g} needs a tokenizer with one token for each answer, which a model from "
+                "scratch has: set it to 0"
+            )
         images = vlm.processor.image_processor
         images.size = {"shortest_edge": MIN_PIXELS, "longest_edge": MAX_PIXELS}
 
     def forward(self, batch: GrmBatch) -> Tensor:
-        """Mean cross-entropy of the answers' tokens."""
+        """Mean cross-entropy of the answers' tokens, and `hop_weight` times the squared error of the expected hop: its
+        distance from the label, or from the interval that the label leaves open."""
         pictures, grids = self._see(batch)
         layouts = [
             self._layout(task, tuple(grids[n] for n in row))
             for task, row in zip(batch.task_B, batch.slot_B8.tolist(), strict=True)
         ]
-        answers = [self._answer(hop) for hop in batch.hop_B]
+        answers = [[*self._answers[round(100 * float(hop)) + 100], self._end] for hop in batch.hop_B]
         length = max(len(lay.id_T) + len(a) for lay, a in zip(layouts, answers, strict=True))
         ids = torch.full((len(batch), length), self._padding, dtype=torch.long)
         target = torch.full_like(ids, -100)
@@ -84,7 +102,13 @@ class Answering(nn.Module):
         )  # fmt: skip
         said = target >= 0
         logits = self.model.lm_head(out.last_hidden_state[said.to(device)]).float()
-        return functional.cross_entropy(logits, target[said].to(device))
+        loss = functional.cross_entropy(logits, target[said].to(device))
+        if self.hop_weight:
+            ids = torch.tensor(self._answers, device=device)[:, 0]
+            expected = logits[::2, ids].softmax(-1) @ torch.tensor(ANSWERS, device=device).float() / 100
+            low, high = (torch.from_numpy(x).to(device) for x in (batch.low_B, batch.high_B))
+            loss = loss + self.hop_weight * ((low - expected).relu() + (expected - high).relu()).square().mean()
+        return loss
 
     @property
     def _padding(self) -> int:
@@ -112,12 +136,6 @@ class Answering(nn.Module):
             self._layouts[key] = question_layout(self._vlm, prompt_texts(task), grids)
         return self._layouts[key]
 
-    def _answer(self, hop: float) -> list[int]:
-        tokenizer = self._vlm.processor.tokenizer
-        text = answer_text(round(100 * float(hop)))
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-        return [*ids, tokenizer.convert_tokens_to_ids("<|im_end|>")]
-
 
 class Tuning:
     """Fine-tuning in progress: `step` by step, saved and restored whole by its tensors.
@@ -141,7 +159,7 @@ class Tuning:
             vlm.model.gradient_checkpointing_enable({"use_reentrant": False})
         vlm.model.train()
         self.accelerator = Accelerator(cpu=not cuda, mixed_precision="bf16" if cuda else "no")
-        answering = Answering(vlm)
+        answering = Answering(vlm, settings.hop_weight)
         self._trained = {n: p for n, p in answering.named_parameters() if p.requires_grad}
         optimiser = torch.optim.AdamW(parameter_groups(self._trained, settings))
         self._peaks = [group["lr"] for group in optimiser.param_groups]
@@ -240,7 +258,7 @@ def rows_of(batch: GrmBatch, rows: Sequence[int]) -> GrmBatch:
     shown, row = np.unique(slots, return_inverse=True)
     return GrmBatch(
         tuple(batch.pictures[n] for n in shown), row.reshape(slots.shape), tuple(batch.task_B[i] for i in rows),
-        batch.hop_B[list(rows)], batch.exact_B[list(rows)],
+        *(x[list(rows)] for x in (batch.hop_B, batch.low_B, batch.high_B)),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""`train-reward reward=grm`: a vision-language model is fine-tuned on labelled pairs, and `export format=grm` of them."""
+"""`train-reward reward=grm` fine-tunes a vision-language model on labelled pairs; `export format=grm` writes them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from robo_reward.config import Config
 from robo_reward.data.demonstration import demonstration_files, read_demonstration
 from robo_reward.progress.grm_examples import GrmBatch, PairExamples, one_shot, pair_settings
-from robo_reward.progress.grm_format import ANNOTATION, FileExamples, batch_of, read_grm, write_grm
+from robo_reward.progress.grm_format import ANNOTATION, FileExamples, read_grm, write_grm
 from robo_reward.progress.labels import label_episode
 from robo_reward.runtime.checkpoint import Checkpoint
 from robo_reward.runtime.collecting import read_split
@@ -130,7 +130,7 @@ def _tune_settings(config: Config) -> Any:
     t = config.tune
     return TuneSettings(
         config.reward.seed, t.steps, t.at_once, t.learning_rate, t.vision_learning_rate, t.warm_up, t.weight_decay,
-        lora_rank=0 if t.from_scratch else t.lora, lora_alpha=t.lora_alpha,
+        lora_rank=0 if t.from_scratch else t.lora, lora_alpha=t.lora_alpha, hop_weight=t.hop_weight,
     )  # fmt: skip
 
 
@@ -195,4 +195,3 @@ def export_questions(config: Config, data: StageResult) -> int:
             yield source.draw()
 
     return write_grm(Path(config.to or ""), batches())
-

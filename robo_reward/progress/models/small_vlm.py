@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32
 
 from robo_reward.data.torchvision_cure import cure
 from robo_reward.progress.models.grm_prompt import ANSWERS, MAX_PIXELS, MIN_PIXELS, answer_text, prompt_texts
@@ -89,6 +90,9 @@ def build_small_vlm(folder: Path, instructions: Sequence[str], size: SmallSize |
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Qwen2_5_VLForConditionalGeneration(config)
+    with torch.no_grad():
+        first = tokenizer.convert_tokens_to_ids(answer_text(ANSWERS[0]))
+        model.lm_head.weight[first : first + len(ANSWERS)] = torch.from_numpy(_waves(s.hidden))
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(folder)
@@ -96,7 +100,14 @@ def build_small_vlm(folder: Path, instructions: Sequence[str], size: SmallSize |
     return Path(folder)
 
 
-def standardise(vlm: Vlm, pictures: Mapping[str, Sequence[np.ndarray]], components: int = 96) -> None:
+def _waves(hidden: int) -> Float32[np.ndarray, "A hidden"]:
+    """Rows of the output layer with which the answers begin: waves over the percentage, so that neighbours are alike and
+    what is learned of one answer is learned of those around it."""
+    phase = np.linspace(-1, 1, len(ANSWERS))[:, None] * np.linspace(0, 12 * np.pi, hidden // 2, endpoint=False)
+    return (0.15 * np.concatenate([np.cos(phase), np.sin(phase)], axis=1)).astype(np.float32)
+
+
+def standardise(vlm: Vlm, pictures: Mapping[str, Sequence[np.ndarray]], components: int = 64) -> None:
     """Let the layer that joins the vision tower to the language model begin with what varies in a camera's pictures.
 
     At random, pictures of a camera that does not move differ by a percent, and the first thousand steps go into finding

@@ -143,7 +143,9 @@ def batch_of(items: Sequence[GrmItem]) -> GrmBatch:
         tuple(read_picture(path) for path in paths),
         np.array([[row[image] for image in item.images] for item in items], dtype=np.int64).reshape(-1, SLOTS),
         tuple(item.task for item in items),
-        hop, hop, hop,
+        hop,
+        hop,
+        hop,
     )
 
 

@@ -81,12 +81,13 @@ def _tune(config: Config, data: StageResult | None, folder: Path) -> dict[str, A
     from robo_reward.progress.grm_tuning import Tuning, hop_errors
     from robo_reward.progress.models.vlm_files import load_vlm
 
-    tune = config.tune
+    tune, r = config.tune, config.reward
     torch.set_num_threads(1)  # one thread gives the same sums everywhere; a GPU does not mind
     source = _examples(config, data, tune.batch)
     if tune.from_scratch:
         _start_small(config, source, folder / START)
-    vlm = load_vlm(str(folder / START) if tune.from_scratch else config.reward.model or "", config.reward.revision)
+    began = (str(folder / START), None) if tune.from_scratch else (r.model or "", r.revision)
+    vlm = load_vlm(*began)
     tuning, counters = Tuning(vlm, _tune_settings(config)), Counters()
     checkpoint = Checkpoint(folder / CHECKPOINTS, quiet=config.quiet)
     checkpoint.tuning, checkpoint.counters, checkpoint.rng = tuning, counters, source.rng
@@ -108,7 +109,7 @@ def _tune(config: Config, data: StageResult | None, folder: Path) -> dict[str, A
         )
     tuned = tuning.export(folder / MODEL)
     held_out = _held_out(config, data)
-    errors = hop_errors(tuned, held_out, config.reward.batch) if held_out else {}
+    errors = hop_errors(tuned, held_out, r.batch) if held_out else {}
     for rest in (CHECKPOINTS, START):
         shutil.rmtree(folder / rest, ignore_errors=True)
     tenth = max(1, len(counters.losses) // 10)

@@ -156,7 +156,10 @@ def test_examples_from_files_go_on_where_their_generator_was(episodes, tmp_path)
         ({"image": None}, "no pictures in place of 8"),
         ({"task": " "}, "no task"),
         ({"conversations": []}, "asks no question"),
-        ({"conversations": [{"from": "human", "value": "<image>" * 8}, {"from": "gpt", "value": "done"}]}, "no <score>"),
+        (
+            {"conversations": [{"from": "human", "value": "<image>" * 8}, {"from": "gpt", "value": "done"}]},
+            "no <score>",
+        ),
     ],
 )
 def test_what_is_no_question_is_named(episodes, tmp_path, change, words):

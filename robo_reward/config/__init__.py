@@ -24,6 +24,7 @@ from robo_reward.config.reward import (
     RewardConfig,
     ServeConfig,
     SuiteConfig,
+    TuneConfig,
 )
 from robo_reward.config.runtime import RuntimeConfig
 from robo_reward.settings import build, choice, number, settings_digest, unknown
@@ -54,6 +55,7 @@ __all__ = [
     "ShapingConfig",
     "SuiteConfig",
     "TrainConfig",
+    "TuneConfig",
     "from_hydra",
     "load_config",
     "own_files",
@@ -98,6 +100,9 @@ class Config:
     to: str | None = None
     """Folder of the LeRobotDataset that `export` writes or of the copy that `annotate` adds its columns to (where an
     interrupted one is gone on with or made anew), or of the model that `bench-reward` with store= recalibrates."""
+    format: str = choice("lerobot", "lerobot", "grm")
+    """What `export` writes: a store's episodes as a LeRobotDataset, or questions with answers about the dataset's
+    episodes, in the released training format of Robo-Dopamine's general reward models."""
     instruction: str | None = None
     """What the robot is told, for `bench-reward` with video.CAMERA= and `train-reward` with a demo= of videos, and in
     place of the dataset's own for `annotate` with to= and demo=DATASET:EPISODE."""
@@ -119,6 +124,7 @@ class Config:
     agent: AgentConfig = field(default_factory=AgentConfig)
     serve: ServeConfig = field(default_factory=ServeConfig)
     adapt: AdaptConfig = field(default_factory=AdaptConfig)
+    tune: TuneConfig = field(default_factory=TuneConfig)
     annotate: AnnotateConfig = field(default_factory=AnnotateConfig)
     hil: HilConfig = field(default_factory=HilConfig)
     console: ConsoleConfig = field(default_factory=ConsoleConfig)

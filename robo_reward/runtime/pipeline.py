@@ -33,7 +33,8 @@ def label(config: Config) -> dict[str, Any]:
 
 def train_reward(config: Config) -> dict[str, Any]:
     """Train the process reward model, or learn from one demonstration with demo=."""
-    steps.check_reward(config)
+    if config.reward.kind == "grm":
+        return _tune_grm(config)
     with RunFolder(config.run.dir, config, "train-reward", config.quiet) as run:
         if config.demo is not None:
             from robo_reward.runtime.demonstration import demo_stage
@@ -45,6 +46,20 @@ def train_reward(config: Config) -> dict[str, Any]:
         stage = steps.reward_stage(config, data)
         print_pairs(stage.summary, config.quiet)
         return _finish(run, [data, stage], {"reward_model": str(stage.path)})
+
+
+def _tune_grm(config: Config) -> dict[str, Any]:
+    from robo_reward.runtime.grm_tuning import MODEL, is_grm_data, tune_stage
+
+    with RunFolder(config.run.dir, config, "train-reward", config.quiet) as run:
+        given = config.demo is not None or is_grm_data(config.dataset)
+        data = None if given else collecting.dataset_stage(config)
+        stage = tune_stage(config, data)
+        for step, loss in enumerate(stage.summary["losses"], 1):
+            run.log(step, loss=loss)
+        folder = str(stage.path / MODEL)
+        say(f"fine-tuned: reward=grm reward.model={folder}", config.quiet)
+        return _finish(run, [data, stage] if data else [stage], {"model": folder})
 
 
 def bench_reward(config: Config) -> dict[str, Any]:
@@ -276,7 +291,9 @@ def _evaluate_line(
 
 
 def export(config: Config) -> dict[str, Any]:
-    """A transition store's episodes as a LeRobotDataset v3."""
+    """A transition store's episodes as a LeRobotDataset v3, or questions about the dataset's with format=grm."""
+    if config.format == "grm":
+        return _export_questions(config)
     from robo_reward.data.export import export_episodes
     from robo_reward.data.store import TransitionStore, find_store
     from robo_reward.runtime.tasks import task_of
@@ -292,6 +309,18 @@ def export(config: Config) -> dict[str, Any]:
         )  # fmt: skip
         say(f"{count} episodes in {config.to}", config.quiet)
         return _finish(run, [], {"exported_episodes": count, "dataset": config.to})
+
+
+def _export_questions(config: Config) -> dict[str, Any]:
+    from robo_reward.runtime.grm_tuning import export_questions
+
+    if config.to is None:
+        raise ValueError("export format=grm needs to=FOLDER, a new one for the questions and their pictures")
+    with RunFolder(config.run.dir, config, "export", config.quiet) as run:
+        data = collecting.dataset_stage(config)
+        count = export_questions(config, data)
+        say(f"{count} questions in {config.to}", config.quiet)
+        return _finish(run, [data], {"exported_questions": count, "training_data": config.to})
 
 
 def _finish(run: RunFolder, stages: Sequence[StageResult], summary: dict[str, Any]) -> dict[str, Any]:

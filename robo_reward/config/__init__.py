@@ -16,10 +16,19 @@ from robo_reward.config.data import AnnotateConfig, CollectConfig, EnvConfig, La
 from robo_reward.config.evaluation import EvaluateConfig, PerturbConfig
 from robo_reward.config.learner import AgentConfig, BaseConfig, ShapingConfig, TrainConfig
 from robo_reward.config.person import ConsoleConfig, HilConfig
-from robo_reward.config.reward import RIVALS, AdaptConfig, CompletionConfig, RewardConfig, ServeConfig, SuiteConfig
+from robo_reward.config.reward import (
+    HOP_MODELS,
+    RIVALS,
+    AdaptConfig,
+    CompletionConfig,
+    RewardConfig,
+    ServeConfig,
+    SuiteConfig,
+)
 from robo_reward.settings import build, choice, number, settings_digest, unknown
 
 __all__ = [
+    "HOP_MODELS",
     "RIVALS",
     "AdaptConfig",
     "AgentConfig",
@@ -161,6 +170,7 @@ class Config:
                 raise ValueError(unknown("reward.rivals entry", rival, RIVALS))
         self._check_rival()
         self._check_remote()
+        self._check_grm()
         self._check_suite()
         self._check_robot()
         asking = ("train-reward", "bench-reward", "annotate", "serve-reward")
@@ -183,7 +193,7 @@ class Config:
                 raise ValueError(
                     f"train.done_at={self.train.done_at} is read with train.task_reward=completion: add it"
                 )
-        elif self.reward.kind != "compact":
+        elif self.reward.kind not in HOP_MODELS:
             raise ValueError(
                 f"train.task_reward=completion asks for a completion rule, which reward={self.reward.kind} has not: "
                 "use reward=compact"
@@ -256,6 +266,17 @@ class Config:
                     "episodes only: use reward=compact"
                 )
 
+    def _check_grm(self) -> None:
+        """A vision-language model: which one, and what it is not made for."""
+        r = self.reward
+        if r.kind != "grm":
+            if r.model is not None and r.kind != "remote":
+                raise ValueError(f"reward.model={r.model} is read with reward=grm or reward=remote: add one of them")
+            return
+        for name, value in {"demo": self.demo, "suite.tasks": self.suite.tasks}.items():
+            if value:
+                raise ValueError(f"{name}= trains the compact model only: leave it out, or use reward=compact")
+
 
 def register(command: str) -> None:
     """Make the command's defaults and the `settings_digest` resolver known to Hydra; harmless when repeated."""
@@ -289,7 +310,7 @@ def from_hydra(composed: Any) -> Config:
 
 def own_files(overrides: Sequence[str]) -> list[str]:
     """The overrides as Hydra takes them, which knows only the files of conf/: `robot=FILE.yaml`, and `reward=FOLDER`
-    of a trained reward model, which is `reward_model=FOLDER`."""
+    of a trained reward model, which is `reward_model=FOLDER`; `model=FOLDER` is `reward.model=FOLDER`."""
     words = []
     for word in overrides:
         name, _, value = word.partition("=")
@@ -297,6 +318,8 @@ def own_files(overrides: Sequence[str]) -> list[str]:
             word = f"robot={{file:'{value}'}}"
         elif name == "reward" and "/" in value:
             word = f"reward_model={value}"
+        elif name == "model":
+            word = f"reward.model={value}"
         words.append(word)
     return words
 

@@ -81,5 +81,5 @@ def _keep(config: Config, data: StageResult, model: RemoteModel | ChatModel, fol
     tracker = TrackerSettings(
         every=every, fusion=config.reward.fusion, differences=served.differences, completion=served.completion
     )
-    RewardModel(model, references, tracker, "remote").save(folder)  # type: ignore[arg-type]
+    RewardModel(model, references, tracker).save(folder)
     return {"model_id": model.model_id}

@@ -92,7 +92,7 @@ def test_a_client_gets_the_models_own_answers_also_in_parts_and_from_its_folder(
     assert len(remote.parts(asked)) > 8
     same(found.hop(asked), reward.model.hop(asked))
     monkeypatch.setenv("ROBO_REWARD_TOKEN", TOKEN)
-    RewardModel(found, reward.references, reward.tracker, "remote").save(tmp_path)
+    RewardModel(found, reward.references, reward.tracker).save(tmp_path)
     loaded = load_reward(tmp_path)
     assert loaded.name == "remote" and loaded.track_id == reward.track_id
     same(loaded.model.hop(asked), reward.model.hop(asked))

@@ -256,7 +256,7 @@ def question_layout(
         ids += after
         image += [0] * len(after)
     longest = config.get_text_config().max_position_embeddings
-    length = len(ids) + (int(trie.depth_F.max()) + 1 if trie is not None else 0)
+    length = len(ids) + (int(trie.depth_F.max(initial=-1)) + 1 if trie is not None else 0)
     if length > longest:
         raise ValueError(
             f"the question has {length} tokens, the model's context {longest}: shorten the instruction "

@@ -254,11 +254,8 @@ class Config:
         asked: dict[str, Any] = {"demo": self.demo, "suite.tasks": self.suite.tasks}
         if self.reward_model is None:
             asked |= {"video": self.video}
-            asked |= {
-                "annotate": {"to": self.to},
-                "bench-reward": {"store": self.store},
-                "serve-reward": {"serve": self.serve},
-            }.get(self.command, {})
+            asked |= {"annotate": {"to": self.to}, "bench-reward": {"store": self.store}}.get(self.command, {})
+            asked |= {"serve-reward": self.serve} if self.command == "serve-reward" else {}
         for name, value in asked.items():
             if value:
                 raise ValueError(
@@ -271,7 +268,7 @@ class Config:
         r = self.reward
         if r.kind != "grm":
             if r.model is not None and r.kind != "remote":
-                raise ValueError(f"reward.model={r.model} is read with reward=grm or reward=remote: add one of them")
+                raise ValueError(f"reward.model={r.model} is read with reward=grm: add it")
             return
         for name, value in {"demo": self.demo, "suite.tasks": self.suite.tasks}.items():
             if value:

@@ -140,7 +140,7 @@ def test_a_model_that_fails_on_one_question_answers_the_others(serving, capsys):
             threading.Event().wait(0.05)
             return HopEstimate(*np.float32([[0.5] * len(asked)] * 2), np.ones(len(asked), bool))
 
-    _, url = serving(RewardModel(Picky(), References(), TrackerSettings()), wait_ms=100.0)
+    _, url = serving(RewardModel(Picky(), reward_model().references, TrackerSettings()), wait_ms=100.0)
     bad = encode_query(replace(query(), instruction_B=("bad",) * 5))
     with ThreadPoolExecutor(3) as pool:
         fine = [pool.submit(client(url).hop, query()) for _ in range(2)]

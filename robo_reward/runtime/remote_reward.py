@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from robo_reward.progress.models.chat import ChatModel
     from robo_reward.progress.models.remote import RemoteModel
 
-REFERENCES = {"robo_reward": 3, "openai": 1}
-"""Demonstrations that every question is asked with: as the compact model, or as a language model can be afforded."""
-
 
 def remote_stage(config: Config, data: StageResult) -> StageResult:
     """The reward model at `reward.url`, which is asked who it is: another one there is another stage.
@@ -65,7 +62,7 @@ def _open_chat(config: Config, caller: Caller, cameras: tuple[str, ...]) -> Chat
     name = config.reward.model or ""
     rule = CompletionRule(sustain=config.completion.sustain)
     served = Served(
-        ask_name(caller, name), cameras, config.env.image_size, len(task_of(config.env).stages), False, rule
+        ask_name(caller, name), cameras, config.env.image_size, len(task_of(config.env).stages), 1, False, rule
     )
     return ChatModel(caller, served, name)
 
@@ -77,7 +74,7 @@ def _keep(config: Config, data: StageResult, model: RemoteModel | ChatModel, fol
 
     every, served = config.collect.query_every, model.settings
     demonstrations = read_split(data.path, "demos", every, config.reward.views)
-    references = References.from_demonstrations(demonstrations, REFERENCES[config.reward.api])
+    references = References.from_demonstrations(demonstrations, served.references)
     tracker = TrackerSettings(
         every=every, fusion=config.reward.fusion, differences=served.differences, completion=served.completion
     )

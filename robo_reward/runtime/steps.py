@@ -89,7 +89,7 @@ _FROZEN = ("transport", "feature_distance")
 
 def with_reward(config: Config, kind: str) -> Config:
     """The same settings with a reward model of another kind."""
-    return replace(config, reward=replace(config.reward, kind=kind))
+    return replace(config, reward=replace(config.reward, kind=kind, model=None))
 
 
 def _train_reward(

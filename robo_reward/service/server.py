@@ -126,10 +126,13 @@ class Service:
 
     async def _model(self, request: web.Request) -> web.Response:
         s, tracker = self.reward.model.settings, self.reward.tracker
-        return web.json_response({
+        references = max(len(reference) for reference in self.reward.references.values())
+        about = {
             "model_id": self.reward.model.model_id, "views": list(s.views), "image_size": s.image_size,
-            "stages": s.stages, "differences": tracker.differences, "completion": asdict(tracker.completion),
-        })  # fmt: skip
+            "stages": s.stages, "references": references, "differences": tracker.differences,
+            "completion": asdict(tracker.completion),
+        }  # fmt: skip
+        return web.json_response(about)
 
     async def _health(self, request: web.Request) -> web.Response:
         stuck = self.batcher.busy_s > self.settings.deadline_s

@@ -24,7 +24,7 @@ from robo_reward.testing.reward_server import BadServer
 from robo_reward.types import HopQuery
 
 VIEWS = ("front", "left", "right")
-SERVED = Served("the-model", VIEWS, 32, 4, False, CompletionRule())
+SERVED = Served("the-model", VIEWS, 32, 4, 1, False, CompletionRule())
 rng = np.random.default_rng(0)
 
 

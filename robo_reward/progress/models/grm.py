@@ -86,7 +86,9 @@ class GrmModel:
         A picture that shows nothing counts as missing, and a pair without a view that both its frames have has no
         answer. Raises ValueError for no known view, wrong frames, or a question beyond the context.
         """
-        rows, pixels = questions_of(query, checked_frames(query.frames, self.settings.views))
+        if len(query) == 0:
+            return HopEstimate(np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros(0, bool))
+        rows, pixels = self.questions(query)
         hop, confidence = np.zeros(len(query), np.float32), np.zeros(len(query), np.float32)
         valid = np.zeros(len(query), bool)
         distinct = list(dict.fromkeys(q for row in rows for q in row))
@@ -112,6 +114,10 @@ class GrmModel:
         read = read_distribution(self.asker.ask(questions, pixels))
         hop = np.where(read.mass_B >= s.answer_mass, read.hop_B, np.nan)
         return list(zip(hop.tolist(), confidence_from_std(read.std_B).tolist(), strict=True))
+
+    def questions(self, query: HopQuery) -> tuple[list[list[Question]], dict[bytes, np.ndarray]]:
+        """As `questions_of`, about the views that it looks at."""
+        return questions_of(query, checked_frames(query.frames, self.settings.views))
 
     def save(self, folder: Path) -> None:
         """Write which model is asked and how; the weights stay where they are."""

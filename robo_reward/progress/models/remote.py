@@ -32,6 +32,8 @@ class Served:
     image_size: int
     """[px]"""
     stages: int
+    references: int
+    """Demonstrations that every question is asked with."""
     differences: bool
     """See `TrackerSettings`."""
     completion: CompletionRule
@@ -45,7 +47,7 @@ def served_from(answer: dict[str, Any]) -> Served:
         )
     except (TypeError, KeyError) as error:
         raise ValueError(f"no description of a reward model ({error})") from None
-    numbers = (found.image_size, found.stages)
+    numbers = (found.image_size, found.stages, found.references)
     names = (found.model_id, *found.views)
     if (
         not all(type(n) is int and n > 0 for n in numbers)
@@ -58,7 +60,7 @@ def served_from(answer: dict[str, Any]) -> Served:
 
 def ask_served(caller: Caller) -> Served:
     """What the server says of its model. Unanswered where there is none."""
-    keys = ("model_id", "views", "image_size", "stages", "differences", "completion")
+    keys = ("model_id", "views", "image_size", "stages", "references", "differences", "completion")
     return caller.ask([Call("/model", lambda body: served_from(parse(body, keys)))])[0]
 
 

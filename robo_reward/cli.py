@@ -53,7 +53,14 @@ COMMANDS: dict[str, Command] = {
     ),
     "train-base": Command("train the base policy, then frozen"),
     "train": Command("everything above as far as it is missing, then the shaped residual learner, then the report"),
-    "evaluate": Command("base against trained policy on paired initial states, with videos"),
+    "evaluate": Command(
+        "base against trained policy on paired initial states; policies=RUN,RUN of finished runs, blind with robot=; "
+        "plan=0.8,0.95; compare=SIM,REAL"
+    ),
+    "identify": Command(
+        "fit PegInsert's arm to the one of robot=, into to=FILE.json for env.arm=",
+        "robo_reward.runtime.identifying:identify",
+    ),
     "console": Command(
         "a live session in the browser: watch, take over, judge episodes", "robo_reward.console.command:console"
     ),

@@ -37,8 +37,10 @@ def run_paired(
         for look in test.looks if test else (len(seeds),):
             yield from _block(env, actors, seeds[done:look], query_every)
             done = look
-            if test and decide(*([e.success for e in found] for found in outcomes.values()), test).done:
-                return
+            if test:
+                first, second = ([e.success for e in found] for found in outcomes.values())
+                if decide(first, second, test).done:
+                    return
 
     for episode in progress(episodes(), len(seeds) * len(actors), "evaluate", quiet):
         outcomes[episode.source].append(episode)

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from robo_reward.evaluation.identification import ArmLog, Excitation
+from robo_reward.envs.peg_insert import PegInsertEnv
+from robo_reward.evaluation.identification import ArmLog, ArmParameters, Excitation
 from robo_reward.hardware.commands import now_header
 from robo_reward.hardware.memory_transport import MemoryNetwork, MemoryTransport
 from robo_reward.hardware.messages import PoseStamped, String
@@ -57,6 +58,22 @@ def record_sim_arm(arm_seed: int, scene: int, act: Excitation, actions: int) -> 
     arm.close()
     return ArmLog(scene, np.array([t for t, _ in targets]), np.stack([x for _, x in targets]),
                   np.array([t for t, _ in poses]), np.stack([x for _, x in poses]))  # fmt: skip
+
+
+def hidden_parameters(arm_seed: int) -> ArmParameters:
+    """What the arm of this seed hides, to measure a fit against."""
+    arm = SimArm(replace(load_robot("sim_arm")[0], cameras={}), MemoryTransport(), arm_seed)
+    nominal = PegInsertEnv()
+    ours, theirs = nominal.model, arm._env.model
+    found = ArmParameters(
+        tuple((theirs.actuator_gainprm[:6, 0] / ours.actuator_gainprm[:6, 0]).tolist()),
+        tuple((theirs.actuator_biasprm[:6, 2] / ours.actuator_biasprm[:6, 2]).tolist()),
+        float(theirs.geom_friction[0, 0] / ours.geom_friction[0, 0]),
+        arm.latency_s,
+    )
+    arm.close()
+    nominal.close()
+    return found
 
 
 def _pose(inbox: object, tool_down: tuple[float, ...]) -> np.ndarray:

@@ -60,7 +60,14 @@ COMMANDS: dict[str, Command] = {
         "robo_reward.runtime.actor:actor",
         leaves_folder=False,
     ),
-    "evaluate": Command("base against trained policy on paired initial states, with videos"),
+    "evaluate": Command(
+        "base against trained policy on paired initial states; policies=RUN,RUN of finished runs, blind with robot=; "
+        "plan=0.8,0.95; compare=SIM,REAL"
+    ),
+    "identify": Command(
+        "fit PegInsert's arm to the one of robot=, into to=FILE.json for env.arm=",
+        "robo_reward.runtime.identifying:identify",
+    ),
     "console": Command(
         "a live session in the browser: watch, take over, judge episodes", "robo_reward.console.command:console"
     ),

@@ -361,8 +361,9 @@ def from_hydra(composed: Any) -> Config:
 
 def own_files(overrides: Sequence[str]) -> list[str]:
     """The overrides as Hydra takes them, which knows only the files of conf/: `robot=FILE.yaml`, and `reward=FOLDER`
-    of a trained reward model, which is `reward_model=FOLDER`; `perturb=AXIS:SEVERITY` or `perturb=AXIS`; and
-    `model=FOLDER`, which is `reward.model=FOLDER`."""
+    of a trained reward model, which is `reward_model=FOLDER`; `perturb=AXIS:SEVERITY` or `perturb=AXIS`;
+    `model=FOLDER`, which is `reward.model=FOLDER`; and the sections that `plan=`, `compare=` and `policies=` belong
+    to."""
     words = []
     for word in overrides:
         name, _, value = word.partition("=")
@@ -370,6 +371,8 @@ def own_files(overrides: Sequence[str]) -> list[str]:
             word = f"robot={{file:'{value}'}}"
         elif name == "reward" and "/" in value:
             word = f"reward_model={value}"
+        elif name in ("plan", "compare", "policies") and value:
+            word = f"evaluate.{name}=[{value.strip('[]')}]"
         elif name == "perturb" and value:
             axis, colon, severity = value.partition(":")
             words += [f"perturb.severities=[{severity}]"] * bool(colon)

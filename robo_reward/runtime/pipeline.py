@@ -221,8 +221,16 @@ def learner(config: Config) -> dict[str, Any]:
 def evaluate(config: Config) -> dict[str, Any]:
     """Base against trained policy on paired initial states, trained first where not there yet; or those of
     evaluate.policies=."""
+    if config.evaluate.plan or config.evaluate.compare:
+        from robo_reward.runtime.sim_and_real import compare_sim_real, plan_evaluation
+
+        return plan_evaluation(config) if config.evaluate.plan else compare_sim_real(config)
     if not config.evaluate.policies:
         return _train_and_evaluate(config, "evaluate")
+    if len(config.evaluate.policies) > 1 and config.robot:
+        from robo_reward.runtime.ab_evaluating import run_session
+
+        return run_session(config)
     if len(config.evaluate.policies) > 1:
         from robo_reward.runtime.comparing import compare_policies
 

@@ -27,6 +27,8 @@ EXTRA_OF = {
     "serial": "lerobot",
     "websockets": "remote",
     "msgpack": "remote",
+    "onnx": "export",
+    "onnxruntime": "export",
 }
 """Import name -> extra of pyproject.toml."""
 

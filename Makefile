@@ -33,7 +33,7 @@ fault: setup
 fault-nightly: setup
 	$(BIN)/python scripts/study_faults.py nightly
 
-# bench_hil trains for most of an hour, so it is run by itself.
+# bench_hil trains for hours, so it is run by itself.
 bench: setup
 	for script in $(filter-out scripts/bench_hil.py,$(wildcard scripts/bench_*.py)); do $(BIN)/python $$script || exit 1; done
 

@@ -51,6 +51,7 @@ COMMANDS: dict[str, Command] = {
     "annotate": Command(
         "write the reward model's potential of every episode, of store=, or of dataset= into a copy to="
     ),
+    "serve-reward": Command("serve the reward model over HTTP to other processes and machines"),
     "train-base": Command("train the base policy, then frozen"),
     "train": Command("everything above as far as it is missing, then the shaped residual learner, then the report"),
     "evaluate": Command("base against trained policy on paired initial states, with videos"),

@@ -20,6 +20,7 @@ EXTRA_OF = {
     "h5py": "lerobot",
     "mcap": "bags",
     "aiohttp": "console",
+    "prometheus_client": "serve",
     "torchvision": "lerobot",
     "torchcodec": "lerobot",
     "diffusers": "lerobot",

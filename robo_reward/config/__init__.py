@@ -16,10 +16,19 @@ from robo_reward.config.data import AnnotateConfig, CollectConfig, EnvConfig, La
 from robo_reward.config.evaluation import EvaluateConfig, PerturbConfig
 from robo_reward.config.learner import AgentConfig, BaseConfig, ShapingConfig, TrainConfig
 from robo_reward.config.person import ConsoleConfig, HilConfig
-from robo_reward.config.reward import RIVALS, AdaptConfig, CompletionConfig, RewardConfig, SuiteConfig
+from robo_reward.config.reward import (
+    HOP_MODELS,
+    RIVALS,
+    AdaptConfig,
+    CompletionConfig,
+    RewardConfig,
+    ServeConfig,
+    SuiteConfig,
+)
 from robo_reward.settings import build, choice, number, settings_digest, unknown
 
 __all__ = [
+    "HOP_MODELS",
     "RIVALS",
     "AdaptConfig",
     "AgentConfig",
@@ -36,6 +45,7 @@ __all__ = [
     "PerturbConfig",
     "RewardConfig",
     "RunConfig",
+    "ServeConfig",
     "ShapingConfig",
     "SuiteConfig",
     "TrainConfig",
@@ -101,6 +111,7 @@ class Config:
     shaping: ShapingConfig = field(default_factory=ShapingConfig)
     base: BaseConfig = field(default_factory=BaseConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
+    serve: ServeConfig = field(default_factory=ServeConfig)
     adapt: AdaptConfig = field(default_factory=AdaptConfig)
     annotate: AnnotateConfig = field(default_factory=AnnotateConfig)
     hil: HilConfig = field(default_factory=HilConfig)
@@ -158,9 +169,12 @@ class Config:
             if rival not in RIVALS:
                 raise ValueError(unknown("reward.rivals entry", rival, RIVALS))
         self._check_rival()
+        self._check_remote()
+        self._check_grm()
         self._check_suite()
         self._check_robot()
-        makes_model = self.command in ("train-reward", "bench-reward", "annotate") and self.reward_model is None
+        asking = ("train-reward", "bench-reward", "annotate", "serve-reward")
+        makes_model = self.command in asking and self.reward_model is None
         if makes_model and self.reward.kind == "oracle":
             raise ValueError(f"reward=oracle is not trained, and {self.command} needs a model: use reward=compact")
         if self.reward.views is not None:
@@ -179,10 +193,10 @@ class Config:
                 raise ValueError(
                     f"train.done_at={self.train.done_at} is read with train.task_reward=completion: add it"
                 )
-        elif self.reward.kind != "compact":
+        elif self.reward.kind not in (*HOP_MODELS, "classifier"):
             raise ValueError(
-                f"train.task_reward=completion asks for a completion rule, which reward={self.reward.kind} has not: "
-                "use reward=compact"
+                "train.task_reward=completion asks for a completion rule or a classifier of success, and "
+                f"reward={self.reward.kind} is neither: use reward=compact or reward=classifier"
             )
         elif self.shaping.kind == "gated":
             raise ValueError("shaping=gated waits for the simulator's success: set train.task_reward=environment")
@@ -191,7 +205,7 @@ class Config:
         """What a suite would pass over in silence."""
         for name, value in {
             "dataset": self.dataset, "keyframes": self.keyframes, "reward_model": self.reward_model,
-            "reward.rivals": self.reward.rivals,
+            "reward.rivals": self.reward.rivals, "reward.url": self.reward.url,
         }.items():  # fmt: skip
             if self.suite.tasks and value:
                 raise ValueError(
@@ -205,11 +219,29 @@ class Config:
             return
         if self.env.count > 1:
             raise ValueError(f"env.count={self.env.count} with robot=: there is one arm, set 1")
-        for name, value in {"perturb.axes": self.perturb.axes, "suite.tasks": self.suite.tasks}.items():
+        changed = {"perturb.axes": self.perturb.axes, "env.randomise": self.env.randomise}
+        for name, value in {**changed, "suite.tasks": self.suite.tasks}.items():
             if value:
                 raise ValueError(f"{name}=[{','.join(value)}] with robot=: only a simulated world can be changed")
         if self.command == "console":
             raise ValueError("console shows the simulated world: leave robot= out")
+
+    def _check_remote(self) -> None:
+        """What a reward model elsewhere needs, and what cannot wait for it."""
+        r = self.reward
+        if r.kind != "remote":
+            return
+        if r.url is None:
+            raise ValueError("reward=remote asks a server: add reward.url=http://HOST:PORT")
+        if r.api == "openai" and r.model is None:
+            raise ValueError("reward.api=openai needs the name of a model that the server knows: add reward.model=NAME")
+        if self.command == "train-reward":
+            raise ValueError("reward=remote is trained where it is served: use it with annotate, bench-reward or train")
+        if self.agent.kind == "residual_ppo":
+            raise ValueError(
+                "agent=residual_ppo learns from its newest rollouts, which reward=remote may annotate too late: use "
+                "another agent"
+            )
 
     def _check_rival(self) -> None:
         """A rival scores whole episodes: refused before it is trained for what asks about hops."""
@@ -218,13 +250,28 @@ class Config:
         asked: dict[str, Any] = {"demo": self.demo, "suite.tasks": self.suite.tasks}
         if self.reward_model is None:
             asked |= {"video": self.video}
-            asked |= {"annotate": {"to": self.to}, "bench-reward": {"store": self.store}}.get(self.command, {})
+            asked |= {
+                "annotate": {"to": self.to},
+                "bench-reward": {"store": self.store},
+                "serve-reward": {"serve": self.serve},
+            }.get(self.command, {})
         for name, value in asked.items():
             if value:
                 raise ValueError(
                     f"{name}= needs a reward model that answers hops, and reward={self.reward.kind} scores whole "
                     "episodes only: use reward=compact"
                 )
+
+    def _check_grm(self) -> None:
+        """A vision-language model: which one, and what it is not made for."""
+        r = self.reward
+        if r.kind != "grm":
+            if r.model is not None:
+                raise ValueError(f"reward.model={r.model} is read with reward=grm: add it")
+            return
+        for name, value in {"demo": self.demo, "suite.tasks": self.suite.tasks}.items():
+            if value:
+                raise ValueError(f"{name}= trains the compact model only: leave it out, or use reward=compact")
 
 
 def register(command: str) -> None:
@@ -259,7 +306,8 @@ def from_hydra(composed: Any) -> Config:
 
 def own_files(overrides: Sequence[str]) -> list[str]:
     """The overrides as Hydra takes them, which knows only the files of conf/: `robot=FILE.yaml`, and `reward=FOLDER`
-    of a trained reward model, which is `reward_model=FOLDER`."""
+    of a trained reward model, which is `reward_model=FOLDER`; `perturb=AXIS:SEVERITY` or `perturb=AXIS`; and
+    `model=FOLDER`, which is `reward.model=FOLDER`."""
     words = []
     for word in overrides:
         name, _, value = word.partition("=")
@@ -267,6 +315,12 @@ def own_files(overrides: Sequence[str]) -> list[str]:
             word = f"robot={{file:'{value}'}}"
         elif name == "reward" and "/" in value:
             word = f"reward_model={value}"
+        elif name == "perturb" and value:
+            axis, colon, severity = value.partition(":")
+            words += [f"perturb.severities=[{severity}]"] * bool(colon)
+            word = f"perturb.axes=[{axis}]"
+        elif name == "model":
+            word = f"reward.model={value}"
         words.append(word)
     return words
 

@@ -146,7 +146,7 @@ def train_attended(
                 number = len(session.protocol.labels) - 1
                 if world.actions and episode.episode_id == episode_name(number):  # the world is as it left it
                     phi = experience.potential(episode.episode_id)
-                    place = propose(world, number, episode, phi, patience)
+                    place = None if phi is None else propose(world, number, episode, phi, patience)
                     if place is not None:
                         save_place(folder / "places", place, episode)
                 numbers = learn_from(counters.rollouts, episode, config, experience, counters, rng, session.breathe)

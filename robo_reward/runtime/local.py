@@ -118,6 +118,7 @@ def finish(
     config: Config, experience: Experience, agent: ResidualTD3, counters: Progress, folder: Path
 ) -> dict[str, Any]:
     """Write the trained weights; returns the flat summary with the learning curve."""
+    experience.catch_up()
     session = session_summary(config, experience.store, counters.past)
     save_weights(folder / "agent", agent.state_dict(), {"rollouts": counters.rollouts})
     return {
@@ -126,6 +127,7 @@ def finish(
         "updates": counters.updates,
         "updates_per_s": counters.updates / max(counters.learn_s, 1e-9),
         "curve": counters.curve,
+        **({"waiting_episodes": len(experience.waiting)} if experience.waiting else {}),
         **session,
     }
 

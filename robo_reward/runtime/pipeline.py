@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from robo_reward.config import Config
+from robo_reward.config import HOP_MODELS, Config
 from robo_reward.runtime import collecting, steps
 from robo_reward.runtime.run_folder import RunFolder
 from robo_reward.runtime.stages import StageResult
@@ -33,6 +33,7 @@ def label(config: Config) -> dict[str, Any]:
 
 def train_reward(config: Config) -> dict[str, Any]:
     """Train the process reward model, or learn from one demonstration with demo=."""
+    steps.check_reward(config)
     with RunFolder(config.run.dir, config, "train-reward", config.quiet) as run:
         if config.demo is not None:
             from robo_reward.runtime.demonstration import demo_stage
@@ -49,6 +50,7 @@ def train_reward(config: Config) -> dict[str, Any]:
 def bench_reward(config: Config) -> dict[str, Any]:
     """Measure the reward model against controls and the oracle, score the videos of `video.CAMERA=`, or check its
     completion rule on the rollouts of `store=`."""
+    steps.check_reward(config)
     if config.video:
         return _score_videos(config)
     if config.store is not None:
@@ -123,6 +125,7 @@ def _recheck_store(config: Config) -> dict[str, Any]:
 
 def annotate(config: Config) -> dict[str, Any]:
     """The reward model's potential of every episode of the dataset, or of a transition store."""
+    steps.check_reward(config)
     if config.store is not None:
         return _annotate_store(config)
     if config.to is not None:
@@ -169,6 +172,16 @@ def _reward_model(config: Config) -> tuple[list[StageResult], str]:
     return used, str(used[1].path)
 
 
+def serve_reward(config: Config) -> dict[str, Any]:
+    """Serve the reward model to other processes until Ctrl-C or SIGTERM."""
+    from robo_reward.progress.training import load_reward
+    from robo_reward.service.server import serve
+
+    with RunFolder(config.run.dir, config, "serve-reward", config.quiet) as run:
+        used, reward = _reward_model(config)
+        return _finish(run, used, serve(load_reward(Path(reward)), config.serve, config.quiet))
+
+
 def train_base(config: Config) -> dict[str, Any]:
     """Train the base policy."""
     steps.check_base(config)
@@ -180,22 +193,39 @@ def train_base(config: Config) -> dict[str, Any]:
 
 def train(config: Config) -> dict[str, Any]:
     """The whole line: data, reward model and its benchmark, base, residual, evaluation, report."""
+    if config.evaluate.policies:
+        raise ValueError("evaluate.policies are runs that are over: train evaluates its own, use evaluate")
     return _train_and_evaluate(config, "train")
 
 
 def evaluate(config: Config) -> dict[str, Any]:
-    """Base against trained policy on paired initial states; trains first what is not there yet."""
-    return _train_and_evaluate(config, "evaluate")
+    """Base against trained policy on paired initial states, trained first where not there yet; or those of
+    evaluate.policies=."""
+    if not config.evaluate.policies:
+        return _train_and_evaluate(config, "evaluate")
+    if len(config.evaluate.policies) > 1:
+        from robo_reward.runtime.comparing import compare_policies
+
+        return compare_policies(config)
+    return _evaluate_finished(config)
+
+
+def _evaluate_finished(config: Config) -> dict[str, Any]:
+    from robo_reward.runtime.finished import finished_run
+
+    run = finished_run(config.evaluate.policies[0], config)
+    _check_evaluation(run.config)
+    with RunFolder(config.run.dir, config, "evaluate", config.quiet) as folder:
+        return _evaluate_line(run.config, folder, run.data, run.reward, run.base, run.trained)
 
 
 def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
-    from robo_reward.runtime import results
     from robo_reward.runtime.clips import clips_stage
     from robo_reward.runtime.local import needs_frames
-    from robo_reward.runtime.robustness import check_axes, robustness_stage
 
-    check_axes(config)
+    _check_evaluation(config)
     steps.check_base(config)
+    steps.check_reward(config)
     with RunFolder(config.run.dir, config, command, config.quiet) as run:
         data = collecting.dataset_stage(config)
         reward = steps.reward_stage(config, data) if needs_frames(config) else None
@@ -204,15 +234,38 @@ def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
         seen = steps.observed_stage(config, data)
         base = steps.base_stage(config, seen)
         trained = steps.residual_stage(config, seen, reward, base, run.log)
-        recheck = steps.recheck_stage(config, reward, trained) if reward and config.reward.kind == "compact" else None
-        evaluation = steps.evaluate_stage(config, seen, reward, base, trained)
-        perturbed = robustness_stage(config, seen, reward, base, trained)
-        line = results.Line(data, reward, bench, base, trained, recheck, evaluation, perturbed, clips)
-        summary = results.training_summary(config, line) | dict(perturbed.summary if perturbed else {})
-        path = results.write_training_report(config, run, line, summary)
-        results.print_table(summary, config.quiet)
-        say(f"report: {path}", config.quiet)
-        return _finish(run, line.stages, summary)
+        recheck = steps.recheck_stage(config, reward, trained) if reward and config.reward.kind in HOP_MODELS else None
+        return _evaluate_line(
+            config, run, seen, reward, base, trained, data=data, bench=bench, recheck=recheck, clips=clips
+        )
+
+
+def _check_evaluation(config: Config) -> None:
+    """What the evaluation would refuse after hours of training."""
+    from robo_reward.runtime.evaluating import stopping_test
+    from robo_reward.runtime.robustness import check_axes
+
+    check_axes(config)
+    stopping_test(config)
+
+
+def _evaluate_line(
+    config: Config, run: RunFolder, seen: StageResult, reward: StageResult | None, base: StageResult,
+    trained: StageResult, **others: StageResult | None,
+) -> dict[str, Any]:  # fmt: skip
+    from robo_reward.runtime import results
+    from robo_reward.runtime.evaluating import evaluate_stage
+    from robo_reward.runtime.robustness import robustness_stage
+
+    stages: dict[str, Any] = {"data": seen, "reward": reward, "base": base, "trained": trained, **others}
+    stages["evaluation"] = evaluate_stage(config, seen, reward, base, trained)
+    stages["perturbed"] = perturbed = robustness_stage(config, seen, reward, base, trained)
+    line = results.Line(**stages)
+    summary = results.training_summary(config, line) | dict(perturbed.summary if perturbed else {})
+    path = results.write_training_report(config, run, line, summary)
+    results.print_table(summary, config.quiet)
+    say(f"report: {path}", config.quiet)
+    return _finish(run, line.stages, summary)
 
 
 def export(config: Config) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -12,10 +11,8 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 import numpy as np
 
-from robo_reward.config import Config
+from robo_reward.config import HOP_MODELS, Config
 from robo_reward.data.split import iterate_split
-from robo_reward.evaluation.rollout import PolicyActor
-from robo_reward.evaluation.vector import Environments, Job, run_jobs
 from robo_reward.interfaces import Policy
 from robo_reward.progress.completion import CompletionTarget
 from robo_reward.progress.models.oracle import oracle_track
@@ -28,7 +25,7 @@ from robo_reward.runtime.collecting import read_split
 from robo_reward.runtime.kept import kept_stage
 from robo_reward.runtime.labelling import find_keyframes, known_stages, label_key, write_labels
 from robo_reward.runtime.observing import sight, with_base_actions, write_observed
-from robo_reward.runtime.run_folder import write_atomic
+from robo_reward.runtime.remote_reward import remote_stage
 from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.tasks import SPLITS, task_of
 from robo_reward.runtime.worlds import open_world, world_key
@@ -37,6 +34,7 @@ from robo_reward.types import Episode, PhiTrack
 
 if TYPE_CHECKING:
     from robo_reward.learning.residual_td3 import ResidualTD3
+    from robo_reward.progress.models.grm import GrmSettings
     from robo_reward.runtime.experience import Annotate
 
 Log = Callable[..., None]
@@ -50,12 +48,32 @@ def label_stage(config: Config, data: StageResult) -> StageResult:
 
 def reward_stage(config: Config, data: StageResult) -> StageResult:
     """The reward model, from demonstrations and weak rollouts; compact's completion calibrated on validation."""
+    if config.reward.kind == "remote":
+        return remote_stage(config, data)
     settings = {name: value for name, value in asdict(config.reward).items() if name != "rivals"}
     key = {"reward": settings, "completion": config.completion, "every": config.collect.query_every,
            **label_key(config), "env": world_key(config)}  # fmt: skip
+    if (weights := check_reward(config)) is not None:
+        key["weights"] = weights
     compact = reward_stage(with_reward(config, "compact"), data) if config.reward.kind in _FROZEN else None
     inputs = [data, *([compact] if compact else [])]
     return kept_stage(config, "train-reward", key, inputs, lambda folder: _train_reward(config, data, folder, compact))
+
+
+def check_reward(config: Config) -> str | None:
+    """A fingerprint of the vision-language model's files, None where there is none; called before any work begins.
+
+    Raises ValueError for a model that is not there or cannot be loaded.
+    """
+    if config.reward.kind != "grm" or config.reward_model is not None:
+        return None
+    from robo_reward.progress.models.vlm_files import check_vlm, find_vlm, fingerprint
+
+    if config.reward.model is None:
+        raise ValueError("reward=grm needs a vision-language model: add reward.model=FOLDER, or OWNER/NAME on the hub")
+    folder = find_vlm(config.reward.model, config.reward.revision)
+    check_vlm(folder)
+    return fingerprint(folder)
 
 
 _FROZEN = ("transport", "feature_distance")
@@ -76,6 +94,10 @@ def _train_reward(
     validation = read_split(data.path, "validation", config.collect.query_every, config.reward.views) or None
     settings = reward_settings(config, len(task_of(config.env).stages))
     episodes, keyframes = reward_episodes(config, data), find_keyframes(config, data.path)
+    if config.reward.kind == "grm":
+        from robo_reward.progress.grm_reward import prepare_grm
+
+        return prepare_grm(grm_settings(config), episodes, settings, folder, validation or [])
     if config.reward.kind in RIVALS:
         encoder = compact.path if compact else None
         return train_rival(config.reward.kind, episodes, settings, folder, config.quiet, validation, keyframes, encoder)
@@ -167,6 +189,20 @@ def reward_settings(config: Config, stages: int) -> Any:
     )
 
 
+def grm_settings(config: Config) -> GrmSettings:
+    """The reward section as which vision-language model is asked, and how."""
+    from robo_reward.progress.models.grm import GrmSettings
+
+    r, source = config.reward, config.reward.model or ""
+    if Path(source).expanduser().is_dir():
+        source = str(Path(source).expanduser().resolve())
+    return GrmSettings(
+        source, r.revision, views=r.views or config.env.cameras, image_size=config.env.image_size,
+        stages=len(task_of(config.env).stages), order=r.order, answer=r.answer, answer_mass=r.answer_mass,
+        max_pixels=r.max_pixels, batch=r.batch, device=r.device, four_bit=r.four_bit,
+    )  # fmt: skip
+
+
 def completion_target(config: Config) -> CompletionTarget:
     """The completion section as what a calibration has to keep to."""
     return CompletionTarget(config.completion.false_success_bound, config.completion.confidence)
@@ -217,7 +253,7 @@ def _train(
         from robo_reward.console.serving import watch_with
         from robo_reward.console.training import train_attended
 
-        watch = watch_with(reward.path if reward and config.reward.kind == "compact" else None)
+        watch = watch_with(reward.path if reward and config.reward.kind in HOP_MODELS else None)
         with closing(open_world(config, folder, sight(config, data, policy))) as world:
             assert isinstance(world, gymnasium.Env)  # Config refuses several with an operator
             return train_attended(config, world, policy, demos, annotate, load_annotate, watch, folder, log)
@@ -237,59 +273,6 @@ def _recheck(config: Config, reward: StageResult, trained: StageResult, folder: 
     summary, rows = recheck_completion(trained.path, reward.path, config.quiet)
     write_rows(rows, folder)
     return summary
-
-
-def evaluate_stage(
-    config: Config, data: StageResult, reward: StageResult | None, base: StageResult, trained: StageResult
-) -> StageResult:
-    """Base and trained policy on the same initial states, and videos of some with the progress curve under them."""
-    inputs = [data, base, trained, *([reward] if reward else [])]
-    return kept_stage(config, "evaluate", {"evaluate": config.evaluate, "env": world_key(config)}, inputs,
-                  lambda folder: _evaluate(config, data, reward, base, trained, folder))  # fmt: skip
-
-
-def _evaluate(
-    config: Config, data: StageResult, reward: StageResult | None, base_stage: StageResult, trained: StageResult,
-    folder: Path,
-) -> dict[str, Any]:  # fmt: skip
-    from robo_reward.evaluation.paired import run_paired, summarise
-    from robo_reward.runtime.acting import trained_actor
-
-    base = load_base(config, base_stage)
-    agent = load_agent(config, data, base, trained)
-    first = config.evaluate.first_seed
-    actors = {"base": lambda seed: PolicyActor(base), "trained": lambda seed: trained_actor(base, agent, seed)}
-    with closing(open_world(config, folder, sight(config, data, base))) as env:
-        outcomes = run_paired(env, actors, range(first, first + config.evaluate.episodes), config.quiet)
-        videos = _videos(config, env, actors, reward, folder) if config.evaluate.videos else []
-    episodes = {
-        name: [{"seed": e.seed, "success": e.success, "steps": len(e), "stage": int(e.stage[-1])} for e in found]
-        for name, found in outcomes.items()
-    }
-    write_atomic(folder / "episodes.json", json.dumps(episodes))
-    return {**summarise(outcomes["base"], outcomes["trained"]), "videos": videos}
-
-
-def _videos(
-    config: Config, env: Environments, actors: dict[str, Any], reward: StageResult | None, folder: Path
-) -> list[dict[str, Any]]:
-    """The first initial states, base and trained, filmed at every step; the curve is the reward model's own."""
-    from robo_reward.evaluation.video import write_episode_video
-
-    curve = make_annotate(config, reward)
-    first = config.evaluate.first_seed
-    films = [(("base", "trained")[number % 2], first + number // 2) for number in range(config.evaluate.videos)]
-    made = []
-    for episode in run_jobs(env, (Job(seed, name, actors[name](seed)) for name, seed in films), query_every=1):
-        name, seed = episode.source, episode.seed
-        path = folder / f"{name}-{seed}.mp4"
-        write_episode_video(
-            path, episode.frames, curve([episode])[0].phi, fps=task_of(config.env).fps,
-            perspectives={} if episode.oracle is None else {"oracle": episode.oracle},
-            success=episode.success, title=f"{name}: {episode.instruction}",
-        )  # fmt: skip
-        made.append({"file": path.name, "policy": name, "seed": seed, "success": episode.success})
-    return made
 
 
 def make_annotate(config: Config, reward: StageResult | None) -> Annotate:

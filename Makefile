@@ -2,7 +2,7 @@
 SHELL  := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   ?= .venv
-LOCK   := requirements/lock-cpu-py311.txt
+LOCK   ?= requirements/lock-cpu-py311.txt
 BIN    := $(VENV)/bin
 # Real recordings for the tests that look at some; without the folder they are skipped.
 export ROBO_REWARD_TEST_DATA ?= $(abspath $(wildcard ../shared/data))

@@ -71,7 +71,10 @@ COMMANDS: dict[str, Command] = {
     "console": Command(
         "a live session in the browser: watch, take over, judge episodes", "robo_reward.console.command:console"
     ),
-    "export": Command("write a transition store's episodes as a LeRobotDataset: store=FOLDER to=FOLDER"),
+    "export": Command(
+        "the trained policy and reward model as ONNX and TorchScript to=FOLDER; with store=, its episodes as a "
+        "LeRobotDataset"
+    ),
     "runs": Command("list the run folders", "robo_reward.runtime.runs:runs", leaves_folder=False),
     "doctor": Command(
         "check rendering, video and packages, or a transition store with store=",

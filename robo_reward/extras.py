@@ -30,6 +30,8 @@ EXTRA_OF = {
     "google": "async",
     "websockets": "remote",
     "msgpack": "remote",
+    "onnx": "export",
+    "onnxruntime": "export",
 }
 """Import name -> extra of pyproject.toml."""
 

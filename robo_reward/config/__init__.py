@@ -98,11 +98,11 @@ class Config:
     """Folder of a trained reward model, or of the run that trained it, for `annotate` with store= or to= and
     `bench-reward` with store= or video.CAMERA=; null: the one that the settings train."""
     to: str | None = None
-    """Folder of the LeRobotDataset that `export` writes or of the copy that `annotate` adds its columns to (where an
-    interrupted one is gone on with or made anew), or of the model that `bench-reward` with store= recalibrates."""
+    """Folder that `export` writes, of the copy that `annotate` adds its columns to (where an interrupted one is gone on
+    with or made anew), or of the model that `bench-reward` with store= recalibrates."""
     format: str = choice("lerobot", "lerobot", "grm")
-    """What `export` writes: a store's episodes as a LeRobotDataset, or questions with answers about the dataset's
-    episodes, in the released training format of Robo-Dopamine's general reward models."""
+    """What `export` writes of episodes: those of a store as a LeRobotDataset, or questions with answers about the
+    dataset's, in the released training format of Robo-Dopamine's general reward models."""
     instruction: str | None = None
     """What the robot is told, for `bench-reward` with video.CAMERA= and `train-reward` with a demo= of videos, and in
     place of the dataset's own for `annotate` with to= and demo=DATASET:EPISODE."""

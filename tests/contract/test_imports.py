@@ -22,7 +22,7 @@ LEVELS = [
     {"", "types", "interfaces", "settings", "config", "terminal", "extras", "conf"},
     {"progress", "shaping", "learning", "data", "safety", "hil"},
     {"envs", "policies", "hardware"},
-    {"runtime", "evaluation", "console", "service", "testing", "lerobot_plugin"},
+    {"runtime", "evaluation", "console", "service", "testing", "lerobot_plugin", "deploy"},
     {"cli", "doctor"},
 ]
 """A room imports from its own line and the lines above."""

@@ -55,13 +55,13 @@ def build_small_vlm(folder: Path, instructions: Sequence[str], size: SmallSize |
         Qwen2_5_VLConfig,
         Qwen2_5_VLForConditionalGeneration,
         Qwen2_5_VLProcessor,
-        Qwen2TokenizerFast,
+        Qwen2Tokenizer,
         Qwen2VLImageProcessor,
         Qwen2VLVideoProcessor,
     )
 
     s = size or SmallSize()
-    tokenizer = Qwen2TokenizerFast(
+    tokenizer = Qwen2Tokenizer(
         tokenizer_object=_bytes(), eos_token="<|im_end|>", pad_token="<|endoftext|>", unk_token=None,
     )  # fmt: skip
     tokenizer.add_tokens(_sentences(instructions))
@@ -101,8 +101,8 @@ def build_small_vlm(folder: Path, instructions: Sequence[str], size: SmallSize |
 
 
 def _waves(hidden: int) -> Float32[np.ndarray, "A hidden"]:
-    """Rows of the output layer with which the answers begin: waves over the percentage, so that neighbours are alike and
-    what is learned of one answer is learned of those around it."""
+    """Rows of the output layer with which the answers begin: waves over the percentage, so that neighbours are alike
+    and what is learned of one answer is learned of those around it."""
     phase = np.linspace(-1, 1, len(ANSWERS))[:, None] * np.linspace(0, 12 * np.pi, hidden // 2, endpoint=False)
     return (0.15 * np.concatenate([np.cos(phase), np.sin(phase)], axis=1)).astype(np.float32)
 

@@ -118,7 +118,7 @@ def policy_step(base: object, agent: ResidualTD3, agent_pos: int, estimate: int)
     first = cast(nn.Linear, actor[0])
     step = PolicyStep(StepShape(
         agent_pos, estimate, agent.action_size, tuple(columns), cloned.chunk if cloned else 1,
-        cast(nn.Linear, cloned.network[0]).out_features if cloned else 0,
+        cast(nn.Linear, cast(nn.Sequential, cloned.network)[0]).out_features if cloned else 0,
         first.out_features, norm, squash,
     ))  # fmt: skip
     assert first.in_features == cast(nn.Linear, step.actor[0]).in_features

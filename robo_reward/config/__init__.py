@@ -95,8 +95,8 @@ class Config:
     and the trained reward model's view of the cameras, without any estimate; pixels, for the learner, what the arm
     knows and the cameras themselves, while the base policy sees what it sees under state."""
     reward_model: str | None = None
-    """Folder of a trained reward model, or of the run that trained it, for `annotate` with store= or to= and
-    `bench-reward` with store= or video.CAMERA=; null: the one that the settings train."""
+    """Folder of a trained reward model, or of the run that trained it, for `serve-reward`, `annotate` with store= or
+    to= and `bench-reward` with store= or video.CAMERA=; null: the one that the settings train."""
     to: str | None = None
     """Folder that `export` writes, of the copy that `annotate` adds its columns to (where an interrupted one is gone on
     with or made anew), or of the model that `bench-reward` with store= recalibrates."""

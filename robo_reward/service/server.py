@@ -106,7 +106,10 @@ class Service:
             return web.Response(status=413, text=f"a question has at most {BODY_BYTES} bytes: ask in parts")
         self._in_flight += 1
         try:
-            query = decode_query(await asyncio.wait_for(request.read(), UPLOAD_S))
+            try:
+                query = decode_query(await asyncio.wait_for(request.read(), UPLOAD_S))
+            except asyncio.TimeoutError:
+                return web.Response(status=408, text=f"the question did not arrive within {UPLOAD_S:g} s")
             self._check(query)
             estimate = await asyncio.wait_for(self.batcher.ask(query), self.settings.deadline_s)
             self.asked += 1

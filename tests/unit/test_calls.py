@@ -48,7 +48,10 @@ def test_a_server_that_fails_is_tried_again_then_left_alone_then_tried_once(serv
     now[0] = 31.0
     with pytest.raises(Unanswered, match=r"\(1 attempt\)"):
         caller.ask([MODEL])
-    now[0], server.way = 62.0, "well"
+    now[0] = 90.0
+    with pytest.raises(Unanswered, match="left alone for another 1 s"):  # twice as long
+        caller.ask([MODEL])
+    now[0], server.way = 92.0, "well"
     assert caller.ask([MODEL]) == [{"a": 1}]
     server.way = way
     with pytest.raises(Unanswered, match=r"\(2 attempts\)"):

@@ -99,6 +99,17 @@ def test_a_client_gets_the_models_own_answers_also_in_parts_and_from_its_folder(
     assert TOKEN not in (tmp_path / "remote.json").read_text()
 
 
+def test_only_what_the_model_knows_is_sent_and_a_camera_that_it_does_not_know_is_told(serving):
+    reward = reward_model()
+    service, url = serving(reward)
+    seen, hop = [], reward.model.hop
+    service.batcher._hop = lambda asked: seen.append(set(asked.frames)) or hop(asked)
+    client(url).hop(query(views=("front", "top")))
+    assert seen == [{"front"}]
+    with pytest.raises(ValueError, match=r"cameras \['top'\]: the reward model knows \['front', 'wrist'\]"):
+        client(url).hop(query(views=("top",)))
+
+
 def test_questions_of_several_clients_are_asked_together(serving):
     reward = reward_model()
     sizes, hop, begun, go = [], reward.model.hop, threading.Event(), threading.Event()

@@ -232,7 +232,7 @@ class Config:
         """A vision-language model: which one, and what it is not made for."""
         r = self.reward
         if r.kind != "grm":
-            if r.model is not None:
+            if r.model is not None and r.kind in ("compact", "oracle", *RIVALS):
                 raise ValueError(f"reward.model={r.model} is read with reward=grm: add it")
             return
         for name, value in {"demo": self.demo, "suite.tasks": self.suite.tasks}.items():

@@ -33,13 +33,11 @@ from robo_reward.progress.models.vlm_files import Vlm, load_vlm
 from robo_reward.progress.models.vlm_questions import Work
 from robo_reward.progress.tracker import hop_rows
 from robo_reward.runtime.run_folder import git_revision, write_atomic
-from robo_reward.testing.tiny_vlm import VlmSize, build_vlm
+from robo_reward.testing.tiny_vlm import SMALL, VlmSize, build_vlm
 from robo_reward.types import HopQuery
 
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "vlm.json"
 TASK, VIEWS, HEIGHT, WIDTH = "insert the peg into the red socket", ("front", "side", "wrist"), 240, 320
-SIZE = VlmSize(hidden=384, layers=6, heads=6, vision_hidden=256, vision_layers=6, vocabulary=900, context=8192)
-"""About 14 M parameters."""
 RELEASED = {
     "3b": ("qwen2_5_vl", VlmSize(2048, 36, 16, 1280, 32, 151_936, 8192)),
     "8b": ("qwen2_5_vl", VlmSize(3584, 28, 28, 1280, 32, 152_064, 8192)),
@@ -184,8 +182,8 @@ def main() -> None:
         result = on_gpu(arguments.model)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            vlm = load_vlm(str(build_vlm(folder, "qwen2_5_vl", SIZE)), device="cpu")
-        result = measure(vlm, 2, 4, 1) if arguments.quick else measure(vlm, 6, 6, 2) | latency(vlm, 6, 3)
+            vlm = load_vlm(str(build_vlm(folder, "qwen2_5_vl", SMALL)), device="cpu")
+        result = measure(vlm, 2, 4, 1) if arguments.quick else measure(vlm, 6, 6, 1) | latency(vlm, 6, 3)
     result = {key: round(value, 6) if isinstance(value, float) else value for key, value in result.items()}
     about = {"bench_command": "python scripts/bench_vlm.py", "bench_git_revision": git_revision(),
              "bench_date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "bench_threads": 1,

@@ -16,10 +16,19 @@ from robo_reward.config.data import AnnotateConfig, CollectConfig, EnvConfig, La
 from robo_reward.config.evaluation import EvaluateConfig, PerturbConfig
 from robo_reward.config.learner import AgentConfig, BaseConfig, ShapingConfig, TrainConfig
 from robo_reward.config.person import ConsoleConfig, HilConfig
-from robo_reward.config.reward import RIVALS, AdaptConfig, CompletionConfig, RewardConfig, SuiteConfig, TuneConfig
+from robo_reward.config.reward import (
+    HOP_MODELS,
+    RIVALS,
+    AdaptConfig,
+    CompletionConfig,
+    RewardConfig,
+    SuiteConfig,
+    TuneConfig,
+)
 from robo_reward.settings import build, choice, number, settings_digest, unknown
 
 __all__ = [
+    "HOP_MODELS",
     "RIVALS",
     "AdaptConfig",
     "AgentConfig",
@@ -163,6 +172,7 @@ class Config:
             if rival not in RIVALS:
                 raise ValueError(unknown("reward.rivals entry", rival, RIVALS))
         self._check_rival()
+        self._check_grm()
         self._check_suite()
         self._check_robot()
         makes_model = self.command in ("train-reward", "bench-reward", "annotate") and self.reward_model is None
@@ -184,7 +194,7 @@ class Config:
                 raise ValueError(
                     f"train.done_at={self.train.done_at} is read with train.task_reward=completion: add it"
                 )
-        elif self.reward.kind != "compact":
+        elif self.reward.kind not in HOP_MODELS:
             raise ValueError(
                 f"train.task_reward=completion asks for a completion rule, which reward={self.reward.kind} has not: "
                 "use reward=compact"
@@ -231,6 +241,19 @@ class Config:
                     "episodes only: use reward=compact"
                 )
 
+    def _check_grm(self) -> None:
+        """A vision-language model: which one, and what it is not made for."""
+        r = self.reward
+        if r.kind != "grm":
+            if r.model is not None:
+                raise ValueError(f"reward.model={r.model} is read with reward=grm: add it")
+            return
+        for name, value in {"adapt_from": self.adapt_from, "suite.tasks": self.suite.tasks}.items():
+            if value:
+                raise ValueError(f"{name}= trains the compact model only: leave it out, or use reward=compact")
+        if self.tune.from_scratch and r.model is not None:
+            raise ValueError(f"tune.from_scratch=true with reward.model={r.model}: leave one of the two out")
+
 
 def register(command: str) -> None:
     """Make the command's defaults and the `settings_digest` resolver known to Hydra; harmless when repeated."""
@@ -264,7 +287,7 @@ def from_hydra(composed: Any) -> Config:
 
 def own_files(overrides: Sequence[str]) -> list[str]:
     """The overrides as Hydra takes them, which knows only the files of conf/: `robot=FILE.yaml`, and `reward=FOLDER`
-    of a trained reward model, which is `reward_model=FOLDER`."""
+    of a trained reward model, which is `reward_model=FOLDER`; `model=FOLDER` is `reward.model=FOLDER`."""
     words = []
     for word in overrides:
         name, _, value = word.partition("=")
@@ -272,6 +295,8 @@ def own_files(overrides: Sequence[str]) -> list[str]:
             word = f"robot={{file:'{value}'}}"
         elif name == "reward" and "/" in value:
             word = f"reward_model={value}"
+        elif name == "model":
+            word = f"reward.model={value}"
         words.append(word)
     return words
 

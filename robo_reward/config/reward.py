@@ -10,15 +10,37 @@ RIVALS = (
     "sarm", "rewind", "progressor", "vlac", "graded", "classifier", "transport", "feature_distance", "pixel_distance",
 )  # fmt: skip
 """Those of `robo_reward.progress.rivals`."""
+HOP_MODELS = ("compact", "grm")
+"""Those that answer hops, so that a tracker, with its completion rule, can follow an episode."""
 
 
 @dataclass(frozen=True)
 class RewardConfig:
     """The reward model."""
 
-    kind: str = choice("compact", "compact", "oracle", *RIVALS)
-    """compact learns from images; oracle is the simulator's own progress; the others are rivals from the literature,
-    trained on the same episodes."""
+    kind: str = choice("compact", "compact", "grm", "oracle", *RIVALS)
+    """compact learns from images; grm is a vision-language model, `model`; oracle is the simulator's own progress; the
+    others are rivals from the literature, trained on the same episodes."""
+    model: str | None = None
+    """Vision-language model of reward=grm: a local folder, or OWNER/NAME on the hub."""
+    revision: str | None = None
+    """Commit, 40 hex digits, of a model on the hub, which needs one."""
+    order: str = choice("released", "released", "rules_first")
+    """Of the question's parts for reward=grm: as released weights know it, or with the long rules in front of the
+    pictures, where they are computed once an episode; for a model that was fine-tuned so."""
+    answer: str = choice("expectation", "expectation", "enumerated", "sampled")
+    """What reward=grm reads: the expectation over the tokens that tell answers apart, or over every token of all 201
+    answers (slower), or one sampled text, as the released code does."""
+    answer_mass: float = number(0.5, low=0, high=1)
+    """Probability of an answer in the right form below which reward=grm has no answer; sampled texts parse or not."""
+    batch: int = number(8, low=1)
+    """Questions that reward=grm answers in one pass."""
+    max_pixels: int = number(76800, low=12544)
+    """Area that larger pictures are scaled down to for reward=grm."""
+    device: str = choice("auto", "auto", "cpu", "cuda")
+    """Where reward=grm computes: in bfloat16 on a GPU, in float32 without."""
+    four_bit: bool = False
+    """Whether reward=grm holds its weights in 4 bits; needs a GPU and bitsandbytes."""
     rivals: tuple[str, ...] = ()
     """Rivals that `bench-reward` trains too and puts into its table, such as [sarm,rewind]."""
     fusion: str = choice("kalman", "average", "consistency", "kalman", "incremental", "forward", "backward")

@@ -20,6 +20,7 @@ from robo_reward.runtime.collecting import read_split
 from robo_reward.runtime.kept import kept_stage
 from robo_reward.runtime.labelling import find_keyframes, known_stages, label_key
 from robo_reward.runtime.stages import StageResult, file_digest
+from robo_reward.runtime.steps import check_reward
 from robo_reward.runtime.tasks import task_of
 from robo_reward.runtime.worlds import world_key
 from robo_reward.terminal import progress, say
@@ -54,16 +55,13 @@ def tune_stage(config: Config, data: StageResult | None) -> StageResult:
 
     data: the episodes; None with training data in the released format (`dataset=`) or one demonstration (`demo=`).
     """
-    from robo_reward.progress.models.vlm_files import check_vlm, find_vlm, fingerprint
-
     tune, r = config.tune, config.reward
     key: dict[str, Any] = {
         "tune": tune, "seed": r.seed, "swap": r.swap_references, "failures": r.failures, "views": r.views,
         "every": config.collect.query_every, "instruction": config.instruction,
     }  # fmt: skip
     if not tune.from_scratch:
-        check_vlm(found := find_vlm(r.model or "", r.revision))
-        key["weights"] = fingerprint(found)
+        key["weights"] = check_reward(config)
     if config.demo is not None:
         key["demo"] = [[p.name, file_digest(p)] for p in demonstration_files(config.demo) if p.is_file()]
     elif data is None:

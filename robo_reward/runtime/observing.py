@@ -32,7 +32,7 @@ def write_observed(config: Config, data: Path, reward: Path, folder: Path) -> di
     from robo_reward.progress.frame_features import FrameFeatures
     from robo_reward.progress.training import load_reward
 
-    model = load_reward(reward).model
+    model = load_reward(reward).compact
     model.save(folder / _ENCODER)
     features = FrameFeatures(model)
     with store_recorder(folder / "demos") as (_, append):

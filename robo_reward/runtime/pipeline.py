@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from robo_reward.config import Config
+from robo_reward.config import HOP_MODELS, Config
 from robo_reward.runtime import collecting, steps
 from robo_reward.runtime.run_folder import RunFolder
 from robo_reward.runtime.stages import StageResult
@@ -65,6 +65,7 @@ def _tune_grm(config: Config) -> dict[str, Any]:
 def bench_reward(config: Config) -> dict[str, Any]:
     """Measure the reward model against controls and the oracle, score the videos of `video.CAMERA=`, or check its
     completion rule on the rollouts of `store=`."""
+    steps.check_reward(config)
     if config.video:
         return _score_videos(config)
     if config.store is not None:
@@ -139,6 +140,7 @@ def _recheck_store(config: Config) -> dict[str, Any]:
 
 def annotate(config: Config) -> dict[str, Any]:
     """The reward model's potential of every episode of the dataset, or of a transition store."""
+    steps.check_reward(config)
     if config.store is not None:
         return _annotate_store(config)
     if config.to is not None:
@@ -212,6 +214,7 @@ def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
 
     check_axes(config)
     steps.check_base(config)
+    steps.check_reward(config)
     with RunFolder(config.run.dir, config, command, config.quiet) as run:
         data = collecting.dataset_stage(config)
         reward = steps.reward_stage(config, data) if needs_frames(config) else None
@@ -220,7 +223,7 @@ def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
         seen = steps.observed_stage(config, data)
         base = steps.base_stage(config, seen)
         trained = steps.residual_stage(config, seen, reward, base, run.log)
-        recheck = steps.recheck_stage(config, reward, trained) if reward and config.reward.kind == "compact" else None
+        recheck = steps.recheck_stage(config, reward, trained) if reward and config.reward.kind in HOP_MODELS else None
         evaluation = steps.evaluate_stage(config, seen, reward, base, trained)
         perturbed = robustness_stage(config, seen, reward, base, trained)
         line = results.Line(data, reward, bench, base, trained, recheck, evaluation, perturbed, clips)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 import numpy as np
 
-from robo_reward.config import Config
+from robo_reward.config import HOP_MODELS, Config
 from robo_reward.data.split import iterate_split
 from robo_reward.evaluation.rollout import PolicyActor
 from robo_reward.evaluation.vector import Environments, Job, run_jobs
@@ -37,6 +37,7 @@ from robo_reward.types import Episode, PhiTrack
 
 if TYPE_CHECKING:
     from robo_reward.learning.residual_td3 import ResidualTD3
+    from robo_reward.progress.models.grm import GrmSettings
     from robo_reward.runtime.experience import Annotate
 
 Log = Callable[..., None]
@@ -53,9 +54,27 @@ def reward_stage(config: Config, data: StageResult) -> StageResult:
     settings = {name: value for name, value in asdict(config.reward).items() if name != "rivals"}
     key = {"reward": settings, "completion": config.completion, "every": config.collect.query_every,
            **label_key(config), "env": world_key(config)}  # fmt: skip
+    if (weights := check_reward(config)) is not None:
+        key["weights"] = weights
     compact = reward_stage(with_reward(config, "compact"), data) if config.reward.kind in _FROZEN else None
     inputs = [data, *([compact] if compact else [])]
     return kept_stage(config, "train-reward", key, inputs, lambda folder: _train_reward(config, data, folder, compact))
+
+
+def check_reward(config: Config) -> str | None:
+    """A fingerprint of the vision-language model's files, None where there is none; called before any work begins.
+
+    Raises ValueError for a model that is not there or cannot be loaded.
+    """
+    if config.reward.kind != "grm" or config.reward_model is not None:
+        return None
+    from robo_reward.progress.models.vlm_files import check_vlm, find_vlm, fingerprint
+
+    if config.reward.model is None:
+        raise ValueError("reward=grm needs a vision-language model: add reward.model=FOLDER, or OWNER/NAME on the hub")
+    folder = find_vlm(config.reward.model, config.reward.revision)
+    check_vlm(folder)
+    return fingerprint(folder)
 
 
 _FROZEN = ("transport", "feature_distance")
@@ -76,6 +95,10 @@ def _train_reward(
     validation = read_split(data.path, "validation", config.collect.query_every, config.reward.views) or None
     settings = reward_settings(config, len(task_of(config.env).stages))
     episodes, keyframes = reward_episodes(config, data), find_keyframes(config, data.path)
+    if config.reward.kind == "grm":
+        from robo_reward.progress.grm_reward import prepare_grm
+
+        return prepare_grm(grm_settings(config), episodes, settings, folder, validation or [])
     if config.reward.kind in RIVALS:
         encoder = compact.path if compact else None
         return train_rival(config.reward.kind, episodes, settings, folder, config.quiet, validation, keyframes, encoder)
@@ -167,6 +190,20 @@ def reward_settings(config: Config, stages: int) -> Any:
     )
 
 
+def grm_settings(config: Config) -> GrmSettings:
+    """The reward section as which vision-language model is asked, and how."""
+    from robo_reward.progress.models.grm import GrmSettings
+
+    r, source = config.reward, config.reward.model or ""
+    if Path(source).expanduser().is_dir():
+        source = str(Path(source).expanduser().resolve())
+    return GrmSettings(
+        source, r.revision, views=r.views or config.env.cameras, image_size=config.env.image_size,
+        stages=len(task_of(config.env).stages), order=r.order, answer=r.answer, answer_mass=r.answer_mass,
+        max_pixels=r.max_pixels, batch=r.batch, device=r.device, four_bit=r.four_bit,
+    )  # fmt: skip
+
+
 def completion_target(config: Config) -> CompletionTarget:
     """The completion section as what a calibration has to keep to."""
     return CompletionTarget(config.completion.false_success_bound, config.completion.confidence)
@@ -217,7 +254,7 @@ def _train(
         from robo_reward.console.serving import watch_with
         from robo_reward.console.training import train_attended
 
-        watch = watch_with(reward.path if reward and config.reward.kind == "compact" else None)
+        watch = watch_with(reward.path if reward and config.reward.kind in HOP_MODELS else None)
         with closing(open_world(config, folder, sight(config, data, policy))) as world:
             assert isinstance(world, gymnasium.Env)  # Config refuses several with an operator
             return train_attended(config, world, policy, demos, annotate, load_annotate, watch, folder, log)

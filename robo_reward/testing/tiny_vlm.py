@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from robo_reward.data.torchvision_cure import cure
 from robo_reward.progress.models.grm_prompt import ANSWERS, MAX_PIXELS, MIN_PIXELS, answer_text, prompt_texts
@@ -64,7 +65,7 @@ def build_vlm(folder: str | Path, architecture: str = "qwen2_5_vl", size: VlmSiz
         Qwen2_5_VLConfig,
         Qwen2_5_VLForConditionalGeneration,
         Qwen2_5_VLProcessor,
-        Qwen2TokenizerFast,
+        Qwen2Tokenizer,
         Qwen2VLImageProcessor,
         Qwen2VLVideoProcessor,
         Qwen3VLConfig,
@@ -74,7 +75,7 @@ def build_vlm(folder: str | Path, architecture: str = "qwen2_5_vl", size: VlmSiz
     )
 
     older = architecture == "qwen2_5_vl"
-    tokenizer = Qwen2TokenizerFast(
+    tokenizer = Qwen2Tokenizer(
         tokenizer_object=_tokenizer(size.vocabulary), eos_token="<|im_end|>", pad_token="<|endoftext|>",
         unk_token=None, padding_side="left",
     )  # fmt: skip
@@ -88,7 +89,7 @@ def build_vlm(folder: str | Path, architecture: str = "qwen2_5_vl", size: VlmSiz
     ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in
            ("image_pad", "video_pad", "vision_start", "vision_end")}  # fmt: skip
     width = size.hidden // size.heads
-    text = {
+    text: dict[str, Any] = {
         "vocab_size": len(tokenizer), "hidden_size": size.hidden, "intermediate_size": 3 * size.hidden,
         "num_hidden_layers": size.layers, "num_attention_heads": size.heads, "num_key_value_heads": size.heads // 2,
         "max_position_embeddings": size.context, "head_dim": width, "bos_token_id": None,
@@ -97,7 +98,7 @@ def build_vlm(folder: str | Path, architecture: str = "qwen2_5_vl", size: VlmSiz
         "rope_parameters": {"rope_type": "default", "rope_theta": 1e6,
                             "mrope_section": [width // 2 - 2 * (width // 6), width // 6, width // 6]},
     }  # fmt: skip
-    vision = {
+    vision: dict[str, Any] = {
         "depth": size.vision_layers, "hidden_size": size.vision_hidden, "num_heads": size.vision_hidden // 16,
         "intermediate_size": 3 * size.vision_hidden, "out_hidden_size": size.hidden, "patch_size": patch,
         "initializer_range": size.spread,
@@ -116,7 +117,8 @@ def build_vlm(folder: str | Path, architecture: str = "qwen2_5_vl", size: VlmSiz
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = (Qwen2_5_VLForConditionalGeneration if older else Qwen3VLForConditionalGeneration)(config)
+        kind: Any = Qwen2_5_VLForConditionalGeneration if older else Qwen3VLForConditionalGeneration
+        model = kind(config)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(folder)
@@ -124,7 +126,7 @@ def build_vlm(folder: str | Path, architecture: str = "qwen2_5_vl", size: VlmSiz
     return Path(folder)
 
 
-def _tokenizer(vocabulary: int):  # type: ignore[no-untyped-def]
+def _tokenizer(vocabulary: int) -> Any:
     """Byte-level pairs, learned from the question and its answers; the same every time."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 

@@ -57,7 +57,10 @@ def answer_trie(answers: Sequence[Sequence[int]], whole: bool = False) -> Answer
     for a, path in enumerate(steps):
         node_AS[a, : len(path)], token_AS[a, : len(path)] = zip(*path, strict=True)
     fed = list(nodes)[1:]
-    sees = np.array([[p == q[: len(p)] for p in fed] for q in fed], bool).reshape(len(fed), len(fed))
+    sees = np.eye(len(fed), dtype=bool)
+    for n, path in enumerate(fed):
+        if len(path) > 1:
+            sees[n] |= sees[nodes[path[:-1]] - 1]  # parents come first
     return AnswerTrie(
         np.array([p[-1] for p in fed], np.int64), np.array([len(p) - 1 for p in fed], np.int64), sees,
         node_AS, token_AS,

@@ -88,9 +88,11 @@ class GrmModel:
         A picture that shows nothing counts as missing, and a pair without a view that both its frames have has no
         answer. Raises ValueError for no known view, wrong frames, or a question beyond the context.
         """
-        frames = checked_frames(query.frames, self.settings.views)
-        rows, pixels = self._questions(query, frames)
-        hop, confidence, valid = (np.zeros((len(query), 1)) for _ in range(3))
+        if len(query) == 0:
+            return HopEstimate(np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros(0, bool))
+        rows, pixels = self.questions(query)
+        hop, confidence = np.zeros(len(query), np.float32), np.zeros(len(query), np.float32)
+        valid = np.zeros(len(query), bool)
         distinct = list(dict.fromkeys(q for row in rows for q in row))
         answers = {q: self._known.get(q) for q in distinct}
         fresh = [q for q in distinct if answers[q] is None]
@@ -101,10 +103,9 @@ class GrmModel:
         for b, row in enumerate(rows):
             said = [answers[q] for q in row if np.isfinite(answers[q][0])]
             if said:
-                hop[b], confidence[b], valid[b] = *np.mean(said, axis=0), True
-        out = (x[:, 0] for x in (hop, confidence, valid))
-        hop_B, confidence_B, valid_B = out
-        return HopEstimate(hop_B.astype(np.float32), confidence_B.astype(np.float32), valid_B.astype(bool))
+                hop[b], confidence[b] = np.mean(said, axis=0)
+                valid[b] = True
+        return HopEstimate(hop, confidence, valid)
 
     def _answers(self, questions: list[Question], pixels: Mapping[bytes, np.ndarray]) -> list[tuple[float, float]]:
         """Hop and confidence of each, NaN for no answer."""
@@ -116,13 +117,12 @@ class GrmModel:
         hop = np.where(read.mass_B >= s.answer_mass, read.hop_B, np.nan)
         return list(zip(hop.tolist(), confidence_from_std(read.std_B).tolist(), strict=True))
 
-    def _questions(
-        self, query: HopQuery, frames: dict[str, np.ndarray]
-    ) -> tuple[list[list[Question]], dict[bytes, np.ndarray]]:
-        """The questions of each pair, several beyond three views, and the pictures that they show."""
+    def questions(self, query: HopQuery) -> tuple[list[list[Question]], dict[bytes, np.ndarray]]:
+        """The questions of each pair, several beyond three views, and the pictures that they show by digest."""
+        frames = checked_frames(query.frames, self.settings.views)
         columns = np.stack([query.reference_start_B, query.reference_goal_B, query.before_B, query.after_B])
         used = np.unique(columns)
-        if len(used) and not 0 <= used[0] <= used[-1] < len(next(iter(frames.values()))):
+        if not 0 <= used[0] <= used[-1] < len(next(iter(frames.values()))):
             raise ValueError(
                 "hop query: reward=grm shows both references in every question, and one of them is missing"
             )

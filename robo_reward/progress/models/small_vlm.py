@@ -101,8 +101,8 @@ def build_small_vlm(folder: Path, instructions: Sequence[str], size: SmallSize |
 
 
 def _waves(hidden: int) -> Float32[np.ndarray, "A hidden"]:
-    """Rows of the output layer with which the answers begin: waves over the percentage, so that neighbours are alike and
-    what is learned of one answer is learned of those around it."""
+    """Rows of the output layer with which the answers begin: waves over the percentage, so that neighbours are alike
+    and what is learned of one answer is learned of those around it."""
     phase = np.linspace(-1, 1, len(ANSWERS))[:, None] * np.linspace(0, 12 * np.pi, hidden // 2, endpoint=False)
     return (0.15 * np.concatenate([np.cos(phase), np.sin(phase)], axis=1)).astype(np.float32)
 

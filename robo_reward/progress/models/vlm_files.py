@@ -136,6 +136,7 @@ def load_vlm(source: str, revision: str | None = None, device: str = "auto", fou
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     quantisation = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=dtype) if four_bit else None
     logging.disable_progress_bar()
+    model: Any
     try:
         model = AutoModelForImageTextToText.from_pretrained(
             folder, dtype=dtype, device_map={"": device} if four_bit else None, attn_implementation="sdpa",

@@ -107,6 +107,12 @@ class ResidualTD3:
             state, base = self._observe(state_S[None], base_R[None])
             return self._action(actor, state, base)[0].numpy()
 
+    def value(self, state_S: np.ndarray, base_R: np.ndarray, action_A: np.ndarray) -> float:
+        """Mean of the critics for an action on one observation; arguments as of `act`."""
+        with torch.no_grad():
+            state, _ = self._observe(state_S[None], base_R[None])
+            return float(self.critic(state, torch.from_numpy(np.float32(action_A)[None])).mean())
+
     def update_critics(self, batch: Batch) -> dict[str, float]:
         """One step on every head towards the n-step target; the mask is `terminated`, never a time-out.
 

@@ -204,7 +204,8 @@ def grm_settings(config: Config) -> GrmSettings:
     if Path(source).expanduser().is_dir():
         source = str(Path(source).expanduser().resolve())
     return GrmSettings(
-        source, r.revision, views=r.views or config.env.cameras, stages=len(task_of(config.env).stages), order=r.order, answer=r.answer, answer_mass=r.answer_mass,
+        source, r.revision, views=r.views or config.env.cameras, stages=len(task_of(config.env).stages),
+        order=r.order, answer=r.answer, answer_mass=r.answer_mass,
         max_pixels=r.max_pixels, batch=r.batch, device=r.device, four_bit=r.four_bit,
     )  # fmt: skip
 

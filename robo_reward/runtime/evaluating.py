@@ -37,8 +37,14 @@ def evaluate_stage(
 ) -> StageResult:
     """Base and trained policy on the same initial states, and videos of each outcome with the progress curve."""
     inputs = [data, base, trained, *([reward] if reward else [])]
-    return kept_stage(config, "evaluate", {"evaluate": config.evaluate, "env": world_key(nominal(config))}, inputs,
+    return kept_stage(config, "evaluate", evaluation_key(config), inputs,
                       lambda folder: _evaluate(config, data, reward, base, trained, folder))  # fmt: skip
+
+
+def evaluation_key(config: Config) -> dict[str, Any]:
+    """What an evaluation's outcome depends on: its world and its own settings, not whose folder a policy came from."""
+    names = ("episodes", "first_seed", "videos", "looks", "error")
+    return {"evaluate": {name: getattr(config.evaluate, name) for name in names}, "env": world_key(nominal(config))}
 
 
 def paired_actors(base: Policy, agent: ResidualTD3) -> dict[str, MakeActor]:

@@ -22,7 +22,7 @@ from robo_reward.evaluation.paired import run_paired, summarise
 from robo_reward.evaluation.statistics import bootstrap_interval
 from robo_reward.evaluation.vector import run_episodes
 from robo_reward.runtime import steps
-from robo_reward.runtime.evaluating import nominal, paired_actors
+from robo_reward.runtime.evaluating import evaluation_key, nominal, paired_actors
 from robo_reward.runtime.kept import kept_stage
 from robo_reward.runtime.local import needs_frames
 from robo_reward.runtime.observing import World, sight
@@ -51,7 +51,7 @@ def robustness_stage(
     """One row for every axis and severity; None when no axis is asked for."""
     if not config.perturb.axes:
         return None
-    key = {"perturb": config.perturb, "evaluate": config.evaluate, "every": config.collect.query_every}
+    key = {**evaluation_key(config), "perturb": config.perturb, "every": config.collect.query_every}
     inputs = [data, base, trained, *([reward] if reward else [])]
     return kept_stage(config, "perturb", key, inputs,
                         lambda folder: _measure(config, data, reward, base, trained, folder))  # fmt: skip

@@ -23,13 +23,18 @@ EXTRA_OF = {
     "huggingface_hub": "vlm",
     "mcap": "bags",
     "aiohttp": "console",
+    "prometheus_client": "serve",
     "torchvision": "lerobot",
     "torchcodec": "lerobot",
     "diffusers": "lerobot",
     "imageio": "lerobot",
     "serial": "lerobot",
+    "grpc": "async",
+    "google": "async",
     "websockets": "remote",
     "msgpack": "remote",
+    "onnx": "export",
+    "onnxruntime": "export",
 }
 """Import name -> extra of pyproject.toml."""
 

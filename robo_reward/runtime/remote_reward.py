@@ -23,11 +23,21 @@ def remote_stage(config: Config, data: StageResult) -> StageResult:
     Raises:
         Unanswered, ValueError: no such server, or one that cannot be this run's reward model.
     """
+    check_remote(config)
     model = open_remote(config)
     r, settings = config.reward, model.caller.settings
     key = {"url": r.url, "api": r.api, "model": r.model, "served": model.settings, "calls": settings,
            "fusion": r.fusion, "every": config.collect.query_every}  # fmt: skip
     return kept_stage(config, "train-reward", key, [data], lambda folder: _keep(config, data, model, folder))
+
+
+def check_remote(config: Config) -> None:
+    """Raises ValueError where it is not said which server, or which of its models."""
+    r = config.reward
+    if r.url is None:
+        raise ValueError("reward=remote asks a server: add reward.url=http://HOST:PORT")
+    if r.api == "openai" and r.model is None:
+        raise ValueError("reward.api=openai needs the name of a model that the server knows: add reward.model=NAME")
 
 
 def open_remote(config: Config) -> RemoteModel | ChatModel:

@@ -109,8 +109,8 @@ def train_attended(
         world = Returning(env)
         session = Session(
             world, actor, folder, fps=task_of(config.env).fps, first_seed=first_seed(config.seed, "online"),
-            watch=watch, query_every=config.collect.query_every, blend_steps=config.hil.blend_steps,
-            store=experience.store, name=ONLINE, automatic=judge, at_place=at_place,
+            watch=watch, query_every=local.frames_every(config) or config.collect.query_every,
+            blend_steps=config.hil.blend_steps, store=experience.store, name=ONLINE, automatic=judge, at_place=at_place,
         )  # fmt: skip
         if checkpoint.load():
             experience.take(read(learned))

@@ -36,7 +36,7 @@ PAUSE_S = 0.5
 
 
 @contextmanager
-def taught(config: Config, folder: Path) -> Iterator[None]:
+def teaching(config: Config, folder: Path) -> Iterator[None]:
     """The teacher of `reward.teacher` beside a training run in this folder, if there is one.
 
     Raises FileNotFoundError where no reward model is.

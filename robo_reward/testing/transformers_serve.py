@@ -42,7 +42,7 @@ def main() -> None:
         def decoded(image: str, timeout: float | None = None) -> Any:
             return pil_to_tensor(image_utils.load_image(image, timeout))
 
-        image_processing_backends.load_image_as_tensor = decoded  # type: ignore[assignment]
+        image_processing_backends.load_image_as_tensor = decoded
     from transformers.cli.transformers import main as transformers
 
     sys.argv = ["transformers", "serve", *sys.argv[1:]]

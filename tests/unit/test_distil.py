@@ -11,7 +11,7 @@ from robo_reward.config import load_config
 from robo_reward.data.store import TransitionStore
 from robo_reward.data.tracks import TrackStore
 from robo_reward.interfaces import Unanswered
-from robo_reward.runtime.distil import taught, teach
+from robo_reward.runtime.distil import teach, teaching
 from robo_reward.types import Episode, PhiTrack
 
 
@@ -132,5 +132,5 @@ def test_a_teacher_where_no_student_can_take_over_is_refused(wrong):
 def test_a_teacher_that_is_not_there_is_told(tmp_path):
     config = load_config(["quiet=true"])
     with pytest.raises(FileNotFoundError, match="no reward model there; run train-reward first"):
-        with taught(replace(config, reward=replace(config.reward, teacher=str(tmp_path / "x"))), tmp_path):
+        with teaching(replace(config, reward=replace(config.reward, teacher=str(tmp_path / "x"))), tmp_path):
             pass

@@ -90,7 +90,8 @@ class ChatModel:
         hop, confidence, valid = np.zeros((3, len(query)), np.float32)
         for b, row in enumerate(asked):
             if said := [answers[question] for question in row if not math.isnan(answers[question][0])]:
-                hop[b], confidence[b], valid[b] = *np.mean(said, axis=0), True
+                hop[b], confidence[b] = np.mean(said, axis=0)
+                valid[b] = True
         return HopEstimate(hop, confidence, valid.astype(bool))
 
     def _ask(self, questions: list[Question], pixels: Mapping[bytes, np.ndarray], temperature: float) -> list[Answer]:

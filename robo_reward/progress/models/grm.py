@@ -42,8 +42,9 @@ class GrmSettings:
     """Commit of a hub id."""
     views: tuple[str, ...] = ("front", "side", "wrist")
     """Cameras: front, left wrist, right wrist; see `grm_prompt.image_slots`."""
-    image_size: int = 84
-    """[pixels] that datasets and videos are read at."""
+    image_size: int | None = None
+    """[pixels] of the squares that datasets and videos are scaled to when they are read; None leaves them as they are,
+    which is the contract: the question scales them itself, without changing their shape."""
     stages: int = 4
     order: str = "released"
     answer: str = "expectation"

@@ -130,7 +130,8 @@ def _piece(query: HopQuery, rows: np.ndarray) -> HopQuery:
     compact = np.full(index.shape, -1, np.int64)
     compact[index >= 0] = renumbered
     frames = {view: pool[used] for view, pool in query.frames.items()}
-    return HopQuery(frames, *compact, tuple(query.instruction_B[i] for i in rows))
+    before, after, start, goal = compact
+    return HopQuery(frames, before, after, start, goal, tuple(query.instruction_B[i] for i in rows))
 
 
 def write_remote(folder: Path, caller: Caller, served: Served, chat: str | None) -> None:

@@ -318,9 +318,11 @@ class Config:
             if r.model is not None and r.kind != "remote":
                 raise ValueError(f"reward.model={r.model} is read with reward=grm: add it")
             return
-        for name, value in {"demo": self.demo, "suite.tasks": self.suite.tasks}.items():
+        for name, value in {"adapt_from": self.adapt_from, "suite.tasks": self.suite.tasks}.items():
             if value:
                 raise ValueError(f"{name}= trains the compact model only: leave it out, or use reward=compact")
+        if self.tune.from_scratch and r.model is not None:
+            raise ValueError(f"tune.from_scratch=true with reward.model={r.model}: leave one of the two out")
 
 
 def register(command: str) -> None:

@@ -20,6 +20,7 @@ from robo_reward.runtime.collecting import read_split
 from robo_reward.runtime.kept import kept_stage
 from robo_reward.runtime.labelling import find_keyframes, known_stages, label_key
 from robo_reward.runtime.stages import StageResult, file_digest
+from robo_reward.runtime.steps import check_reward
 from robo_reward.runtime.tasks import task_of
 from robo_reward.runtime.worlds import world_key
 from robo_reward.terminal import progress, say
@@ -54,16 +55,13 @@ def tune_stage(config: Config, data: StageResult | None) -> StageResult:
 
     data: the episodes; None with training data in the released format (`dataset=`) or one demonstration (`demo=`).
     """
-    from robo_reward.progress.models.vlm_files import check_vlm, find_vlm, fingerprint
-
     tune, r = config.tune, config.reward
     key: dict[str, Any] = {
         "tune": tune, "seed": r.seed, "swap": r.swap_references, "failures": r.failures, "views": r.views,
         "every": config.collect.query_every, "instruction": config.instruction,
     }  # fmt: skip
     if not tune.from_scratch:
-        check_vlm(found := find_vlm(r.model or "", r.revision))
-        key["weights"] = fingerprint(found)
+        key["weights"] = check_reward(config)
     if config.demo is not None:
         key["demo"] = [[p.name, file_digest(p)] for p in demonstration_files(config.demo) if p.is_file()]
     elif data is None:
@@ -108,8 +106,9 @@ def _tune(config: Config, data: StageResult | None, folder: Path) -> dict[str, A
             f"tune.learning_rate={tune.learning_rate:g}"
         )
     tuned = tuning.export(folder / MODEL)
-    held_out = _held_out(config, data)
-    errors = hop_errors(tuned, held_out, r.batch) if held_out else {}
+    errors: dict[str, float] = {}
+    if data is not None and tune.held_out and data.summary.get("validation_success", 0.0) > 0:
+        errors = hop_errors(tuned, [questions_about(config, data, tune.held_out, "validation")], r.batch)
     for rest in (CHECKPOINTS, START):
         shutil.rmtree(folder / rest, ignore_errors=True)
     tenth = max(1, len(counters.losses) // 10)
@@ -176,13 +175,12 @@ def _examples(
     return PairExamples(episodes, labels, stages, settings, r.seed, views)
 
 
-def _held_out(config: Config, data: StageResult | None) -> list[GrmBatch]:
-    """Questions about validation episodes, which are not trained on; none where there are none."""
-    if config.demo is not None or data is None or not config.tune.held_out:
-        return []
-    if not any(e.success for e in read_split(data.path, "validation", views=())):
-        return []
-    return [_examples(config, data, config.tune.held_out, ("validation",), as_is=True).batch()]
+def questions_about(config: Config, data: StageResult, count: int, split: str) -> GrmBatch:
+    """So many questions about a split's episodes, from pictures as they were taken; always the same ones.
+
+    Raises ValueError for a split without a success, whose first and last frame are the references.
+    """
+    return _examples(config, data, count, (split,), as_is=True).batch()
 
 
 def export_questions(config: Config, data: StageResult) -> int:

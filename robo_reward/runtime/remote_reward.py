@@ -56,7 +56,7 @@ def open_remote(config: Config) -> RemoteModel | ChatModel:
             f"reward.url={r.url}: its model knows the views {', '.join(served.views)}, here there is "
             f"{', '.join(cameras)}: serve a model of this task"
         )
-    if served.image_size != config.env.image_size:
+    if served.image_size not in (None, config.env.image_size):
         raise ValueError(
             f"reward.url={r.url}: its model takes pictures of {served.image_size} px: set "
             f"env.image_size={served.image_size}"
@@ -71,9 +71,7 @@ def _open_chat(config: Config, caller: Caller, cameras: tuple[str, ...]) -> Chat
 
     name = config.reward.model or ""
     rule = CompletionRule(sustain=config.completion.sustain)
-    served = Served(
-        ask_name(caller, name), cameras, config.env.image_size, len(task_of(config.env).stages), 1, False, rule
-    )
+    served = Served(ask_name(caller, name), cameras, None, len(task_of(config.env).stages), 1, False, rule)
     return ChatModel(caller, served, name)
 
 

@@ -70,7 +70,7 @@ _OTHERS = ("rivals", "teacher", "teacher_every", "url", "api", "deadline_s", "at
 def check_reward(config: Config) -> str | None:
     """A fingerprint of the vision-language model's files, None where there is none; called before any work begins.
 
-    Raises ValueError for a model that is not there or cannot be loaded, or that nobody has said where it is served.
+    Raises ValueError for a model that is not there or cannot be loaded, or where nobody has said who serves it.
     """
     if config.reward.kind == "remote" and config.reward_model is None:
         check_remote(config)
@@ -207,8 +207,8 @@ def grm_settings(config: Config) -> GrmSettings:
         source = str(Path(source).expanduser().resolve())
     return GrmSettings(
         source, r.revision, views=r.views or config.env.cameras, stages=len(task_of(config.env).stages),
-        order=r.order, answer=r.answer, answer_mass=r.answer_mass, max_pixels=r.max_pixels,
-        batch=r.batch, device=r.device, four_bit=r.four_bit,
+        order=r.order, answer=r.answer, answer_mass=r.answer_mass,
+        max_pixels=r.max_pixels, batch=r.batch, device=r.device, four_bit=r.four_bit,
     )  # fmt: skip
 
 

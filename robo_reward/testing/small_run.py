@@ -32,7 +32,9 @@ from robo_reward.types import Episode, PhiTrack
 ROLLOUTS = 5
 
 
-def small_config(folder: Path, rollouts: int = ROLLOUTS, horizon: int = 8, **runtime: Any) -> Config:
+def small_config(
+    folder: Path, rollouts: int = ROLLOUTS, horizon: int = 8, evaluate_every: int = 2, **runtime: Any
+) -> Config:
     """Settings of a run that writes into `folder`; `runtime`: as in `RuntimeConfig`."""
     return Config(
         quiet=True,
@@ -41,7 +43,7 @@ def small_config(folder: Path, rollouts: int = ROLLOUTS, horizon: int = 8, **run
         reward=RewardConfig(kind="oracle"),
         agent=AgentConfig(hidden=16, heads=3, batch=8, updates_per_step=1),
         train=TrainConfig(
-            rollouts=rollouts, warmup_rollouts=1, warmup_updates=3, evaluate_every=2, evaluate_episodes=1
+            rollouts=rollouts, warmup_rollouts=1, warmup_updates=3, evaluate_every=evaluate_every, evaluate_episodes=1
         ),
         runtime=replace(RuntimeConfig(kind="async", patience_s=20.0), **runtime),
     )  # fmt: skip

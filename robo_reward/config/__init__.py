@@ -259,7 +259,7 @@ class Config:
             raise ValueError("console shows the simulated world: leave robot= out")
 
     def _check_remote(self) -> None:
-        """What a reward model elsewhere needs, and what cannot wait for it."""
+        """What cannot wait for a reward model elsewhere, or learn from it."""
         r = self.reward
         if r.teacher is not None and (
             r.kind != "compact" or self.shaping.kind in ("none", "gated", "contrast", "ra_bc")
@@ -268,13 +268,7 @@ class Config:
                 f"reward.teacher={r.teacher} teaches a compact model whose potential is used as it is: set "
                 "reward=compact and shaping=potential"
             )
-        if r.kind != "remote":
-            return
-        if r.url is None:
-            raise ValueError("reward=remote asks a server: add reward.url=http://HOST:PORT")
-        if r.api == "openai" and r.model is None:
-            raise ValueError("reward.api=openai needs the name of a model that the server knows: add reward.model=NAME")
-        if self.agent.kind == "residual_ppo":
+        if r.kind == "remote" and self.agent.kind == "residual_ppo":
             raise ValueError(
                 "agent=residual_ppo learns from its newest rollouts, which reward=remote may annotate too late: use "
                 "another agent"

@@ -26,7 +26,7 @@ from robo_reward.runtime.distil import MakeStudent, teaching
 from robo_reward.runtime.kept import kept_stage
 from robo_reward.runtime.labelling import find_keyframes, known_stages, label_key, write_labels
 from robo_reward.runtime.observing import ENCODER, check_frames, eyes_of, sight, with_base_actions, write_observed
-from robo_reward.runtime.remote_reward import remote_stage
+from robo_reward.runtime.remote_reward import check_remote, remote_stage
 from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.tasks import SPLITS, task_of
 from robo_reward.runtime.worlds import open_world, world_key
@@ -70,8 +70,10 @@ _OTHERS = ("rivals", "teacher", "teacher_every", "url", "api", "deadline_s", "at
 def check_reward(config: Config) -> str | None:
     """A fingerprint of the vision-language model's files, None where there is none; called before any work begins.
 
-    Raises ValueError for a model that is not there or cannot be loaded.
+    Raises ValueError for a model that is not there or cannot be loaded, or where nobody has said who serves it.
     """
+    if config.reward.kind == "remote" and config.reward_model is None:
+        check_remote(config)
     if config.reward.kind != "grm" or config.reward_model is not None:
         return None
     from robo_reward.progress.models.vlm_files import check_vlm, find_vlm, fingerprint

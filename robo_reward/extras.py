@@ -27,6 +27,7 @@ EXTRA_OF = {
     "serial": "lerobot",
     "grpc": "async",
     "google": "async",
+    "ray": "ray",
     "websockets": "remote",
     "msgpack": "remote",
 }

@@ -17,10 +17,11 @@ from robo_reward.config.evaluation import EvaluateConfig, PerturbConfig
 from robo_reward.config.learner import AgentConfig, BaseConfig, ShapingConfig, TrainConfig
 from robo_reward.config.person import ConsoleConfig, HilConfig
 from robo_reward.config.reward import RIVALS, AdaptConfig, CompletionConfig, RewardConfig, SuiteConfig
-from robo_reward.config.runtime import RuntimeConfig
+from robo_reward.config.runtime import REACHED, RuntimeConfig
 from robo_reward.settings import build, choice, number, settings_digest, unknown
 
 __all__ = [
+    "REACHED",
     "RIVALS",
     "AdaptConfig",
     "AgentConfig",
@@ -256,6 +257,7 @@ def register(command: str) -> None:
     def digest(_root_: DictConfig) -> str:
         sections = {str(key): value for key, value in _root_.items_ex(resolve=False) if key not in ("run", "hydra")}
         plain = {k: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for k, v in sections.items()}
+        plain["runtime"] = {name: value for name, value in plain["runtime"].items() if name not in REACHED}
         return settings_digest(plain)
 
     OmegaConf.register_new_resolver("settings_digest", digest, replace=True)

@@ -18,8 +18,12 @@ EXTRA_OF = {
     "datasets": "lerobot",
     "pyarrow": "lerobot",
     "h5py": "lerobot",
+    "transformers": "vlm",
+    "tokenizers": "vlm",
+    "huggingface_hub": "vlm",
     "mcap": "bags",
     "aiohttp": "console",
+    "prometheus_client": "serve",
     "torchvision": "lerobot",
     "torchcodec": "lerobot",
     "diffusers": "lerobot",
@@ -30,6 +34,8 @@ EXTRA_OF = {
     "ray": "ray",
     "websockets": "remote",
     "msgpack": "remote",
+    "onnx": "export",
+    "onnxruntime": "export",
 }
 """Import name -> extra of pyproject.toml."""
 

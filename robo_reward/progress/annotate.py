@@ -94,7 +94,7 @@ def track_many(
         steps.append(episode.frame_steps[at])
     if not queries:
         return []
-    estimate = model.hop(_join(queries))
+    estimate = model.hop(join_queries(queries))
     found, row = [], 0
     for tracker, at in zip(trackers, steps, strict=True):
         width = HOPS_PER_REFERENCE * len(tracker.reference)
@@ -152,8 +152,8 @@ def _episode_query(tracker: ProgressTracker, episode: Episode, at: np.ndarray) -
     return HopQuery(pool, before, after, start, goal, (tracker.instruction,) * len(before))
 
 
-def _join(queries: list[HopQuery]) -> HopQuery:
-    """One query over the concatenated pools."""
+def join_queries(queries: Sequence[HopQuery]) -> HopQuery:
+    """One query over the concatenated pools. ValueError for different cameras."""
     if len(queries) == 1:
         return queries[0]
     views = set(queries[0].frames)
@@ -162,7 +162,8 @@ def _join(queries: list[HopQuery]) -> HopQuery:
     offsets = np.cumsum([0] + [len(next(iter(q.frames.values()))) for q in queries])[:-1]
 
     def column(name: str) -> np.ndarray:
-        return np.concatenate([getattr(q, name) + o for q, o in zip(queries, offsets, strict=True)])
+        columns = [getattr(q, name) for q in queries]
+        return np.concatenate([np.where(c < 0, -1, c + o) for c, o in zip(columns, offsets, strict=True)])
 
     return HopQuery(
         {v: np.concatenate([q.frames[v] for q in queries]) for v in queries[0].frames},

@@ -24,7 +24,7 @@ from robo_reward.config import Config
 from robo_reward.evaluation.rollout import EpisodeRecorder, run_episode
 from robo_reward.runtime.bases import load_base
 from robo_reward.runtime.link import Client, Lost, own_token
-from robo_reward.runtime.local import exploring_actor, needs_frames
+from robo_reward.runtime.local import exploring_actor, frames_every
 from robo_reward.runtime.messages import Ask, Part, Welcome
 from robo_reward.runtime.observing import sight
 from robo_reward.runtime.published import About, fetch_files, new_actor_agent, read_about, take_weights
@@ -97,7 +97,7 @@ def run_actor(own: Config, address: str, number: int, token: str) -> int:
                             take_weights(agent, fresh[1])
                         pace = Pace(spool)
                         rollout = number + count * (begun + played)
-                        every = config.collect.query_every if needs_frames(config) else 0
+                        every = frames_every(config)
                         episode = run_episode(
                             world, exploring_actor(config, base, agent, rollout), seed=first_seed(config.seed, "online")
                             + rollout, source="policy", query_every=every, follow=pace,

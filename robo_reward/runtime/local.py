@@ -30,7 +30,7 @@ from robo_reward.runtime.corrections import Operators, session_summary
 from robo_reward.runtime.demonstrations import check_demonstrations
 from robo_reward.runtime.experience import Annotate, Experience
 from robo_reward.runtime.exploration import contact_signal
-from robo_reward.runtime.observing import input_columns, with_base_actions
+from robo_reward.runtime.observing import eyes_of, learner_columns, with_base_actions
 from robo_reward.runtime.tasks import first_seed, task_of
 from robo_reward.runtime.updates import Progress, follow_reward, learn_from
 from robo_reward.shaping import SCHEMES
@@ -131,7 +131,7 @@ def train_residual(
     the same folder it goes on after the last finished round. Returns a flat summary with the learning curve.
     """
     check_demonstrations(demonstrations, (env.action_space.shape or (0,))[-1])
-    query_every = config.collect.query_every if needs_frames(config) else 0
+    query_every = frames_every(config)
     with open_learner(config, base, demonstrations, annotate, load_annotate, folder, log, judge) as learner:
         counters, experience, stored = learner.counters, learner.experience, learner.stored
         if learner.loaded:
@@ -181,6 +181,7 @@ def finish(
     config: Config, experience: Experience, agent: ResidualTD3, counters: Progress, folder: Path
 ) -> dict[str, Any]:
     """Write the trained weights; returns the flat summary with the learning curve."""
+    experience.catch_up()
     session = session_summary(config, experience.store, counters.past)
     save_weights(folder / "agent", agent.state_dict(), {"rollouts": counters.rollouts})
     return {
@@ -189,6 +190,7 @@ def finish(
         "updates": counters.updates,
         "updates_per_s": counters.updates / max(counters.learn_s, 1e-9),
         "curve": counters.curve,
+        **({"waiting_episodes": len(experience.waiting)} if experience.waiting else {}),
         **session,
     }
 
@@ -216,7 +218,7 @@ def evaluate_policy(env: Environments, actors: Callable[[int], Actor], train: Tr
 
 def new_agent(config: Config, demonstrations: list[Episode], base: Policy) -> ResidualTD3:
     """An untrained agent whose inputs are standardised by the demonstrations."""
-    columns = input_columns(config, demonstrations[0])
+    columns = learner_columns(config, demonstrations[0])
     inputs = np.concatenate([policy_input(e.agent_pos, e.perceived, columns) for e in demonstrations])
     return AGENTS[config.agent.kind](
         inputs.mean(0),
@@ -228,12 +230,20 @@ def new_agent(config: Config, demonstrations: list[Episode], base: Policy) -> Re
         config.seed,
         columns,
         phase_size=base.phase(base.initial_state(1)).shape[1],
+        eyes=eyes_of(config),
     )
 
 
 def beside_base(demonstrations: list[Episode], base: Policy) -> list[Episode]:
     """The demonstrations with the base's actions, those that have them left as they are."""
     return [e if e.base_id == base.policy_id else with_base_actions(e, base) for e in demonstrations]
+
+
+def frames_every(config: Config) -> int:
+    """[steps] between the frames that an online rollout keeps, for the learner or for its reward; 0 keeps none."""
+    if config.observation == "pixels":
+        return 1
+    return config.collect.query_every if needs_frames(config) else 0
 
 
 def needs_frames(config: Config) -> bool:

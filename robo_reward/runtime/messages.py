@@ -166,7 +166,7 @@ def _wire_types() -> dict[str, Any]:
     package = "robo_reward"
     file = descriptor_pb2.FileDescriptorProto(name="robo_reward/link.proto", package=package, syntax="proto3")
     kinds = descriptor_pb2.FieldDescriptorProto
-    for message in MESSAGES:
+    for message in typing.cast(tuple[Any, ...], MESSAGES):
         described = file.message_type.add(name=message.__name__)
         for number, item in enumerate(fields(message), 1):
             hint, many = _hints(message)[item.name], _repeated(message, item.name)

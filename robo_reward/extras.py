@@ -31,6 +31,7 @@ EXTRA_OF = {
     "serial": "lerobot",
     "grpc": "async",
     "google": "async",
+    "ray": "ray",
     "websockets": "remote",
     "msgpack": "remote",
     "onnx": "export",

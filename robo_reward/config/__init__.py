@@ -26,7 +26,7 @@ from robo_reward.config.reward import (
     SuiteConfig,
     TuneConfig,
 )
-from robo_reward.config.runtime import RuntimeConfig
+from robo_reward.config.runtime import REACHED, RuntimeConfig
 from robo_reward.settings import build, choice, number, settings_digest, unknown
 
 SEEING = ("residual_td3", "residual_sac")
@@ -34,6 +34,7 @@ SEEING = ("residual_td3", "residual_sac")
 
 __all__ = [
     "HOP_MODELS",
+    "REACHED",
     "RIVALS",
     "AdaptConfig",
     "AgentConfig",
@@ -333,6 +334,7 @@ def register(command: str) -> None:
     def digest(_root_: DictConfig) -> str:
         sections = {str(key): value for key, value in _root_.items_ex(resolve=False) if key not in ("run", "hydra")}
         plain = {k: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for k, v in sections.items()}
+        plain["runtime"] = {name: value for name, value in plain["runtime"].items() if name not in REACHED}
         return settings_digest(plain)
 
     OmegaConf.register_new_resolver("settings_digest", digest, replace=True)

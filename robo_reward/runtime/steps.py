@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -262,19 +263,22 @@ def residual_stage(
 def _train(
     config: Config, data: StageResult, reward: StageResult | None, base: StageResult, folder: Path, log: Log
 ) -> dict[str, Any]:
+    learn = partial(learn_from_actors, config, data, reward, base, folder)
     if config.command == "learner":
-        from robo_reward.runtime.learner import run_learner
         from robo_reward.runtime.link import own_token
 
-        with taught(config, data, reward, base, folder) as school:
-            return run_learner(
-                config, school, folder, log, address=config.runtime.listen, token=own_token(),
-                ready=lambda address: say(f"waiting for actors: robo-reward actor runtime.connect={address}"),
-            )  # fmt: skip
+        def ready(address: str) -> None:
+            say(f"waiting for actors: robo-reward actor runtime.connect={address}")
+
+        return learn(address=config.runtime.listen, token=own_token(), ready=ready, log=log)
     if config.runtime.kind == "async":
         from robo_reward.runtime.supervisor import supervise
 
-        return supervise(config, data, reward, base, folder, log)
+        return supervise(config, learn, log)
+    if config.runtime.kind == "ray":
+        from robo_reward.runtime.ray_roles import launch
+
+        return launch(config, learn, log)
 
     from robo_reward.runtime.local import train_residual
 
@@ -293,6 +297,17 @@ def _train(
             config, school.env, school.base, school.demonstrations, school.annotate, load_annotate, folder, log,
             school.judge,
         )  # fmt: skip
+
+
+def learn_from_actors(
+    config: Config, data: StageResult, reward: StageResult | None, base: StageResult, folder: Path, *, address: str,
+    token: str, ready: Callable[[str], None], log: Log,
+) -> dict[str, Any]:  # fmt: skip
+    """The learner's role of this stage, see `run_learner`."""
+    from robo_reward.runtime.learner import run_learner
+
+    with taught(config, data, reward, base, folder) as school:
+        return run_learner(config, school, folder, log, address=address, token=token, ready=ready)
 
 
 @contextmanager

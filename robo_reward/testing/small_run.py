@@ -127,3 +127,13 @@ def learning(
     if made.error is not None:
         raise made.error
     yield made
+
+
+def learn_small(
+    config: Config, folder: Path, *, address: str, token: str, ready: Callable[[str], None], log: Callable[..., None]
+) -> dict[str, Any]:
+    """The learner's role of a small run, for `supervise` and `launch`."""
+    from robo_reward.runtime.learner import run_learner
+
+    school = small_school(config, folder)
+    return run_learner(config, school, folder / "stage", log, address=address, token=token, ready=ready)

@@ -6,6 +6,7 @@ machine of this process, where the run folder is; actors need nothing but the pa
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import socket
@@ -58,7 +59,7 @@ def launch(
     token, rows = secrets.token_hex(16), Queue()
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     address = f"{ray.util.get_node_ip_address()}:{_free_port()}"
-    role = ray.remote(_Role)
+    role: Any = ray.remote(_Role)
     # Each has a second thread for being asked while it works.
     learner = role.options(scheduling_strategy=here, max_concurrency=2, **_FOREVER).remote()
     actors = [
@@ -82,7 +83,8 @@ def launch(
     except ray.exceptions.RayTaskError as error:
         raise (error.cause if isinstance(error.cause, (ValueError, OSError)) else error) from None
     finally:
-        for handle in (learner, *actors, rows.actor):
+        queue: Any = rows.actor
+        for handle in (learner, *actors, queue):
             ray.kill(handle)
         if ours:
             ray.shutdown()
@@ -104,7 +106,7 @@ def _connect(address: str | None) -> None:
     variables = {name: os.environ[name] for name in ("MUJOCO_GL", "OMP_NUM_THREADS") if name in os.environ}
     ray.init(
         address or "local", include_dashboard=None if address else False, log_to_driver=True,
-        logging_level="ERROR", runtime_env={"env_vars": variables},
+        logging_level=logging.ERROR, runtime_env={"env_vars": variables},
     )  # fmt: skip
 
 

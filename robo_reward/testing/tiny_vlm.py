@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from robo_reward.data.torchvision_cure import cure
 from robo_reward.progress.models.grm_prompt import ANSWERS, MAX_PIXELS, MIN_PIXELS, answer_text, prompt_texts
@@ -103,7 +103,8 @@ def local_processor(architecture: str, vocabulary: int) -> Any:
 
     older = architecture == "qwen2_5_vl"
     tokenizer = Qwen2Tokenizer(
-        tokenizer_object=_tokenizer(vocabulary), eos_token="<|im_end|>", pad_token="<|endoftext|>", unk_token=None,
+        tokenizer_object=_tokenizer(vocabulary), eos_token="<|im_end|>", pad_token="<|endoftext|>",
+        unk_token=cast(str, None),
         padding_side="left",
     )  # fmt: skip
     area = {"shortest_edge": MIN_PIXELS, "longest_edge": MAX_PIXELS}

@@ -36,6 +36,8 @@ from robo_reward.runtime.worlds import open_world
 from robo_reward.settings import build
 from robo_reward.terminal import say
 
+ACTORS = "actors"
+"""Below `run.root`: the spools, and the logs of actors that were started by hand."""
 _FETCH_S = 10 * CALL_S
 
 
@@ -48,6 +50,7 @@ def actor(config: Config) -> dict[str, Any]:
     if config.runtime.connect is None:
         raise ValueError("actor needs the learner's address: runtime.connect=HOST:PORT")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the world is closed, an arm stopped
+    config = replace(config, run=replace(config.run, dir=str(Path(config.run.root) / ACTORS)))
     played = run_actor(config, config.runtime.connect, config.runtime.actor, own_token())
     say(f"the run is over: {played} rollouts played", config.quiet)
     return {"rollouts": played}
@@ -74,8 +77,11 @@ def run_actor(own: Config, address: str, number: int, token: str) -> int:
             client, number, session, patience_s, lambda why: say(f"waiting for {address} ({why})", own.quiet)
         )
         config, about = _settings(own, welcome), read_about(welcome.about)
-        folder = Path(own.run.root) / "actors" / f"{_word(welcome.run)}-{number}"
-        with closing(Spool(folder)) as spool, closing(RoleLog(folder, "actor", welcome.run)) as log:
+        folder = Path(own.run.root) / ACTORS / f"{_word(welcome.run)}-{number}"
+        with (
+            closing(Spool(folder)) as spool,
+            closing(RoleLog(Path(own.run.dir), f"actor-{number}", welcome.run)) as log,
+        ):
             log.tell("joined", address=address, next=welcome.next, waiting=spool.records)
             fetch_files(about, folder / "files", lambda name, offset: _fetch(client, number, session, name, offset))
             base = load_base(config, folder / "files" / "base")

@@ -72,12 +72,12 @@ def oracle(episodes: Sequence[Episode]) -> list[PhiTrack]:
     return found
 
 
-def learn_locally(config: Config, school: Taught, folder: Path) -> dict[str, Any]:
+def learn_locally(
+    config: Config, school: Taught, folder: Path, log: Callable[..., None] = lambda *_, **numbers: None
+) -> dict[str, Any]:
     """The same run with runtime=local."""
     s = school
-    return train_residual(
-        config, s.env, s.base, s.demonstrations, s.annotate, s.load_annotate, folder, lambda *_, **numbers: None
-    )
+    return train_residual(config, s.env, s.base, s.demonstrations, s.annotate, s.load_annotate, folder, log)
 
 
 @dataclass

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 
 from robo_reward.config import Config
@@ -49,6 +50,7 @@ def run_session(config: Config) -> dict[str, Any]:
         session = BlindSession(folder.path, digests, seeds, test)
         if not session.over:
             with closing(open_world(config, folder.path)) as world:
+                assert isinstance(world, gymnasium.Env)  # Config refuses several with a robot
                 actors, seen = {}, {}
                 for (name, run), base in zip(runs.items(), bases, strict=True):
                     actors[name] = run_actors(run, *space_sizes(world))["base" if base else "trained"]
@@ -74,7 +76,7 @@ def _run(
         start = {view: frames[0] for view, frames in episode.frames.items()}
         if start and not wanted:
             target.parent.mkdir(exist_ok=True)
-            np.savez_compressed(target, **start)  # type: ignore[arg-type]
+            np.savez_compressed(target, **start)
         row = told(config, [episode])[0]
         if judge and start:
             row["completion"] = judge(episode) is not None

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import fcntl
 import json
 import os
 import shlex
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from robo_reward.config import load_config
+from robo_reward.evaluation import growing_table
 from robo_reward.evaluation.statistics import bootstrap_interval, interquartile_mean
 from robo_reward.runtime.stages import MARKER
 
@@ -168,25 +168,13 @@ def command_of(row: Row, seed: int, extra: Sequence[str] = ()) -> str:
 
 
 def read_lines(name: str) -> list[Line]:
-    """The lines of a table in docs/results; none while there is no such file."""
-    path = RESULTS / name
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    """The lines of a table in docs/results."""
+    return list(growing_table.read_lines(RESULTS / name))
 
 
 def append_lines(name: str, columns: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> None:
-    """Add lines at the end of a table, in one piece; the head is written with the first."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    with (RESULTS / name).open("a", newline="", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # two sittings may run different groups at once
-        writer = csv.DictWriter(file, columns)
-        if file.tell() == 0:
-            writer.writeheader()
-        writer.writerows(lines)
-        file.flush()
-        os.fsync(file.fileno())
+    """Add lines to a table in docs/results."""
+    growing_table.append_lines(RESULTS / name, columns, lines)
 
 
 def run(group: str, row: Row, seed: int, extra: Sequence[str]) -> None:

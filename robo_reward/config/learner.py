@@ -178,10 +178,11 @@ class TrainConfig:
     warmup_updates: int = number(1500, low=0)
     """Critic-only updates at the end of the warm-up."""
     task_reward: str = choice("environment", "environment", "completion")
-    """Who says that an online rollout did the task: the simulator, or the reward model's completion rule, which can be
-    fooled."""
+    """Who says that an online rollout did the task: the simulator, or the reward model's completion rule (with
+    reward=classifier its verdict on single pictures), which can be fooled."""
     done_at: float | None = number(None, above=0, high=1)
-    """Completion score that task_reward=completion takes for done; null: the calibrated threshold."""
+    """Completion score that task_reward=completion takes for done; null: the calibrated threshold, and 0.5 of a
+    classifier."""
     evaluate_every: int = number(10, low=1)
     """[rollouts]"""
     evaluate_episodes: int = number(40, low=1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,7 +49,8 @@ class PixelEncoder(nn.Module):
 
     def __init__(self, eyes: Eyes):
         super().__init__()
-        views, inputs, layers = len(eyes.views), 3, []
+        views, inputs = len(eyes.views), 3
+        layers: list[Any] = []
         for stride in STRIDES:  # a group of channels for each camera: none sees another's pixels
             layer = nn.Conv2d(views * inputs, views * CHANNELS, 3, stride, groups=views)
             weight, bias = layer.parameters()

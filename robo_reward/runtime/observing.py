@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from robo_reward.progress.frame_features import FrameFeatures
 
 World = gymnasium.Env[Any, Any]
-_ENCODER = "encoder"
+ENCODER = "encoder"
 
 
 def write_observed(config: Config, data: Path, reward: Path, folder: Path) -> dict[str, Any]:
@@ -33,8 +33,8 @@ def write_observed(config: Config, data: Path, reward: Path, folder: Path) -> di
     from robo_reward.progress.frame_features import FrameFeatures
     from robo_reward.progress.training import load_reward
 
-    model = load_reward(reward).model
-    model.save(folder / _ENCODER)
+    model = load_reward(reward).compact
+    model.save(folder / ENCODER)
     features = FrameFeatures(model)
     with store_recorder(folder / "demos") as (_, append):
         for episode in progress(iterate_split(data / "demos"), None, "features", config.quiet):
@@ -105,14 +105,15 @@ def with_base_actions(episode: Episode, base: Policy) -> Episode:
     return replace(episode, base_action=base_action, base_phase=base_phase, base_id=base.policy_id)
 
 
-def sight(config: Config, data: StageResult, base: Policy) -> Callable[[World], World]:
+def sight(config: Config, data: StageResult | Path, base: Policy) -> Callable[[World], World]:
     """What to put around a world so that base and learner see what they were made for; picklable.
 
     Args:
-        data: of `observed_stage`.
+        data: of `observed_stage`, or its folder.
         base: its cameras, if it has any, are shown to it, as they are to a learner that sees pixels.
     """
-    encoder = data.path / _ENCODER if config.observation == "features" else None
+    folder = data if isinstance(data, Path) else data.path
+    encoder = folder / ENCODER if config.observation == "features" else None
     return partial(_see, encoder, bool(getattr(base, "views", ())) or config.observation == "pixels")
 
 

@@ -2,7 +2,7 @@
 SHELL  := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   ?= .venv
-LOCK   := requirements/lock-cpu-py311.txt
+LOCK   ?= requirements/lock-cpu-py311.txt
 BIN    := $(VENV)/bin
 # Real recordings for the tests that look at some; without the folder they are skipped.
 export ROBO_REWARD_TEST_DATA ?= $(abspath $(wildcard ../shared/data))
@@ -33,7 +33,7 @@ fault: setup
 fault-nightly: setup
 	$(BIN)/python scripts/study_faults.py nightly
 
-# bench_hil trains for most of an hour, so it is run by itself.
+# bench_hil trains for hours, so it is run by itself.
 bench: setup
 	for script in $(filter-out scripts/bench_hil.py,$(wildcard scripts/bench_*.py)); do $(BIN)/python $$script || exit 1; done
 

@@ -18,15 +18,23 @@ EXTRA_OF = {
     "datasets": "lerobot",
     "pyarrow": "lerobot",
     "h5py": "lerobot",
+    "transformers": "vlm",
+    "tokenizers": "vlm",
+    "huggingface_hub": "vlm",
     "mcap": "bags",
     "aiohttp": "console",
+    "prometheus_client": "serve",
     "torchvision": "lerobot",
     "torchcodec": "lerobot",
     "diffusers": "lerobot",
     "imageio": "lerobot",
     "serial": "lerobot",
+    "grpc": "async",
+    "google": "async",
     "websockets": "remote",
     "msgpack": "remote",
+    "onnx": "export",
+    "onnxruntime": "export",
 }
 """Import name -> extra of pyproject.toml."""
 

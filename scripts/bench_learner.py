@@ -7,7 +7,8 @@ Writes docs/results/learner_speed.json. Learners that cannot be imported are pas
 them; each figure is a median. One thread is measured in processor time, several by the clock.
 
 The limit is what batched products of 256 x 256 x 256 reach in the same run, in single precision. `share_of_limit` is
-the time that an update's products would take at that speed, divided by the time that the update takes.
+the time that an update's products would take at that speed, divided by the time that the update takes. The rows with
+`_bfloat16` are ours with `agent.precision=bfloat16`, beside the peers in single precision.
 """
 
 from __future__ import annotations
@@ -97,7 +98,9 @@ def contenders(quick: bool) -> tuple[dict[str, Callable[[], None]], dict[str, Ag
         equal = AgentConfig(heads=heads, subset=heads, hidden=hidden, batch=batch)
         for normed in (True, False):
             for every in (1, 2):
-                settings[f"ours_{name}_{normed}_{every}"] = replace(equal, layer_norm=normed, actor_every=every)
+                alike = replace(equal, layer_norm=normed, actor_every=every)
+                settings[f"ours_{name}_{normed}_{every}"] = alike
+                settings[f"ours_{name}_{normed}_{every}_bfloat16"] = replace(alike, precision="bfloat16")
     settings["ours_10heads_subset"] = replace(settings["ours_10heads_True_2"], subset=2)
     default = AgentConfig()
     settings["ours_default"] = default
@@ -137,8 +140,8 @@ def figures(seconds: dict[str, float], settings: dict[str, AgentConfig]) -> dict
     gflops = 8 * 2 * 256**3 / seconds["limit"] / 1e9
     found = {"limit_gflops": gflops}
     for name, chosen in settings.items():
-        label = name.removeprefix("ours_").replace("_True_2", "").replace("_False", "_without_norm")
-        label = label.removesuffix("_2").replace("_True_1", "_actor_every_1").replace("_norm_1", "_norm_actor_every_1")
+        label = name.removeprefix("ours_").replace("_False", "_without_norm").replace("_True", "")
+        label = label.replace("_1", "_actor_every_1").replace("_2_", "_").removesuffix("_2")
         found[f"updates_per_s_{label}"] = 2 / seconds[name]
         found[f"share_of_limit_{label}"] = 2 * products(chosen) / gflops / 1e9 / seconds[name]
     found["share_of_limit"] = found["share_of_limit_2x256"]
@@ -146,7 +149,9 @@ def figures(seconds: dict[str, float], settings: dict[str, AgentConfig]) -> dict
         for network in NETWORKS:
             if (theirs := seconds.get(f"{peer}_{network}")) is not None:
                 found[f"updates_per_s_{peer}_{network}"] = 2 / theirs
-                found[f"ratio_{peer}_{network}"] = theirs / seconds[f"ours_{network}_{normed}_{every}"]
+                own = f"ours_{network}_{normed}_{every}"
+                found[f"ratio_{peer}_{network}"] = theirs / seconds[own]
+                found[f"ratio_{peer}_{network}_bfloat16"] = theirs / seconds[f"{own}_bfloat16"]
     found["ratio_plain_td3_default"] = seconds["plain_td3_default"] / seconds["ours_default"]
     if f"ours_replay_{SIZES[0]}" in seconds:
         for size in SIZES:

@@ -18,11 +18,12 @@ HOP_MODELS = ("compact", "grm")
 class RewardConfig:
     """The reward model."""
 
-    kind: str = choice("compact", "compact", "grm", "oracle", *RIVALS)
-    """compact learns from images; grm is a vision-language model, `model`; oracle is the simulator's own progress; the
-    others are rivals from the literature, trained on the same episodes."""
+    kind: str = choice("compact", "compact", "grm", "oracle", "remote", *RIVALS)
+    """compact learns from images; grm is a vision-language model, `model`; oracle is the simulator's own progress;
+    remote is served at `reward.url`; the others are rivals from the literature, trained on the same episodes."""
     model: str | None = None
-    """Vision-language model of reward=grm: a local folder, or OWNER/NAME on the hub."""
+    """Vision-language model of reward=grm: a local folder, or OWNER/NAME on the hub; with reward.api=openai what the
+    server calls it."""
     revision: str | None = None
     """Commit, 40 hex digits, of a model on the hub, which needs one."""
     order: str = choice("released", "released", "rules_first")
@@ -61,6 +62,47 @@ class RewardConfig:
     """Peak of the schedule."""
     views: tuple[str, ...] | None = None
     """Cameras the model sees; null: all of the environment's."""
+    url: str | None = None
+    """Of the server that reward=remote asks, such as http://127.0.0.1:8766. Its token comes from the environment,
+    ROBO_REWARD_TOKEN."""
+    api: str = choice("robo_reward", "robo_reward", "openai")
+    """What it speaks: robo_reward, what `serve-reward` does; openai, the chat completions of vLLM, SGLang and
+    `transformers serve`."""
+    deadline_s: float = number(60.0, above=0)
+    """[s] for which an answer of the server is waited for"""
+    attempts: int = number(3, low=1, high=10)
+    """How often a request is tried, after random pauses, before the episode has to wait for its annotation."""
+    concurrency: int = number(8, low=1, high=256)
+    """Requests that are on their way at once."""
+    cool_down_s: float = number(30.0, low=0)
+    """[s] for which a server that gave no answer is left alone"""
+    teacher: str | None = None
+    """Folder of a slow reward model, or of the run that made it, which annotates the rollouts of `train` in the
+    background; a compact model that learns from its answers takes over again and again. null: none."""
+    teacher_every: int = number(20, low=1)
+    """Episodes annotated by the teacher from one such model to the next"""
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """The service of `serve-reward`."""
+
+    host: str = "127.0.0.1"
+    """Address to listen at; beyond this machine only with a certificate."""
+    port: int = number(8766, low=0, high=65535)
+    """0 takes any free one."""
+    certificate: str | None = None
+    """PEM file of the TLS certificate; with it the service speaks https."""
+    key: str | None = None
+    """PEM file of its private key."""
+    rows: int = number(256, low=1)
+    """Questions that the model is asked at once."""
+    wait_ms: float = number(5.0, low=0)
+    """[ms] for which a question waits for others to be asked with it"""
+    waiting: int = number(32, low=1)
+    """Requests that are read, wait or are answered; more are told to come back later (429)."""
+    deadline_s: float = number(60.0, above=0)
+    """[s] after which a request is given up (504)"""
 
 
 @dataclass(frozen=True)

@@ -125,6 +125,28 @@ def progress_curves(
     return svg()
 
 
+def performance_profiles(profiles: Mapping[str, ArrayLike], thresholds: Sequence[float]) -> str:
+    """Share of runs above each success rate, a line for every method with its band.
+
+    Args:
+        profiles: method -> (T, 3) of share, low and high, from `statistics.performance_profile`.
+        thresholds: success rates in [0, 1], (T,).
+
+    Returns:
+        SVG text.
+    """
+    with _svg() as (axes, svg):
+        for (name, profile), colour, dash in zip(
+            profiles.items(), cycle((BLUE, VERMILION, GREEN, GREY)), cycle(("-", *DASHES))
+        ):
+            share, low, high = np.asarray(profile, float).T
+            axes.fill_between(thresholds, low, high, color=colour, alpha=0.16, lw=0, step="post")
+            axes.step(thresholds, share, where="post", color=colour, ls=dash, lw=2, label=name)
+        axes.set(xlabel="success", ylabel="share of seeds above", ylim=(-0.02, 1.03), xlim=(0, 1))
+        axes.legend(loc="lower left", fontsize=9)
+    return svg()
+
+
 def reliability(
     confidence: Sequence[float], error: Sequence[float], bounds: Sequence[tuple[float | None, float | None]]
 ) -> str:

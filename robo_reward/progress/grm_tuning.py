@@ -27,8 +27,9 @@ from robo_reward.progress.models.grm_prompt import (
     prompt_texts,
     read_distribution,
 )
+from robo_reward.progress.models.grm_query import Question, digest_of
 from robo_reward.progress.models.vlm_files import Vlm
-from robo_reward.progress.models.vlm_questions import Asker, Question, digest_of, question_layout
+from robo_reward.progress.models.vlm_questions import Asker, question_layout
 
 TEXT_LAYERS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 """What low-rank adapters are put beside."""

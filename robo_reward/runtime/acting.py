@@ -47,7 +47,9 @@ class ResidualRollout:
         base_BA, self.state = self.base.act(agent_pos[None], estimate[None], state)
         base = np.concatenate([base_BA[0], phase_BK[0]]).astype(np.float32)
         inputs = policy_input(agent_pos, estimate, self.agent.columns)
-        action = self.agent.act(inputs, base, deployed=self.deployed, rng=self.rng)
+        eyes = self.agent.eyes
+        frames = None if eyes is None else eyes.frames(self.info["views"])
+        action = self.agent.act(inputs, base, frames, deployed=self.deployed, rng=self.rng)
         return action if self.explore is None else self.explore(action, agent_pos), base
 
     def flush(self) -> None:

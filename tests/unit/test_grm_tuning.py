@@ -1,4 +1,4 @@
-"""Fine-tuning of tiny random vision-language models: what the loss sees, what it changes, that it goes on exactly."""
+"""Fine-tuning of tiny random vision-language models: what the loss sees and changes, and that it goes on exactly."""
 
 from __future__ import annotations
 

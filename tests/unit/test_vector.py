@@ -272,6 +272,7 @@ def test_the_stages_of_recorded_and_evaluated_episodes_do_not_depend_on_it(monke
     """Training does: how often the policy changes between two of its episodes follows from how many run at once."""
     steps = pytest.importorskip("robo_reward.runtime.steps")
     from robo_reward.runtime import collecting, kept
+    from robo_reward.runtime.evaluating import evaluate_stage
     from robo_reward.runtime.stages import StageResult, stage_digest
 
     def digest(root, name, key, inputs, build, **_):
@@ -286,7 +287,7 @@ def test_the_stages_of_recorded_and_evaluated_episodes_do_not_depend_on_it(monke
         trained = steps.residual_stage(config, data, reward, base, lambda *a, **k: None)
         # given the same training: its own digest is an input here
         fixed = StageResult("train", tmp_path, "0", {}, 0.0, False)
-        stages = [data, reward, base, steps.evaluate_stage(config, data, reward, base, fixed)]
+        stages = [data, reward, base, evaluate_stage(config, data, reward, base, fixed)]
         return [stage.digest for stage in stages], trained.digest
 
     (fixed, trained), (other_fixed, other_trained) = digests(), digests("env.count=4")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float32
@@ -55,21 +55,21 @@ def build_small_vlm(folder: Path, instructions: Sequence[str], size: SmallSize |
         Qwen2_5_VLConfig,
         Qwen2_5_VLForConditionalGeneration,
         Qwen2_5_VLProcessor,
-        Qwen2TokenizerFast,
+        Qwen2Tokenizer,
         Qwen2VLImageProcessor,
         Qwen2VLVideoProcessor,
     )
 
     s = size or SmallSize()
-    tokenizer = Qwen2TokenizerFast(
-        tokenizer_object=_bytes(), eos_token="<|im_end|>", pad_token="<|endoftext|>", unk_token=None,
+    tokenizer = Qwen2Tokenizer(
+        tokenizer_object=_bytes(), eos_token="<|im_end|>", pad_token="<|endoftext|>", unk_token=cast(str, None),
     )  # fmt: skip
     tokenizer.add_tokens(_sentences(instructions))
     area = {"shortest_edge": MIN_PIXELS, "longest_edge": MAX_PIXELS}
     images = Qwen2VLImageProcessor(patch_size=s.patch, merge_size=s.merge, size=area)
     video = Qwen2VLVideoProcessor(patch_size=s.patch, merge_size=s.merge)
     processor = Qwen2_5_VLProcessor(images, tokenizer, video, chat_template=TEMPLATE)
-    ids = {f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{short}|>") for name, short in
+    ids: dict[str, Any] = {f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{short}|>") for name, short in
            (("image", "image_pad"), ("video", "video_pad"), ("vision_start", "vision_start"),
             ("vision_end", "vision_end"))}  # fmt: skip
     heads = s.hidden // 32
@@ -91,7 +91,7 @@ def build_small_vlm(folder: Path, instructions: Sequence[str], size: SmallSize |
         torch.manual_seed(seed)
         model = Qwen2_5_VLForConditionalGeneration(config)
     with torch.no_grad():
-        first = tokenizer.convert_tokens_to_ids(answer_text(ANSWERS[0]))
+        first = cast(int, tokenizer.convert_tokens_to_ids(answer_text(ANSWERS[0])))
         model.lm_head.weight[first : first + len(ANSWERS)] = torch.from_numpy(_waves(s.hidden))
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id

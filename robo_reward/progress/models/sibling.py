@@ -1,9 +1,9 @@
 """Reward models that score a moment, not a pair: one interface for those of the literature, each in a file of its own.
 
-A scorer gives a value in [0, 1] to a short clip, from the reference start to a moment, under an instruction. Hops follow
-from the values of `before` and `after`, so trackers, benchmark and live use are those of every other reward model.
-Prompts, labels and what becomes of them are as published; the clip of two pictures is ours: questions address pairs of
-frames, and released scorers look at whole videos.
+A scorer gives a value in [0, 1] to a short clip, from the reference start to a moment, under an instruction. Hops
+follow from the values of `before` and `after`, so trackers, benchmark and live use are those of every other reward
+model. Prompts, labels and what becomes of them are as published; the clip of two pictures is ours: questions address
+pairs of frames, and released scorers look at whole videos.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from jaxtyping import Float64, UInt8
 
 from robo_reward.progress.blank import shows_nothing
 from robo_reward.progress.hop import hop_from_potentials
-from robo_reward.progress.models.grm import checked_frames
+from robo_reward.progress.models.grm_query import checked_frames
 from robo_reward.progress.models.vlm_files import find_vlm, fingerprint
 from robo_reward.types import HopEstimate, HopQuery
 
@@ -51,8 +51,8 @@ class SiblingSettings:
     revision: str | None = None
     views: tuple[str, ...] = ("front",)
     """Of them it looks at the first that it is shown."""
-    image_size: int = 84
-    """[px] that datasets and videos are read at."""
+    image_size: int | None = None
+    """[px] of the squares that datasets and videos are scaled to when they are read; None leaves them as they are."""
     stages: int = 4
     baseline: str = "a robot arm beside a table"
     """What the scene shows when nothing is done, in words; for scorers on CLIP."""

@@ -1,8 +1,8 @@
 """TOPReward: how probable it is to a video language model that the statement "this completes the task" is true.
 
 The question is that of the published code (github.com/jcoleharrison/TOPReward): the user's turn is left open, and the
-reward is log p(True). Theirs is scaled to [0, 1] within each episode, so that episodes cannot be compared; here the value
-is p(True) itself, which orders moments as the raw reward does.
+reward is log p(True). Theirs is scaled to [0, 1] within each episode, so that episodes cannot be compared; here the
+value is p(True) itself, which orders moments as the raw reward does.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """VLM-RM: CLIP's distance to the goal in words, partly on the line from a baseline to it (arXiv 2310.12921).
 
-With the unit vectors s of the picture, g of the goal and b of the baseline, and P the projection onto the line through g
-and b: 1 - |(alpha P + (1 - alpha) I)(s - g)|^2 / 2. The goal is the instruction, the baseline `reward.baseline`.
+With the unit vectors s of the picture, g of the goal and b of the baseline, and P the projection onto the line through
+g and b: 1 - |(alpha P + (1 - alpha) I)(s - g)|^2 / 2. The goal is the instruction, the baseline `reward.baseline`.
 """
 
 from __future__ import annotations

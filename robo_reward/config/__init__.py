@@ -19,6 +19,7 @@ from robo_reward.config.person import ConsoleConfig, HilConfig
 from robo_reward.config.reward import (
     HOP_MODELS,
     RIVALS,
+    SIBLINGS,
     AdaptConfig,
     CompletionConfig,
     RewardConfig,
@@ -36,6 +37,7 @@ __all__ = [
     "HOP_MODELS",
     "REACHED",
     "RIVALS",
+    "SIBLINGS",
     "AdaptConfig",
     "AgentConfig",
     "AnnotateConfig",
@@ -315,11 +317,12 @@ class Config:
     def _check_grm(self) -> None:
         """A vision-language model: which one, and what it is not made for."""
         r = self.reward
-        if r.kind != "grm":
+        if r.kind not in ("grm", *SIBLINGS):
             if r.model is not None and r.kind != "remote":
                 raise ValueError(f"reward.model={r.model} is read with reward=grm: add it")
             return
-        for name, value in {"adapt_from": self.adapt_from, "suite.tasks": self.suite.tasks}.items():
+        demo = self.demo if r.kind != "grm" else None  # which fine-tunes it
+        for name, value in {"adapt_from": self.adapt_from, "suite.tasks": self.suite.tasks, "demo": demo}.items():
             if value:
                 raise ValueError(f"{name}= trains the compact model only: leave it out, or use reward=compact")
         if self.tune.from_scratch and r.model is not None:

@@ -215,8 +215,8 @@ class Config:
                 raise ValueError(f"{name}=[{','.join(value)}] with robot=: only a simulated world can be changed")
         if self.hil.kind == "console" and not self.robot.get("simulated"):
             raise ValueError(
-                "hil=console with robot=: only the simulated arm so far, robot=sim_arm; a real one asks for its scene at "
-                "the terminal, not on the page"
+                "hil=console with robot=: so far with robot=sim_arm alone; a real arm's scene is asked for at the "
+                "terminal, not on the page"
             )
         if self.command == "console":
             raise ValueError("console shows the simulated world: leave robot= out")

@@ -116,6 +116,12 @@ _ATTRIBUTES = {"layout": ("spread", 0.2), "perception": ("estimate_error", 0.5)}
 """Axis -> the world's attribute and by how much it grows with each severity."""
 
 
+def check_axis(axis: str, what: str = "perturbation axis") -> None:
+    """ValueError with the nearest known axis, where this is none."""
+    if axis not in AXES:
+        raise ValueError(unknown(what, axis, AXES))
+
+
 class Perturbed(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConstructorArgs):
     """A MuJoCo world of this project with one axis perturbed.
 
@@ -149,8 +155,7 @@ class Perturbed(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordCon
         self._headlight = {name: getattr(world.model.vis.headlight, name).copy() for name in _HEADLIGHT}
         self._attributes = {name: getattr(world, name) for name, _ in _ATTRIBUTES.values() if hasattr(world, name)}
         for axis in severities:
-            if axis not in AXES:
-                raise ValueError(unknown("perturbation axis", axis, AXES))
+            check_axis(axis)
             if axis in _ATTRIBUTES and _ATTRIBUTES[axis][0] not in self._attributes:
                 raise ValueError(f"axis '{axis}' is not defined for {type(world).__name__}: leave it out")
         self._change(0)

@@ -54,7 +54,20 @@ COMMANDS: dict[str, Command] = {
     "serve-reward": Command("serve the reward model over HTTP to other processes and machines"),
     "train-base": Command("train the base policy, then frozen"),
     "train": Command("everything above as far as it is missing, then the shaped residual learner, then the report"),
-    "evaluate": Command("base against trained policy on paired initial states, with videos"),
+    "learner": Command("train with actors that come from elsewhere: waits for them at runtime.listen="),
+    "actor": Command(
+        "play for the learner at runtime.connect=HOST:PORT until its run is over",
+        "robo_reward.runtime.actor:actor",
+        leaves_folder=False,
+    ),
+    "evaluate": Command(
+        "base against trained policy on paired initial states; policies=RUN,RUN of finished runs, blind with robot=; "
+        "plan=0.8,0.95; compare=SIM,REAL"
+    ),
+    "identify": Command(
+        "fit PegInsert's arm to the one of robot=, into to=FILE.json for env.arm=",
+        "robo_reward.runtime.identifying:identify",
+    ),
     "console": Command(
         "a live session in the browser: watch, take over, judge episodes", "robo_reward.console.command:console"
     ),

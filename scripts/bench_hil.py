@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from robo_reward.config import load_config
-from robo_reward.evaluation.growing_table import append_lines, read_lines
+from robo_reward.evaluation.growing_table import append_lines, means_by, read_lines
 from robo_reward.runtime.run_folder import read_metrics, write_atomic
 from robo_reward.runtime.stages import MARKER
 from robo_reward.runtime.tasks import task_of
@@ -103,23 +103,6 @@ def run(arm: str, seed: int, extra: Sequence[str], result: Path) -> None:
     append_lines(result, COLUMNS, [{**taken, **named, TO_80: min(reached, default=None)}])
 
 
-def means(lines: Sequence[dict[str, str]]) -> dict[str, dict[str, Any]]:
-    """Arm -> seeds and [mean, least, largest] over them of every figure that each of them has, None elsewhere."""
-    table: dict[str, dict[str, Any]] = {}
-    for arm in ARMS:
-        own = [line for line in lines if line["arm"] == arm]
-        if own:
-            table[arm] = {"seeds": len(own)} | {name: _spread([line[name] for line in own]) for name in MEANS}
-    return table
-
-
-def _spread(values: Sequence[str]) -> list[float] | None:
-    if not all(values):
-        return None
-    numbers = [float(value) for value in values]
-    return [sum(numbers) / len(numbers), min(numbers), max(numbers)]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
@@ -136,8 +119,9 @@ def main() -> None:
     for arm, seed in missing:
         print(f"{arm}, seed {seed}", flush=True)
         run(arm, seed, ["quiet=true", *words], arguments.result)
-        table = {"table": means(read_lines(arguments.result)), "command": "python scripts/bench_hil.py"}
-        write_atomic(arguments.result.with_suffix(".json"), json.dumps(table, indent=1) + "\n")
+        table = means_by(read_lines(arguments.result), "arm", MEANS)
+        whole = {"table": table, "command": "python scripts/bench_hil.py"}
+        write_atomic(arguments.result.with_suffix(".json"), json.dumps(whole, indent=1) + "\n")
 
 
 if __name__ == "__main__":

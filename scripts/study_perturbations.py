@@ -38,7 +38,8 @@ def cells(visual: bool) -> list[tuple[str, int]]:
 
 
 def command_of(run: Path, axis: str, severity: int, words: Sequence[str]) -> str:
-    """What gives a cell, the run by its name."""
+    """What gives a cell, the run by its name; where it is written is left out."""
+    words = [word for word in words if not word.startswith("run.")]
     perturb = [f"perturb={axis}:{severity}"] if severity else []
     return " ".join(["robo-reward evaluate", f"evaluate.policies=[runs/{run.name}]", *perturb, *words])
 

@@ -24,8 +24,13 @@ from robo_reward.config.reward import (
     RewardConfig,
     ServeConfig,
     SuiteConfig,
+    TuneConfig,
 )
+from robo_reward.config.runtime import RuntimeConfig
 from robo_reward.settings import build, choice, number, settings_digest, unknown
+
+SEEING = ("residual_td3", "residual_sac")
+"""Learners of `agent.kind` that know observation=pixels."""
 
 __all__ = [
     "HOP_MODELS",
@@ -45,10 +50,12 @@ __all__ = [
     "PerturbConfig",
     "RewardConfig",
     "RunConfig",
+    "RuntimeConfig",
     "ServeConfig",
     "ShapingConfig",
     "SuiteConfig",
     "TrainConfig",
+    "TuneConfig",
     "from_hydra",
     "load_config",
     "own_files",
@@ -83,15 +90,19 @@ class Config:
     outcomes: str | None = None
     """JSON file of an operator's outcomes, episode id -> success, partial or failure, that `bench-reward` with store=
     counts in place of the recorded ones."""
-    observation: str = choice("state", "state", "features")
+    observation: str = choice("state", "state", "features", "pixels")
     """What learned policies see: state, what the arm knows and the task's noisy estimates; features, what the arm knows
-    and the trained reward model's view of the cameras, without any estimate."""
+    and the trained reward model's view of the cameras, without any estimate; pixels, for the learner, what the arm
+    knows and the cameras themselves, while the base policy sees what it sees under state."""
     reward_model: str | None = None
-    """Folder of a trained reward model, or of the run that trained it, for `annotate` with store= or to= and
-    `bench-reward` with store= or video.CAMERA=; null: the one that the settings train."""
+    """Folder of a trained reward model, or of the run that trained it, for `serve-reward`, `annotate` with store= or
+    to= and `bench-reward` with store= or video.CAMERA=; null: the one that the settings train."""
     to: str | None = None
     """Folder that `export` writes, of the copy that `annotate` adds its columns to (where an interrupted one is gone on
     with or made anew), or of the model that `bench-reward` with store= recalibrates."""
+    format: str = choice("lerobot", "lerobot", "grm")
+    """What `export` writes of episodes: those of a store as a LeRobotDataset, or questions with answers about the
+    dataset's, in the released training format of Robo-Dopamine's general reward models."""
     instruction: str | None = None
     """What the robot is told, for `bench-reward` with video.CAMERA= and `train-reward` with a demo= of videos, and in
     place of the dataset's own for `annotate` with to= and demo=DATASET:EPISODE."""
@@ -113,11 +124,13 @@ class Config:
     agent: AgentConfig = field(default_factory=AgentConfig)
     serve: ServeConfig = field(default_factory=ServeConfig)
     adapt: AdaptConfig = field(default_factory=AdaptConfig)
+    tune: TuneConfig = field(default_factory=TuneConfig)
     annotate: AnnotateConfig = field(default_factory=AnnotateConfig)
     hil: HilConfig = field(default_factory=HilConfig)
     console: ConsoleConfig = field(default_factory=ConsoleConfig)
     suite: SuiteConfig = field(default_factory=SuiteConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     perturb: PerturbConfig = field(default_factory=PerturbConfig)
 
@@ -157,8 +170,10 @@ class Config:
             raise ValueError(f"demo= is for train-reward: give {self.command} the model that it leaves, reward_model=")
         if self.outcomes is not None and self.store is None:
             raise ValueError(f"outcomes={self.outcomes} are those of a store's episodes: add store=FOLDER")
-        if not self.collect.all_frames and self.observation == "features" and self.dataset is None:
-            raise ValueError("observation=features looks at every frame: set collect.all_frames=true")
+        if not self.collect.all_frames and self.observation != "state" and self.dataset is None:
+            raise ValueError(f"observation={self.observation} looks at every frame: set collect.all_frames=true")
+        if self.observation == "pixels":
+            self._check_pixels()
         if not self.collect.all_frames and self.label.source != "predicates":
             raise ValueError(f"label.source={self.label.source} looks at every frame: set collect.all_frames=true")
         if self.label.source == "file" and self.keyframes is None:
@@ -173,6 +188,7 @@ class Config:
         self._check_grm()
         self._check_suite()
         self._check_robot()
+        self._check_runtime()
         asking = ("train-reward", "bench-reward", "annotate", "serve-reward")
         makes_model = self.command in asking and self.reward_model is None
         if makes_model and self.reward.kind == "oracle":
@@ -200,6 +216,22 @@ class Config:
             )
         elif self.shaping.kind == "gated":
             raise ValueError("shaping=gated waits for the simulator's success: set train.task_reward=environment")
+
+    def _check_pixels(self) -> None:
+        """What an encoder that learns from the critics' errors cannot do."""
+        if self.agent.kind not in SEEING:
+            raise ValueError(
+                f"agent.kind={self.agent.kind} does not learn to see: with observation=pixels use {' or '.join(SEEING)}"
+            )
+        if self.agent.cloning_updates:
+            raise ValueError(
+                f"agent.cloning_updates={self.agent.cloning_updates} comes before the encoder has learned to see: set "
+                "0 with observation=pixels"
+            )
+        if self.env.image_size < 32:
+            raise ValueError(
+                f"env.image_size={self.env.image_size} is too small for observation=pixels: set 32 or more"
+            )
 
     def _check_suite(self) -> None:
         """What a suite would pass over in silence."""
@@ -229,19 +261,41 @@ class Config:
     def _check_remote(self) -> None:
         """What a reward model elsewhere needs, and what cannot wait for it."""
         r = self.reward
+        if r.teacher is not None and (
+            r.kind != "compact" or self.shaping.kind in ("none", "gated", "contrast", "ra_bc")
+        ):
+            raise ValueError(
+                f"reward.teacher={r.teacher} teaches a compact model whose potential is used as it is: set "
+                "reward=compact and shaping=potential"
+            )
         if r.kind != "remote":
             return
         if r.url is None:
             raise ValueError("reward=remote asks a server: add reward.url=http://HOST:PORT")
         if r.api == "openai" and r.model is None:
             raise ValueError("reward.api=openai needs the name of a model that the server knows: add reward.model=NAME")
-        if self.command == "train-reward":
-            raise ValueError("reward=remote is trained where it is served: use it with annotate, bench-reward or train")
         if self.agent.kind == "residual_ppo":
             raise ValueError(
                 "agent=residual_ppo learns from its newest rollouts, which reward=remote may annotate too late: use "
                 "another agent"
             )
+
+    def _check_runtime(self) -> None:
+        """What needs the one process of runtime=local."""
+        r = self.runtime
+        if r.actor >= r.actors and self.command != "actor":  # an actor learns their number from the learner
+            raise ValueError(f"runtime.actor={r.actor} with runtime.actors={r.actors}: must be below it")
+        if r.kind == "local" and self.command != "learner":
+            return
+        who = "learner" if self.command == "learner" else f"runtime={r.kind}"
+        if self.hil.kind != "none":
+            raise ValueError(f"hil={self.hil.kind} with {who}: an operator attends to one process, use runtime=local")
+        if self.agent.kind == "residual_ppo":
+            raise ValueError(f"agent=residual_ppo with {who}: it learns from its newest policy only, use runtime=local")
+        if self.env.count > 1:
+            raise ValueError(f"env.count={self.env.count} with {who}: set runtime.actors={self.env.count} instead")
+        if self.robot:
+            raise ValueError(f"robot= with {who}: only simulated worlds can be evaluated beside it, use runtime=local")
 
     def _check_rival(self) -> None:
         """A rival scores whole episodes: refused before it is trained for what asks about hops."""
@@ -250,11 +304,12 @@ class Config:
         asked: dict[str, Any] = {"demo": self.demo, "suite.tasks": self.suite.tasks}
         if self.reward_model is None:
             asked |= {"video": self.video}
-            asked |= {
+            by_command: dict[str, dict[str, Any]] = {
                 "annotate": {"to": self.to},
                 "bench-reward": {"store": self.store},
                 "serve-reward": {"serve": self.serve},
-            }.get(self.command, {})
+            }
+            asked |= by_command.get(self.command, {})
         for name, value in asked.items():
             if value:
                 raise ValueError(
@@ -266,12 +321,14 @@ class Config:
         """A vision-language model: which one, and what it is not made for."""
         r = self.reward
         if r.kind != "grm":
-            if r.model is not None:
+            if r.model is not None and r.kind != "remote":
                 raise ValueError(f"reward.model={r.model} is read with reward=grm: add it")
             return
-        for name, value in {"demo": self.demo, "suite.tasks": self.suite.tasks}.items():
+        for name, value in {"adapt_from": self.adapt_from, "suite.tasks": self.suite.tasks}.items():
             if value:
                 raise ValueError(f"{name}= trains the compact model only: leave it out, or use reward=compact")
+        if self.tune.from_scratch and r.model is not None:
+            raise ValueError(f"tune.from_scratch=true with reward.model={r.model}: leave one of the two out")
 
 
 def register(command: str) -> None:
@@ -306,8 +363,9 @@ def from_hydra(composed: Any) -> Config:
 
 def own_files(overrides: Sequence[str]) -> list[str]:
     """The overrides as Hydra takes them, which knows only the files of conf/: `robot=FILE.yaml`, and `reward=FOLDER`
-    of a trained reward model, which is `reward_model=FOLDER`; `perturb=AXIS:SEVERITY` or `perturb=AXIS`; and
-    `model=FOLDER`, which is `reward.model=FOLDER`."""
+    of a trained reward model, which is `reward_model=FOLDER`; `perturb=AXIS:SEVERITY` or `perturb=AXIS`;
+    `model=FOLDER`, which is `reward.model=FOLDER`; and the sections that `plan=`, `compare=` and `policies=` belong
+    to."""
     words = []
     for word in overrides:
         name, _, value = word.partition("=")
@@ -315,6 +373,8 @@ def own_files(overrides: Sequence[str]) -> list[str]:
             word = f"robot={{file:'{value}'}}"
         elif name == "reward" and "/" in value:
             word = f"reward_model={value}"
+        elif name in ("plan", "compare", "policies") and value:
+            word = f"evaluate.{name}=[{value.strip('[]')}]"
         elif name == "perturb" and value:
             axis, colon, severity = value.partition(":")
             words += [f"perturb.severities=[{severity}]"] * bool(colon)

@@ -22,6 +22,16 @@ class EvaluateConfig:
     policies: tuple[str, ...] = ()
     """Finished runs of `train`, by their folders: one, its base against its trained policy; several, their trained
     policies (`base:FOLDER`: the frozen base) against the first. Empty: what the settings train."""
+    condition: str = "none"
+    """What is different in the robot's world, for `compare`, such as mass:2; in simulation `perturb=` says it."""
+    plan: tuple[float, ...] = number((), low=0, high=1)
+    """Two success rates: how many paired rollouts tell the second from the first; nothing is run. `plan=0.8,0.95` is
+    `evaluate.plan=[0.8,0.95]`; `policies=` and `compare=` are short in the same way."""
+    power: float = number(0.8, above=0, high=0.99)
+    """Of the plan: chance of finding a difference that is there."""
+    compare: tuple[str, ...] = ()
+    """Two evaluations of the same policies, by their run folders, the simulation's first: how well it predicts the
+    other. Several folders of a side are joined by +."""
     error: float = number(0.05, above=0, high=0.4)
     """Of the sequential test: chance that it calls the second policy better though it is not, or worse."""
 

@@ -22,7 +22,8 @@ class RewardConfig:
     """compact learns from images; grm is a vision-language model, `model`; oracle is the simulator's own progress;
     remote is served at `reward.url`; the others are rivals from the literature, trained on the same episodes."""
     model: str | None = None
-    """Vision-language model of reward=grm: a local folder, or OWNER/NAME on the hub."""
+    """Vision-language model of reward=grm: a local folder, or OWNER/NAME on the hub; with reward.api=openai what the
+    server calls it."""
     revision: str | None = None
     """Commit, 40 hex digits, of a model on the hub, which needs one."""
     order: str = choice("released", "released", "rules_first")
@@ -67,8 +68,6 @@ class RewardConfig:
     api: str = choice("robo_reward", "robo_reward", "openai")
     """What it speaks: robo_reward, what `serve-reward` does; openai, the chat completions of vLLM, SGLang and
     `transformers serve`."""
-    model: str | None = None
-    """Name of the model to ask for with reward.api=openai."""
     deadline_s: float = number(60.0, above=0)
     """[s] for which an answer of the server is waited for"""
     attempts: int = number(3, low=1, high=10)
@@ -77,6 +76,11 @@ class RewardConfig:
     """Requests that are on their way at once."""
     cool_down_s: float = number(30.0, low=0)
     """[s] for which a server that gave no answer is left alone"""
+    teacher: str | None = None
+    """Folder of a slow reward model, or of the run that made it, which annotates the rollouts of `train` in the
+    background; a compact model that learns from its answers takes over again and again. null: none."""
+    teacher_every: int = number(20, low=1)
+    """Episodes annotated by the teacher from one such model to the next"""
 
 
 @dataclass(frozen=True)
@@ -132,3 +136,40 @@ class SuiteConfig:
 
     tasks: tuple[str, ...] = ()
     """Names of `conf/env/` that are measured in one table; those with the same cameras share one reward model."""
+
+
+@dataclass(frozen=True)
+class TuneConfig:
+    """Fine-tuning of the vision-language model `reward.model` by `train-reward reward=grm`. The rates are those of the
+    released recipe for one task."""
+
+    steps: int = number(200, low=1)
+    """Training steps."""
+    batch: int = number(16, low=1)
+    """Questions of a step."""
+    at_once: int = number(4, low=1)
+    """Questions in one pass; a batch is added up from several, which takes less memory."""
+    learning_rate: float = number(1e-5, above=0)
+    """Peak of the schedule: a warm-up, then a cosine to 0."""
+    vision_learning_rate: float = number(5e-7, low=0)
+    """The same for the vision tower, when all weights are trained."""
+    warm_up: float = number(0.03, low=0, high=0.5)
+    """Share of the steps over which the rates rise."""
+    weight_decay: float = number(0.01, low=0)
+    """Of matrices; biases and norms are spared."""
+    lora: int = number(16, low=0, high=1024)
+    """Rank of adapters (LoRA) beside the language model's layers, merged into it at the end; 0 trains all weights."""
+    lora_alpha: int = number(32, low=1)
+    """Scale of the adapters, over their rank."""
+    hop_weight: float = number(0.0, low=0)
+    """Of the squared error of the expected hop, beside the cross-entropy of the answer's tokens; only for models with
+    one token an answer, such as those from scratch."""
+    from_scratch: bool = False
+    """Whether to begin with a small random model of the same architecture in place of reward.model; all its weights are
+    trained, at rates that suit it; see experiment=small_vlm."""
+    save_every: int = number(20, low=1)
+    """Steps between two checkpoints, from which an interrupted fine-tuning goes on."""
+    held_out: int = number(256, low=0)
+    """Questions about validation episodes on which the result is measured."""
+    questions: int = number(1000, low=1)
+    """Questions that `export format=grm` writes, to the next multiple of 64."""

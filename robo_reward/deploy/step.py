@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import nn
@@ -114,13 +115,13 @@ def policy_step(base: object, agent: ResidualTD3, agent_pos: int, estimate: int)
     actor, norm, squash = _plain_actor(agent)
     cloned = base if isinstance(base, ClonedPolicy) else None
     columns = agent.columns if agent.columns is not None else tuple(range(agent_pos + estimate))
-    hidden, inputs = actor[0].weight.shape
+    first = cast(nn.Linear, actor[0])
     step = PolicyStep(StepShape(
         agent_pos, estimate, agent.action_size, tuple(columns), cloned.chunk if cloned else 1,
-        int(cloned.network[0].weight.shape[0]) if cloned else 0,  # type: ignore[index, union-attr, operator]
-        int(hidden), norm, squash,
+        cast(nn.Linear, cast(nn.Sequential, cloned.network)[0]).out_features if cloned else 0,
+        first.out_features, norm, squash,
     ))  # fmt: skip
-    assert inputs == step.actor[0].weight.shape[1]
+    assert first.in_features == cast(nn.Linear, step.actor[0]).in_features
     step.actor.load_state_dict(actor.state_dict())
     step.mean.copy_(agent.mean)
     step.std.copy_(agent.std)
@@ -160,11 +161,11 @@ def _plain_actor(agent: ResidualTD3) -> tuple[nn.Sequential, bool, bool]:
                     own.bias.copy_(layer.shift_N1H[0, 0])
         return plain, norm, True
     if isinstance(actor, GaussianActor):  # the mean alone
-        hidden, inputs = actor.layers[0].weight.shape
-        plain = mlp(int(inputs), int(hidden), agent.action_size, norm)
-        weights = actor.layers.state_dict()
+        inner = cast(nn.Linear, actor.layers[0])
+        plain = mlp(inner.in_features, inner.out_features, agent.action_size, norm)
+        own_weights = actor.layers.state_dict()
         last = f"{len(actor.layers) - 1}."
-        plain.load_state_dict({k: v[: agent.action_size] if k.startswith(last) else v for k, v in weights.items()})
+        plain.load_state_dict({k: v[: agent.action_size] if k.startswith(last) else v for k, v in own_weights.items()})
         return plain, norm, True
     assert isinstance(actor, NormalActor)
     return actor.layers, norm, False

@@ -52,7 +52,7 @@ def write_reward(reward: RewardModel, folder: Path) -> float:
     Raises:
         ValueError: a model of the control `reward.target=absolute`, whose answers are not one network's.
     """
-    net, settings = reward.model.net, reward.model.settings
+    net, settings = reward.compact.net, reward.compact.settings
     if settings.target == "absolute":
         raise ValueError("reward.target=absolute is a control whose hops are computed from two answers: not exported")
     folder.mkdir(parents=True, exist_ok=True)

@@ -37,3 +37,24 @@ def append_lines(path: Path, columns: Sequence[str], lines: Sequence[Mapping[str
         writer.writerows(lines)
         file.flush()
         os.fsync(file.fileno())
+
+
+def means_by(lines: Sequence[Mapping[str, str]], column: str, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Value of `column` -> the number of its lines as `seeds`, and [mean, least, largest] of the named columns.
+
+    None in place of the three where a line has no number: those that never got there would be left out of the mean.
+    """
+    groups: dict[str, list[Mapping[str, str]]] = {}
+    for line in lines:
+        groups.setdefault(line[column], []).append(line)
+    return {
+        value: {"seeds": len(own), **{name: _spread([line[name] for line in own]) for name in names}}
+        for value, own in groups.items()
+    }
+
+
+def _spread(values: Sequence[str]) -> list[float] | None:
+    if not all(values):
+        return None
+    numbers = [float(value) for value in values]
+    return [sum(numbers) / len(numbers), min(numbers), max(numbers)]

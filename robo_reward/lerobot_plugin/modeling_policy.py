@@ -19,7 +19,7 @@ from robo_reward.deploy.step import PolicyStep
 from robo_reward.lerobot_plugin.configuration_policy import RoboRewardConfig
 
 
-class RoboRewardPolicy(PreTrainedPolicy):  # type: ignore[misc]
+class RoboRewardPolicy(PreTrainedPolicy):
     """Base and residual behind LeRobot's `select_action`: observation.state is agent_pos, environment_state the
     estimate; the action is in [-1, 1], without the dither of evaluation."""
 

@@ -124,6 +124,8 @@ def stored_at(episode: Episode, every: int) -> Int64[np.ndarray, "Q"]:
             f"episode {episode.episode_id} stores no camera frames: give episodes that were recorded with cameras"
         )
     wanted = np.array(queried_steps(len(episode), every))
+    if len(episode) % every and episode.frame_steps[-1] < len(episode):
+        wanted = wanted[:-1]  # cut off by a crash, nobody looked at its end: the potential is held
     at = np.searchsorted(episode.frame_steps, wanted)
     missing = (at >= len(episode.frame_steps)) | (
         episode.frame_steps[np.minimum(at, len(episode.frame_steps) - 1)] != wanted

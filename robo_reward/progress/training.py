@@ -188,16 +188,21 @@ def train_reward(
     quiet: bool = False,
     validation: Sequence[Episode] | None = None,
     keyframes: Mapping[str, Sequence[int]] | None = None,
+    answers: Mapping[str, PhiTrack] | None = None,
 ) -> dict[str, Any]:
     """Train, calibrate completion on held-out episodes, save everything to `out_dir`, return a flat summary.
 
     keyframes: episode_id -> observation indices from a file; episodes without an entry use their stage predicates.
+    answers: episode_id -> another reward model's track, for every episode, to learn from in place of labels.
     Raises ValueError for episodes without frames of the model's views or without a successful demonstration per task.
     """
     split = (list(episodes), list(validation)) if validation is not None else split_episodes(episodes, settings)
     train, held_out = [e for e in split[0] if e.success or settings.failures], split[1]
     check_episodes(train, settings)
-    labels = label_episodes(train, settings, keyframes or {})
+    if answers is None:
+        labels = label_episodes(train, settings, keyframes or {})
+    else:
+        labels = [PotentialLabels(*[answers[e.episode_id].phi] * 3) for e in train]
     references = References.from_demonstrations(train, settings.references_per_task)
     net, statistics = fit(train, labels, settings, quiet)
     model = CompactModel(net)

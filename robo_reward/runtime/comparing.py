@@ -1,4 +1,4 @@
-"""`evaluate evaluate.policies=[RUN,...]`: trained policies of several runs from the same initial states."""
+"""`evaluate policies=RUN,RUN`: trained policies of several runs from the same initial states."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from robo_reward.config import Config
+from robo_reward.envs.perturbation import Perturbed, check_axis
 from robo_reward.evaluation import plots, report
 from robo_reward.evaluation.paired import run_paired
 from robo_reward.evaluation.statistics import (
@@ -49,36 +51,44 @@ def compare_policies(config: Config) -> dict[str, Any]:
     """Run and report; `policies.csv` in the run folder has a row a policy, in the order given.
 
     Raises:
-        ValueError: an entry that is no finished run, a policy of another action space, or axes of perturbation.
+        ValueError: an entry that is no finished run, a policy of another action space, or several perturbations.
     """
-    entries = config.evaluate.policies
-    if config.perturb.axes:
-        raise ValueError("perturb with several evaluate.policies: give one run at a time")
-    runs = {entry: finished_run(entry.removeprefix(BASE), config) for entry in dict.fromkeys(entries)}
-    if len(runs) < len(entries):
-        raise ValueError(f"evaluate.policies=[{','.join(entries)}] names a policy twice: give each once")
+    condition = condition_of(config)
+    runs, bases = policies_of(config)
     with RunFolder(config.run.dir, config, "evaluate", config.quiet) as folder:
-        named = dict(zip(policy_names(entries), runs.values(), strict=True))
-        stage = _compare_stage(config, named, [entry.startswith(BASE) for entry in entries])
+        stage = _compare_stage(config, runs, bases)
         episodes = json.loads((stage.path / EPISODES).read_text(encoding="utf-8"))
-        rows = policy_rows(episodes, task_of(config.env).fps)
+        rows = policy_rows(episodes, task_of(config.env).fps, condition)
         write_table(rows, folder.path)
         for row in rows:
             say(f"{row['policy']:<40}{row['success']:>6.0%}  {row['low']:.0%} to {row['high']:.0%}", config.quiet)
         summary = dict(stage.summary)
         if words := decision_words(summary, rows[1]["policy"]):
             say(words, config.quiet)
-        methods = [method_of(runs[entry]) + entry[: len(BASE)] * entry.startswith(BASE) for entry in entries]
+        methods = [method_of(run) + BASE * base for run, base in zip(runs.values(), bases, strict=True)]
         profiles, means = _over_seeds(rows, methods)
         summary |= means
-        path = report.write_report(folder.path / "report.html", _sections(config, rows, episodes, profiles, means),
-                                   title="Policies compared", subtitle="robo-reward evaluate")  # fmt: skip
+        sections = report_sections(config, rows, episodes, profiles, means)
+        path = report.write_report(folder.path / "report.html", sections, title="Policies compared")
         say(f"report: {path}", config.quiet)
         return folder.finish({**summary, "wall_s": stage.wall_s})
 
 
+def policies_of(config: Config) -> tuple[dict[str, FinishedRun], list[bool]]:
+    """The runs of `evaluate.policies` by a short name, and whether their frozen base is meant.
+
+    Raises:
+        ValueError: an entry that is no finished run, or one that is there twice.
+    """
+    entries = config.evaluate.policies
+    if len(set(entries)) < len(entries):
+        raise ValueError(f"evaluate.policies=[{','.join(entries)}] names a policy twice: give each once")
+    runs = [finished_run(entry.removeprefix(BASE), config) for entry in entries]
+    return dict(zip(policy_names(entries), runs, strict=True)), [entry.startswith(BASE) for entry in entries]
+
+
 def _compare_stage(config: Config, runs: Mapping[str, FinishedRun], bases: Sequence[bool]) -> StageResult:
-    key = {"evaluate": config.evaluate, "env": world_key(nominal(config))}
+    key = {"evaluate": config.evaluate, "perturb": config.perturb, "env": world_key(nominal(config))}
     inputs = {stage.path: stage for run in runs.values() for stage in (run.data, run.base, run.trained)}
     return kept_stage(config, "compare", key, list(inputs.values()),
                       lambda folder: _compare(config, runs, bases, folder))  # fmt: skip
@@ -90,6 +100,7 @@ def _compare(config: Config, runs: Mapping[str, FinishedRun], bases: Sequence[bo
         worlds, actors = {}, {}
         for (name, run), base in zip(runs.items(), bases, strict=True):
             see = sight(run.config, run.data, steps.load_base(run.config, run.base))
+            see = partial(_world, see, config.perturb.axes, config.perturb.severities)
             worlds[name] = stack.enter_context(closing(make_envs(nominal(config).env, see)))
             actors[name] = run_actors(run, *space_sizes(worlds[name]))["base" if base else "trained"]
         found = run_paired(worlds, actors, range(first, first + config.evaluate.episodes), config.quiet, test=test)
@@ -98,7 +109,24 @@ def _compare(config: Config, runs: Mapping[str, FinishedRun], bases: Sequence[bo
     return {"evaluation_episodes": len(wins[0]), **(decision_summary(wins[0], wins[1], test) if test else {})}
 
 
-def policy_rows(episodes: Mapping[str, Sequence[Mapping[str, Any]]], fps: float) -> list[dict[str, Any]]:
+def condition_of(config: Config) -> str:
+    """The one perturbation, or what the operator calls it."""
+    perturb = config.perturb
+    if not perturb.axes:
+        return config.evaluate.condition
+    check_axis(perturb.axes[0])
+    if len(perturb.axes) > 1 or len(perturb.severities) > 1:
+        raise ValueError("several policies are compared in one world: give one perturb=AXIS:SEVERITY")
+    return f"{perturb.axes[0]}:{perturb.severities[0]}"
+
+
+def _world(see: Any, axes: Sequence[str], severities: Sequence[int], env: Any) -> Any:
+    return see(Perturbed(env, axes[0], severities[0]) if axes else env)
+
+
+def policy_rows(
+    episodes: Mapping[str, Sequence[Mapping[str, Any]]], fps: float, condition: str = "none"
+) -> list[dict[str, Any]]:
     """A row for every policy: successes, Wilson interval, difference to the first, time of a success."""
     rows, first = [], [row["success"] for row in next(iter(episodes.values()))]
     for name, found in episodes.items():
@@ -107,7 +135,8 @@ def policy_rows(episodes: Mapping[str, Sequence[Mapping[str, Any]]], fps: float)
         difference = paired_difference_interval(first, wins)
         steps_taken = [row["steps"] for row in found if row["success"]]
         rows.append({
-            "policy": name, "successes": sum(wins), "episodes": len(wins), "success": sum(wins) / len(wins),
+            "policy": name, "condition": condition, "successes": sum(wins), "episodes": len(wins),
+            "success": sum(wins) / len(wins),
             "low": low, "high": high, "difference_low": difference.low, "difference_high": difference.high,
             "cycle_s": float(np.mean(steps_taken)) / fps if steps_taken else None,
         })  # fmt: skip
@@ -126,7 +155,8 @@ def _over_seeds(
     rows: Sequence[Mapping[str, Any]], methods: Sequence[str]
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Methods with several seeds: performance profile by name, and interquartile means, flat."""
-    profiles, means = {}, {}
+    profiles: dict[str, np.ndarray] = {}
+    means: dict[str, Any] = {}
     for method in dict.fromkeys(methods):
         own = [row for row, other in zip(rows, methods, strict=True) if other == method]
         if len(own) < 2:
@@ -140,10 +170,11 @@ def _over_seeds(
     return profiles, means
 
 
-def _sections(
+def report_sections(
     config: Config, rows: Sequence[Mapping[str, Any]], episodes: Mapping[str, Any],
-    profiles: Mapping[str, np.ndarray], means: Mapping[str, Any],
+    profiles: Mapping[str, np.ndarray] | None = None, means: Mapping[str, Any] | None = None,
 ) -> list[report.Section]:  # fmt: skip
+    """Success, differences, outcomes, and what there is over seeds."""
     sections = [
         report.success_table("Success", [report.SuccessRow(r["policy"], r["successes"], r["episodes"]) for r in rows],
                              note="From the same initial states."),
@@ -153,7 +184,7 @@ def _sections(
              for r in rows[1:]], note="Paired 95% intervals."),
         outcome_section(episodes, task_of(config.env).fps),
     ]  # fmt: skip
-    if profiles:
+    if profiles and means:
         text = "; ".join(
             f"{means[f'iqm_{n}_of']}: {means[f'iqm_{n}']:.1%} ({means[f'iqm_{n}_low']:.1%} to "
             f"{means[f'iqm_{n}_high']:.1%})"

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from robo_reward.config import Config
-from robo_reward.data.store import TransitionStore
+from robo_reward.data.store import StoredEpisode, TransitionStore
 from robo_reward.data.tracks import Choice, TrackStore
 from robo_reward.interfaces import Unanswered
 from robo_reward.learning.replay import EpisodeReplay
@@ -33,7 +33,7 @@ from robo_reward.types import Episode, PhiTrack
 Annotate = Callable[[Sequence[Episode]], list[PhiTrack]]
 """A reward model: the tracks of several episodes, their questions in one batch."""
 DEMONSTRATIONS, ONLINE = "demonstrations", "online"
-"""The actors under which the store keeps them."""
+"""The actors under which the store keeps them; those of an async run are `ONLINE` and their number."""
 
 
 class Experience:
@@ -71,6 +71,8 @@ class Experience:
         """Ids of the online episodes without annotation, oldest first."""
         self._known: dict[str, PhiTrack] = {}
         self._refused: Choice | None = None
+        self._loaded: tuple[Choice, Annotate] | None = None
+        """The proposed reward model: one elsewhere remembers that it does not answer."""
 
     def add_demonstrations(self, episodes: list[Episode]) -> None:
         """Take the demonstrations in, with the base's actions at their observations; once more changes nothing."""
@@ -122,21 +124,23 @@ class Experience:
 
     def _stored(self, episode_id: str) -> Episode:
         """The episode, with frames where somebody is still to look at them."""
-        return self.store.read(episode_id, frames=episode_id not in self._known or self.judge is not None)
+        looked_at = episode_id not in self._known or self.judge is not None or self.agent.eyes is not None
+        return self.store.read(episode_id, frames=looked_at)
 
-    def restore(self, sequence: int) -> list[Episode]:
-        """Fill the online replay with the stored episodes before this sequence number, in order.
+    def restore(self, count: int) -> list[Episode]:
+        """Fill the online replay with the first `count` online episodes of the store.
 
         Returns the later ones: stored, but the run was interrupted before its next checkpoint. A robot could not
         repeat them.
         """
-        later = []
-        for entry in self.store.episodes():
-            if entry.actor == ONLINE and entry.first_sequence < sequence:
-                self._take([self._stored(entry.episode_id)])
-            elif entry.actor == ONLINE:
-                later.append(self.store.read(entry.episode_id))
-        return later
+        online = self.stored_online()
+        for entry in online[:count]:
+            self._take([self._stored(entry.episode_id)])
+        return [self.store.read(entry.episode_id) for entry in online[count:]]
+
+    def stored_online(self) -> list[StoredEpisode]:
+        """The store's online episodes, whoever acted, in the order in which they ended."""
+        return [entry for entry in self.store.episodes() if entry.actor != DEMONSTRATIONS]
 
     @property
     def model_id(self) -> str | None:
@@ -155,7 +159,9 @@ class Experience:
         try:
             if self._own_tracks:
                 raise ValueError("this run's shaping makes its own tracks: use shaping=potential")
-            annotate, known = self.load_annotate(proposal.source), self.tracks.read(proposal.model_id)
+            if self._loaded is None or self._loaded[0] != proposal:
+                self._loaded = proposal, self.load_annotate(proposal.source)
+            annotate, known = self._loaded[1], self.tracks.read(proposal.model_id)
             entries = self.store.episodes()
             for entry in entries:  # the annotator cannot know the newest ones
                 if entry.episode_id not in known:
@@ -181,22 +187,24 @@ class Experience:
             self._known |= fresh
         for episode in episodes:
             inputs = policy_input(episode.agent_pos, episode.perceived, self.agent.columns)
-            track = self._known[episode.episode_id]
+            track, eyes = self._known[episode.episode_id], self.agent.eyes
+            frames = None if eyes is None else eyes.frames(episode.frames)
             if self.judge is not None and not demonstration:
                 episode, track = believed(episode, track, self.judge(episode))
                 inputs = inputs[: len(episode) + 1]
             shown = 1.0 if demonstration else self.self_imitation * episode.success
-            replay.append(episode, inputs, track, demonstration=shown)
+            replay.append(episode, inputs, track, demonstration=shown, frames_TVHWC=frames)
             if demonstration:
                 continue
             if self.warmup.episodes < self._warmup_rollouts:
-                self.warmup.append(episode, inputs, track, demonstration=shown)
+                self.warmup.append(episode, inputs, track, demonstration=shown, frames_TVHWC=frames)
             self.recent.append((replace(episode, frame_steps=episode.frame_steps[:0], frames={}), track, inputs))
             if episode.intervention is not None and episode.intervention.any():
                 # A correction teaches the critics as a demonstration does; it is imitated only where it led to success.
                 self.demonstrations.append(
-                    episode, inputs, track, demonstration=episode.success, begin_T=episode.intervention
-                )
+                    episode, inputs, track, demonstration=episode.success, begin_T=episode.intervention,
+                    frames_TVHWC=frames,
+                )  # fmt: skip
 
     def close(self) -> None:
         """Let store and tracks go."""

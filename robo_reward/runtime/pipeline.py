@@ -33,7 +33,8 @@ def label(config: Config) -> dict[str, Any]:
 
 def train_reward(config: Config) -> dict[str, Any]:
     """Train the process reward model, or learn from one demonstration with demo=."""
-    steps.check_reward(config)
+    if config.reward.kind == "grm":
+        return _tune_grm(config)
     with RunFolder(config.run.dir, config, "train-reward", config.quiet) as run:
         if config.demo is not None:
             from robo_reward.runtime.demonstration import demo_stage
@@ -45,6 +46,20 @@ def train_reward(config: Config) -> dict[str, Any]:
         stage = steps.reward_stage(config, data)
         print_pairs(stage.summary, config.quiet)
         return _finish(run, [data, stage], {"reward_model": str(stage.path)})
+
+
+def _tune_grm(config: Config) -> dict[str, Any]:
+    from robo_reward.runtime.grm_tuning import MODEL, is_grm_data, tune_stage
+
+    with RunFolder(config.run.dir, config, "train-reward", config.quiet) as run:
+        given = config.demo is not None or is_grm_data(config.dataset)
+        data = None if given else collecting.dataset_stage(config)
+        stage = tune_stage(config, data)
+        for step, loss in enumerate(stage.summary["losses"], 1):
+            run.log(step, loss=loss)
+        folder = str(stage.path / MODEL)
+        say(f"fine-tuned: reward=grm reward.model={folder}", config.quiet)
+        return _finish(run, [data, stage] if data else [stage], {"model": folder})
 
 
 def bench_reward(config: Config) -> dict[str, Any]:
@@ -198,11 +213,24 @@ def train(config: Config) -> dict[str, Any]:
     return _train_and_evaluate(config, "train")
 
 
+def learner(config: Config) -> dict[str, Any]:
+    """`train` with actors that come from elsewhere."""
+    return _train_and_evaluate(config, "learner")
+
+
 def evaluate(config: Config) -> dict[str, Any]:
     """Base against trained policy on paired initial states, trained first where not there yet; or those of
     evaluate.policies=."""
+    if config.evaluate.plan or config.evaluate.compare:
+        from robo_reward.runtime.sim_and_real import compare_sim_real, plan_evaluation
+
+        return plan_evaluation(config) if config.evaluate.plan else compare_sim_real(config)
     if not config.evaluate.policies:
         return _train_and_evaluate(config, "evaluate")
+    if len(config.evaluate.policies) > 1 and config.robot:
+        from robo_reward.runtime.ab_evaluating import run_session
+
+        return run_session(config)
     if len(config.evaluate.policies) > 1:
         from robo_reward.runtime.comparing import compare_policies
 
@@ -220,12 +248,14 @@ def _evaluate_finished(config: Config) -> dict[str, Any]:
 
 
 def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
+    from robo_reward.learning.device import device_named
     from robo_reward.runtime.clips import clips_stage
     from robo_reward.runtime.local import needs_frames
 
     _check_evaluation(config)
     steps.check_base(config)
     steps.check_reward(config)
+    device_named(config.agent.device)
     with RunFolder(config.run.dir, config, command, config.quiet) as run:
         data = collecting.dataset_stage(config)
         reward = steps.reward_stage(config, data) if needs_frames(config) else None
@@ -270,7 +300,9 @@ def _evaluate_line(
 
 def export(config: Config) -> dict[str, Any]:
     """The trained policy and the reward model as graphs for the robot's computer; with store=, its episodes as a
-    LeRobotDataset v3."""
+    LeRobotDataset v3; with format=grm, questions about the dataset's episodes."""
+    if config.format == "grm":
+        return _export_questions(config)
     if config.to is None:
         raise ValueError("export needs to=FOLDER: with store=FOLDER a new dataset, else what goes to the robot")
     if config.store is not None:
@@ -337,6 +369,18 @@ def _export_reward(config: Config, source: Path, to: Path) -> dict[str, Any]:
     difference = write_reward(load_reward(source), to)
     say(f"reward model: {to}, at most {difference:.1g} from torch's", config.quiet)
     return {"reward_graph": str(to), "reward_difference": difference}
+
+
+def _export_questions(config: Config) -> dict[str, Any]:
+    from robo_reward.runtime.grm_tuning import export_questions
+
+    if config.to is None:
+        raise ValueError("export format=grm needs to=FOLDER, a new one for the questions and their pictures")
+    with RunFolder(config.run.dir, config, "export", config.quiet) as run:
+        data = collecting.dataset_stage(config)
+        count = export_questions(config, data)
+        say(f"{count} questions in {config.to}", config.quiet)
+        return _finish(run, [data], {"exported_questions": count, "training_data": config.to})
 
 
 def _finish(run: RunFolder, stages: Sequence[StageResult], summary: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +9,12 @@ from robo_reward.config import Config
 from robo_reward.runtime.collecting import read_split
 from robo_reward.runtime.kept import kept_stage
 from robo_reward.runtime.stages import StageResult
+from robo_reward.runtime.tasks import task_of
 
 if TYPE_CHECKING:
+    from robo_reward.progress.calls import Caller
+    from robo_reward.progress.models.chat import ChatModel
     from robo_reward.progress.models.remote import RemoteModel
-
-REFERENCES = {"robo_reward": 3, "openai": 1}
-"""Demonstrations that every question is asked with: as the compact model, or as a language model can be afforded."""
 
 
 def remote_stage(config: Config, data: StageResult) -> StageResult:
@@ -25,20 +24,23 @@ def remote_stage(config: Config, data: StageResult) -> StageResult:
         Unanswered, ValueError: no such server, or one that cannot be this run's reward model.
     """
     model = open_remote(config)
-    key = {"url": config.reward.url, "api": config.reward.api, "served": model.settings, "calls": model.caller.settings,
-           "fusion": config.reward.fusion, "every": config.collect.query_every}  # fmt: skip
+    r, settings = config.reward, model.caller.settings
+    key = {"url": r.url, "api": r.api, "model": r.model, "served": model.settings, "calls": settings,
+           "fusion": r.fusion, "every": config.collect.query_every}  # fmt: skip
     return kept_stage(config, "train-reward", key, [data], lambda folder: _keep(config, data, model, folder))
 
 
-def open_remote(config: Config) -> RemoteModel:
-    """The client of `reward.url`, with what the server says of its model."""
+def open_remote(config: Config) -> RemoteModel | ChatModel:
+    """The client of `reward.url`, with what the server says of its model. Raises as `remote_stage`."""
     from robo_reward.progress.calls import Caller, CallSettings
     from robo_reward.progress.models.remote import RemoteModel, ask_served
 
     r = config.reward
     caller = Caller(r.url or "", CallSettings(r.deadline_s, r.attempts, r.concurrency, r.cool_down_s))
-    served = ask_served(caller)
     cameras = r.views or config.env.cameras
+    if r.api == "openai":
+        return _open_chat(config, caller, cameras)
+    served = ask_served(caller)
     if not set(cameras) & set(served.views):
         raise ValueError(
             f"reward.url={r.url}: its model knows the views {', '.join(served.views)}, here there is "
@@ -52,16 +54,29 @@ def open_remote(config: Config) -> RemoteModel:
     return RemoteModel(caller, served)
 
 
-def _keep(config: Config, data: StageResult, model: RemoteModel, folder: Path) -> dict[str, Any]:
+def _open_chat(config: Config, caller: Caller, cameras: tuple[str, ...]) -> ChatModel:
+    from robo_reward.progress.completion import CompletionRule
+    from robo_reward.progress.models.chat import ChatModel, ask_name
+    from robo_reward.progress.models.remote import Served
+
+    name = config.reward.model or ""
+    rule = CompletionRule(sustain=config.completion.sustain)
+    served = Served(
+        ask_name(caller, name), cameras, config.env.image_size, len(task_of(config.env).stages), 1, False, rule
+    )
+    return ChatModel(caller, served, name)
+
+
+def _keep(config: Config, data: StageResult, model: RemoteModel | ChatModel, folder: Path) -> dict[str, Any]:
     from robo_reward.progress.references import References
     from robo_reward.progress.tracker import TrackerSettings
     from robo_reward.progress.training import RewardModel
 
     every, served = config.collect.query_every, model.settings
     demonstrations = read_split(data.path, "demos", every, config.reward.views)
-    references = References.from_demonstrations(demonstrations, REFERENCES[config.reward.api])
+    references = References.from_demonstrations(demonstrations, served.references)
     tracker = TrackerSettings(
         every=every, fusion=config.reward.fusion, differences=served.differences, completion=served.completion
     )
     RewardModel(model, references, tracker).save(folder)
-    return {"model_id": served.model_id, "completion": asdict(served.completion)}
+    return {"model_id": model.model_id}

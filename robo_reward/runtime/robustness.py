@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from robo_reward.config import Config
-from robo_reward.envs.perturbation import AXES, VISUAL, Perturbed
+from robo_reward.envs.perturbation import VISUAL, Perturbed, check_axis
 from robo_reward.evaluation.paired import run_paired, summarise
 from robo_reward.evaluation.statistics import bootstrap_interval
 from robo_reward.evaluation.vector import run_episodes
@@ -28,7 +28,6 @@ from robo_reward.runtime.local import needs_frames
 from robo_reward.runtime.observing import World, sight
 from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.tasks import make_envs
-from robo_reward.settings import unknown
 
 COLUMNS = (
     "axis", "severity", "episodes", "base_success", "base_success_low", "base_success_high", "final_success",
@@ -41,8 +40,7 @@ COLUMNS = (
 def check_axes(config: Config) -> None:
     """Raises ValueError for an axis that cannot be measured, before anything is trained for it."""
     for axis in config.perturb.axes:
-        if axis not in AXES:
-            raise ValueError(unknown("perturb.axes entry", axis, AXES))
+        check_axis(axis, "perturb.axes entry")
         if axis in VISUAL and not needs_frames(config) and config.observation == "state":
             raise ValueError(f"axis '{axis}' changes what cameras see, and this run has no reward model: leave it out")
 

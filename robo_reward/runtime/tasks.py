@@ -124,6 +124,10 @@ def make_env(env: EnvConfig) -> gymnasium.Env[Any, Any]:
     made = gymnasium.make(env.id, cameras=env.cameras, image_size=env.image_size, horizon=env.horizon)
     made.close()  # the cameras were only named to be checked
     world = gymnasium.make(env.id, cameras=(), image_size=env.image_size, horizon=env.horizon)
+    if env.arm:
+        from robo_reward.evaluation.identification import apply_parameters, load_parameters
+
+        apply_parameters(world, load_parameters(env.arm))
     if not env.randomise:
         return world
     from robo_reward.envs.perturbation import Randomised

@@ -106,7 +106,10 @@ class Service:
             return web.Response(status=413, text=f"a question has at most {BODY_BYTES} bytes: ask in parts")
         self._in_flight += 1
         try:
-            query = decode_query(await asyncio.wait_for(request.read(), UPLOAD_S))
+            try:
+                query = decode_query(await asyncio.wait_for(request.read(), UPLOAD_S))
+            except asyncio.TimeoutError:
+                return web.Response(status=408, text=f"the question did not arrive within {UPLOAD_S:g} s")
             self._check(query)
             estimate = await asyncio.wait_for(self.batcher.ask(query), self.settings.deadline_s)
             self.asked += 1
@@ -126,10 +129,13 @@ class Service:
 
     async def _model(self, request: web.Request) -> web.Response:
         s, tracker = self.reward.model.settings, self.reward.tracker
-        return web.json_response({
+        references = max(len(reference) for reference in self.reward.references.values())
+        about = {
             "model_id": self.reward.model.model_id, "views": list(s.views), "image_size": s.image_size,
-            "stages": s.stages, "differences": tracker.differences, "completion": asdict(tracker.completion),
-        })  # fmt: skip
+            "stages": s.stages, "references": references, "differences": tracker.differences,
+            "completion": asdict(tracker.completion),
+        }  # fmt: skip
+        return web.json_response(about)
 
     async def _health(self, request: web.Request) -> web.Response:
         stuck = self.batcher.busy_s > self.settings.deadline_s

@@ -142,8 +142,8 @@ def constant(hop: float) -> Callable[[HopQuery], HopEstimate]:
 def about(model_id: str, size: int = 8) -> dict[str, Any]:
     """What a server says of a model with a single camera."""
     return {
-        "model_id": model_id, "views": ["front"], "image_size": size, "stages": 4, "differences": False,
-        "completion": {"threshold": 0.95, "sustain": 2},
+        "model_id": model_id, "views": ["front"], "image_size": size, "stages": 4, "references": 1,
+        "differences": False, "completion": {"threshold": 0.95, "sustain": 2},
     }  # fmt: skip
 
 

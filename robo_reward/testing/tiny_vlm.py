@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from robo_reward.data.torchvision_cure import cure
 from robo_reward.progress.models.grm_prompt import ANSWERS, MAX_PIXELS, MIN_PIXELS, answer_text, prompt_texts
@@ -77,7 +77,7 @@ def build_vlm(folder: str | Path, architecture: str = "qwen2_5_vl", size: VlmSiz
     older = architecture == "qwen2_5_vl"
     tokenizer = Qwen2Tokenizer(
         tokenizer_object=_tokenizer(size.vocabulary), eos_token="<|im_end|>", pad_token="<|endoftext|>",
-        unk_token=None, padding_side="left",
+        unk_token=cast(str, None), padding_side="left",
     )  # fmt: skip
     patch = 14 if older else 16
     area = {"shortest_edge": MIN_PIXELS, "longest_edge": MAX_PIXELS}
@@ -86,7 +86,7 @@ def build_vlm(folder: str | Path, architecture: str = "qwen2_5_vl", size: VlmSiz
     processor = (Qwen2_5_VLProcessor if older else Qwen3VLProcessor)(
         images, tokenizer, video, chat_template=TEMPLATES[architecture]
     )
-    ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in
+    ids: Any = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in
            ("image_pad", "video_pad", "vision_start", "vision_end")}  # fmt: skip
     width = size.hidden // size.heads
     text: dict[str, Any] = {

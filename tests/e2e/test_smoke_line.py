@@ -3,6 +3,7 @@
 import itertools
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from robo_reward.doctor import doctor  # noqa: E402
 from robo_reward.evaluation import vector  # noqa: E402
 from robo_reward.learning.weights import load_weights  # noqa: E402
 from robo_reward.runtime import pipeline  # noqa: E402
-from robo_reward.runtime.pipeline import train  # noqa: E402
+from robo_reward.runtime.pipeline import evaluate, train  # noqa: E402
 from robo_reward.runtime.run_folder import read_metrics  # noqa: E402
 
 TINY = [
@@ -64,6 +65,23 @@ def whole(tmp_path_factory):
     root = tmp_path_factory.mktemp("whole")
     config = configured(root)
     return root, train(config), config
+
+
+def test_its_policies_are_evaluated_again_by_the_runs_folder(whole, tmp_path):
+    root, summary, config = whole
+    words = [f"run.root={tmp_path}", "quiet=true", "env.horizon=40", "evaluate.episodes=3", "evaluate.videos=0"]
+    alone = evaluate(load_config([*words, f"policies={config.run.dir}", "perturb=mass:1"], "evaluate"))
+    assert alone.keys() >= {"final_success", "final_cycle_s", "perturb_mass_1_final_success"}
+    assert sum(count for name, count in alone.items() if name.startswith("final_outcome_")) == 3
+    folder = root.parent / "seen"
+    both = [f"policies=base:{config.run.dir},{config.run.dir}", "evaluate.looks=3", f"run.dir={folder}"]
+    found = evaluate(load_config([*words, *both], "evaluate"))
+    assert found["decision"] == "undecided" and found["decision_pairs"] == 3
+    rows = (folder / "policies.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows[1:]] == [
+        f"base of {Path(config.run.dir).name}",
+        Path(config.run.dir).name,
+    ]
 
 
 def test_it_leaves_what_it_promises(whole):

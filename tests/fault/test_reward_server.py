@@ -30,12 +30,14 @@ from robo_reward.policies.simple import ZeroPolicy
 from robo_reward.progress import calls
 from robo_reward.progress.calls import Caller, CallSettings
 from robo_reward.progress.models.remote import RemoteModel, ask_served
+from robo_reward.progress.wire import decode_answer
 from robo_reward.runtime.local import train_residual
 from robo_reward.testing.faults import fault_count, record_fault
 from robo_reward.testing.reward_server import BadServer, about, constant
 from robo_reward.types import HopQuery, PhiTrack
 
 pytestmark = pytest.mark.fault
+SWAPS = 10
 FAULTS = ("nan", "html", "short", "other", "crash", "hang", "busy")
 QUICK = CallSettings(deadline_s=0.1, attempts=1, cool_down_s=0.0)
 
@@ -130,6 +132,33 @@ def test_training_goes_on_while_the_server_answers_nonsense_and_its_episodes_are
     assert len(injected) >= faults and set(injected) == set(FAULTS)
     record_fault("R1", f"reward server answers {', '.join(FAULTS)}", injected=len(injected),
                  broken=broken, control_failed=len(control))  # fmt: skip
+
+
+def test_a_server_that_serves_another_model_for_a_while_never_mixes_it_into_a_batch(tmp_path, monkeypatch):
+    """Row R3: one id per batch, whatever is behind the address; the run's own model is back in the end."""
+
+    def swapped(folder):
+        with BadServer(constant(0.25), about("constant")) as server:
+            model = RemoteModel(caller := Caller(server.url, QUICK, token=""), ask_served(caller))
+
+            def on_rollout(step, rollout, **numbers):
+                other = rollout % 2 == 1 and rollout < 2 * SWAPS
+                server.hop, server.about = (
+                    (constant(0.75), about("x")) if other else (constant(0.25), about("constant"))
+                )
+
+            summary, seen = run(folder, annotator(model), rollouts := 2 * SWAPS + 2, on_rollout)
+        return broken_promises(folder, summary, rollouts, seen)
+
+    broken = swapped(tmp_path / "run")
+
+    def careless(self, rows, body):
+        return decode_answer(body, rows)[1]  # whoever it is that answers
+
+    monkeypatch.setattr(RemoteModel, "_read", careless)
+    control = swapped(tmp_path / "control")
+    record_fault("R3", "another model is served at the address for a rollout", injected=SWAPS, broken=broken,
+                 control_failed=len(control))  # fmt: skip
 
 
 class Process:

@@ -42,14 +42,6 @@ def test_without_an_operator_there_is_no_rate(bench):
     assert point["intervention_rate"] is None and point["operator_minutes"] == 0
 
 
-def test_means_are_of_an_arms_seeds_and_of_figures_that_all_have(bench):
-    line = dict.fromkeys(bench.COLUMNS, "")
-    lines = [line | {"arm": "nobody", "final_success": value} for value in ("0.5", "1.0")]
-    lines[0][bench.TO_80] = "15"
-    row = bench.means(lines)["nobody"]
-    assert row["seeds"] == 2 and row["final_success"] == [0.75, 0.5, 1.0] and row[bench.TO_80] is None
-
-
 def test_a_finished_run_is_one_line_and_is_not_run_again(bench, monkeypatch, tmp_path, capsys):
     result, ran = tmp_path / "hil.csv", []
 

@@ -12,7 +12,7 @@ from robo_reward.progress import calls
 from robo_reward.progress.calls import Call, Caller, CallSettings
 from robo_reward.testing.reward_server import BadServer
 
-MODEL = Call("/model", json.loads, b"{}")  # a POST: the library repeats a GET by itself
+MODEL = Call("/model", json.loads, lambda: b"{}")  # a POST: the library repeats a GET by itself
 QUICK = CallSettings(deadline_s=0.3, attempts=2, cool_down_s=30.0)
 
 
@@ -48,7 +48,10 @@ def test_a_server_that_fails_is_tried_again_then_left_alone_then_tried_once(serv
     now[0] = 31.0
     with pytest.raises(Unanswered, match=r"\(1 attempt\)"):
         caller.ask([MODEL])
-    now[0], server.way = 62.0, "well"
+    now[0] = 90.0
+    with pytest.raises(Unanswered, match="left alone for another 1 s"):  # twice as long
+        caller.ask([MODEL])
+    now[0], server.way = 92.0, "well"
     assert caller.ask([MODEL]) == [{"a": 1}]
     server.way = way
     with pytest.raises(Unanswered, match=r"\(2 attempts\)"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from robo_reward.evaluation.growing_table import append_lines, read_lines
+from robo_reward.evaluation.growing_table import append_lines, means_by, read_lines
 
 
 def test_lines_are_added_and_the_head_is_written_once(tmp_path):
@@ -22,3 +22,10 @@ def test_another_tables_lines_are_refused_and_nothing_is_written(tmp_path):
     with pytest.raises(ValueError, match="other columns than a, b: move it away"):
         append_lines(path, ("a", "b"), [{"a": 1, "b": 2}])
     assert path.read_bytes() == before
+
+
+def test_means_are_of_a_group_and_of_figures_that_each_of_its_lines_has():
+    lines = [{"arm": "a", "x": "0.5", "y": "15"}, {"arm": "a", "x": "1.0", "y": ""}, {"arm": "b", "x": "2", "y": "1"}]
+    table = means_by(lines, "arm", ("x", "y"))
+    assert table["a"] == {"seeds": 2, "x": [0.75, 0.5, 1.0], "y": None}
+    assert table["b"] == {"seeds": 1, "x": [2.0, 2.0, 2.0], "y": [1.0, 1.0, 1.0]}

@@ -92,11 +92,22 @@ def test_a_client_gets_the_models_own_answers_also_in_parts_and_from_its_folder(
     assert len(remote.parts(asked)) > 8
     same(found.hop(asked), reward.model.hop(asked))
     monkeypatch.setenv("ROBO_REWARD_TOKEN", TOKEN)
-    RewardModel(found, reward.references, reward.tracker, "remote").save(tmp_path)
+    RewardModel(found, reward.references, reward.tracker).save(tmp_path)
     loaded = load_reward(tmp_path)
     assert loaded.name == "remote" and loaded.track_id == reward.track_id
     same(loaded.model.hop(asked), reward.model.hop(asked))
     assert TOKEN not in (tmp_path / "remote.json").read_text()
+
+
+def test_only_what_the_model_knows_is_sent_and_a_camera_that_it_does_not_know_is_told(serving):
+    reward = reward_model()
+    service, url = serving(reward)
+    seen, hop = [], reward.model.hop
+    service.batcher._hop = lambda asked: seen.append(set(asked.frames)) or hop(asked)
+    client(url).hop(query(views=("front", "top")))
+    assert seen == [{"front"}]
+    with pytest.raises(ValueError, match=r"cameras \['top'\]: the reward model knows \['front', 'wrist'\]"):
+        client(url).hop(query(views=("top",)))
 
 
 def test_questions_of_several_clients_are_asked_together(serving):
@@ -140,7 +151,7 @@ def test_a_model_that_fails_on_one_question_answers_the_others(serving, capsys):
             threading.Event().wait(0.05)
             return HopEstimate(*np.float32([[0.5] * len(asked)] * 2), np.ones(len(asked), bool))
 
-    _, url = serving(RewardModel(Picky(), References(), TrackerSettings()), wait_ms=100.0)
+    _, url = serving(RewardModel(Picky(), reward_model().references, TrackerSettings()), wait_ms=100.0)
     bad = encode_query(replace(query(), instruction_B=("bad",) * 5))
     with ThreadPoolExecutor(3) as pool:
         fine = [pool.submit(client(url).hop, query()) for _ in range(2)]

@@ -58,9 +58,9 @@ def answer_trie(answers: Sequence[Sequence[int]], whole: bool = False) -> Answer
         node_AS[a, : len(path)], token_AS[a, : len(path)] = zip(*path, strict=True)
     fed = list(nodes)[1:]
     sees = np.eye(len(fed), dtype=bool)
-    for n, path in enumerate(fed):
-        if len(path) > 1:
-            sees[n] |= sees[nodes[path[:-1]] - 1]  # parents come first
+    for n, node in enumerate(fed):
+        if len(node) > 1:
+            sees[n] |= sees[nodes[node[:-1]] - 1]  # parents come first
     return AnswerTrie(
         np.array([p[-1] for p in fed], np.int64), np.array([len(p) - 1 for p in fed], np.int64), sees,
         node_AS, token_AS,

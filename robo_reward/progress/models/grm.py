@@ -15,19 +15,17 @@ from pathlib import Path
 
 import numpy as np
 
-from robo_reward.progress.blank import shows_nothing
-from robo_reward.progress.models.grm_prompt import IMAGES, MAX_PIXELS, MIN_PIXELS, image_slots, read_distribution
+from robo_reward.progress.models.grm_prompt import MAX_PIXELS, MIN_PIXELS, image_slots, read_distribution
+from robo_reward.progress.models.grm_query import Question, checked_frames, questions_of
 from robo_reward.progress.models.grm_sampled import sampled_hops
 from robo_reward.progress.models.recent import Recent
 from robo_reward.progress.models.vlm_files import Vlm, load_vlm
-from robo_reward.progress.models.vlm_questions import Asker, Question, digest_of
+from robo_reward.progress.models.vlm_questions import Asker
 from robo_reward.progress.tracker import confidence_from_std
 from robo_reward.types import HopEstimate, HopQuery
 
 DESCRIPTION = "grm.json"
 ANSWER_MODES = ("expectation", "enumerated", "sampled")
-SMALLEST, LARGEST = 28, 4096
-"""Sides of a frame [pixels]."""
 REMEMBERED = 4096
 """Answers that are kept: a tracker asks how far the goal is from the start at every observation."""
 UNKNOWN = 0.5
@@ -44,8 +42,9 @@ class GrmSettings:
     """Commit of a hub id."""
     views: tuple[str, ...] = ("front", "side", "wrist")
     """Cameras: front, left wrist, right wrist; see `grm_prompt.image_slots`."""
-    image_size: int = 84
-    """[pixels] that datasets and videos are read at."""
+    image_size: int | None = None
+    """[pixels] of the squares that datasets and videos are scaled to when they are read; None leaves them as they are,
+    which is the contract: the question scales them itself, without changing their shape."""
     stages: int = 4
     order: str = "released"
     answer: str = "expectation"
@@ -118,38 +117,8 @@ class GrmModel:
         return list(zip(hop.tolist(), confidence_from_std(read.std_B).tolist(), strict=True))
 
     def questions(self, query: HopQuery) -> tuple[list[list[Question]], dict[bytes, np.ndarray]]:
-        """The questions of each pair, several beyond three views, and the pictures that they show by digest."""
-        frames = checked_frames(query.frames, self.settings.views)
-        columns = np.stack([query.reference_start_B, query.reference_goal_B, query.before_B, query.after_B])
-        used = np.unique(columns)
-        if not 0 <= used[0] <= used[-1] < len(next(iter(frames.values()))):
-            raise ValueError(
-                "hop query: reward=grm shows both references in every question, and one of them is missing"
-            )
-        names: dict[tuple[str, int], bytes | None] = {}
-        pixels: dict[bytes, np.ndarray] = {}
-        for view, pool in frames.items():
-            for n, blank in zip(used.tolist(), shows_nothing(pool[used]).tolist(), strict=True):
-                digest = digest_of(pool[n])
-                pixels[digest] = pool[n]
-                names[view, n] = None if blank else digest
-        rows = []
-        for b, (start, goal, before, after) in enumerate(columns.T.tolist()):
-            seen = [v for v in frames if all(names[v, n] for n in (start, goal, before, after))]
-            rows.append(
-                [
-                    Question(
-                        query.instruction_B[b],
-                        tuple(names[v, n] or b"" for v, n in [
-                            (slots[0], start), (slots[0], goal), *((v, before) for v in slots),
-                            *((v, after) for v in slots),
-                        ]),
-                    )
-                    for slots in (image_slots(seen) if seen else ())
-                ]
-            )  # fmt: skip
-        assert all(len(q.images) == IMAGES for row in rows for q in row)
-        return rows, pixels
+        """As `questions_of`, about the views that it looks at."""
+        return questions_of(query, checked_frames(query.frames, self.settings.views))
 
     def save(self, folder: Path) -> None:
         """Write which model is asked and how; the weights stay where they are."""
@@ -181,21 +150,3 @@ def load_grm(settings: GrmSettings, reuse: bool = True) -> GrmModel:
     """The model that these settings name. Raises as `vlm_files.load_vlm`."""
     vlm = load_vlm(settings.source, settings.revision, settings.device, settings.four_bit)
     return GrmModel(vlm, settings, reuse)
-
-
-def checked_frames(frames: Mapping[str, np.ndarray], views: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Those of the frames that the model looks at, in its order. ValueError for none, or wrong size or type."""
-    known = {v: frames[v] for v in views if v in frames}
-    if not known:
-        raise ValueError(
-            f"0 views: cameras {sorted(frames)}, and the reward model looks at {', '.join(views)}; set reward.views"
-        )
-    for view, f in known.items():
-        if f.dtype != np.uint8 or f.ndim != 4 or f.shape[3] != 3:
-            raise ValueError(f"view {view}: frames {f.shape} {f.dtype}, expected (N, H, W, 3) uint8")
-        if not SMALLEST <= min(f.shape[1:3]) <= max(f.shape[1:3]) <= LARGEST:
-            raise ValueError(
-                f"view {view}: frames of {f.shape[2]} x {f.shape[1]} pixels, expected sides of {SMALLEST} to "
-                f"{LARGEST}; scale them"
-            )
-    return known

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from robo_reward.progress.calls import Call, Caller, CallSettings
 from robo_reward.progress.completion import CompletionRule
 from robo_reward.progress.wire import decode_answer, encode_query, parse
 from robo_reward.types import HopEstimate, HopQuery
+
+if TYPE_CHECKING:
+    from robo_reward.progress.models.chat import ChatModel
 
 DESCRIPTION = "remote.json"
 PART_ROWS, PART_BYTES = 256, 8 << 20
@@ -29,6 +32,8 @@ class Served:
     image_size: int
     """[px]"""
     stages: int
+    references: int
+    """Demonstrations that every question is asked with."""
     differences: bool
     """See `TrackerSettings`."""
     completion: CompletionRule
@@ -42,7 +47,7 @@ def served_from(answer: dict[str, Any]) -> Served:
         )
     except (TypeError, KeyError) as error:
         raise ValueError(f"no description of a reward model ({error})") from None
-    numbers = (found.image_size, found.stages)
+    numbers = (found.image_size, found.stages, found.references)
     names = (found.model_id, *found.views)
     if (
         not all(type(n) is int and n > 0 for n in numbers)
@@ -55,7 +60,7 @@ def served_from(answer: dict[str, Any]) -> Served:
 
 def ask_served(caller: Caller) -> Served:
     """What the server says of its model. Unanswered where there is none."""
-    keys = ("model_id", "views", "image_size", "stages", "differences", "completion")
+    keys = ("model_id", "views", "image_size", "stages", "references", "differences", "completion")
     return caller.ask([Call("/model", lambda body: served_from(parse(body, keys)))])[0]
 
 
@@ -73,12 +78,20 @@ class RemoteModel:
         self.caller, self.settings, self.model_id = caller, settings, settings.model_id
 
     def hop(self, query: HopQuery) -> HopEstimate:
-        """Answer B pairs by as many requests as it takes; `Unanswered` when one of them stays without an answer."""
+        """Answer B pairs by as many requests as it takes; `Unanswered` when one of them stays without an answer.
+
+        Frames: any non-empty subset of the model's views, the others are not sent. ValueError without one.
+        """
         if len(query) == 0:
             empty = np.zeros(0, np.float32)
             return HopEstimate(empty, empty, np.zeros(0, bool))
-        kind = "application/octet-stream"
-        calls = [Call("/hop", partial(self._read, len(part)), encode_query(part), kind) for part in parts(query)]
+        known = {view: frames for view, frames in query.frames.items() if view in self.settings.views}
+        if not known:
+            raise ValueError(f"cameras {sorted(query.frames)}: the reward model knows {sorted(self.settings.views)}")
+        query, kind = replace(query, frames=known), "application/octet-stream"
+        calls = [
+            Call("/hop", partial(self._read, len(part)), partial(encode_query, part), kind) for part in parts(query)
+        ]
         found = self.caller.ask(calls)
         return HopEstimate(*(np.concatenate([getattr(e, name) for e in found])
                              for name in ("hop_B", "confidence_B", "valid_B")))  # fmt: skip
@@ -94,9 +107,7 @@ class RemoteModel:
 
     def save(self, folder: Path) -> None:
         """Write where it is and what it said; the token stays in the environment."""
-        folder.mkdir(parents=True, exist_ok=True)
-        kept = {"url": self.caller.url, "served": asdict(self.settings), "calls": asdict(self.caller.settings)}
-        (folder / DESCRIPTION).write_text(json.dumps(kept, indent=2) + "\n")
+        write_remote(folder, self.caller, self.settings, None)
 
 
 def parts(query: HopQuery) -> list[HopQuery]:
@@ -119,15 +130,28 @@ def _piece(query: HopQuery, rows: np.ndarray) -> HopQuery:
     compact = np.full(index.shape, -1, np.int64)
     compact[index >= 0] = renumbered
     frames = {view: pool[used] for view, pool in query.frames.items()}
-    return HopQuery(frames, *compact, tuple(query.instruction_B[i] for i in rows))
+    before, after, start, goal = compact
+    return HopQuery(frames, before, after, start, goal, tuple(query.instruction_B[i] for i in rows))
 
 
-def load_remote(folder: Path) -> RemoteModel:
-    """Read what `RemoteModel.save` wrote; nobody is asked yet. ValueError for a damaged file."""
+def write_remote(folder: Path, caller: Caller, served: Served, chat: str | None) -> None:
+    """Keep where a model is and what it is; `chat`: the name that a chat server knows it by."""
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = {"url": caller.url, "served": asdict(served), "calls": asdict(caller.settings), "chat": chat}
+    (folder / DESCRIPTION).write_text(json.dumps(kept, indent=2) + "\n")
+
+
+def load_remote(folder: Path) -> RemoteModel | ChatModel:
+    """Read what `write_remote` wrote; nobody is asked yet. ValueError for a damaged file."""
     path = folder / DESCRIPTION
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-        caller = Caller(str(kept["url"]), CallSettings(**kept["calls"]))
-        return RemoteModel(caller, served_from(kept["served"]))
+        caller, served = Caller(str(kept["url"]), CallSettings(**kept["calls"])), served_from(kept["served"])
+        chat = kept["chat"]
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path}: not a remote reward model ({error}); remove its folder") from None
+    if chat is None:
+        return RemoteModel(caller, served)
+    from robo_reward.progress.models.chat import ChatModel
+
+    return ChatModel(caller, served, str(chat))

@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 
 from robo_reward.progress.models.grm import GrmModel
 from robo_reward.progress.models.grm_prompt import read_distribution
+from robo_reward.progress.models.grm_query import questions_of
 from robo_reward.types import HopQuery
 
 GIB = 2**30
@@ -52,7 +53,7 @@ def bundled_pair(model: GrmModel) -> tuple[bool, str]:
         return True, f"from start to goal {answer.hop_B[0]:+.0%}, confidence {answer.confidence_B[0]:.2f}"
     if model.settings.answer == "sampled":
         return False, "two sampled texts held no <score>+NN%</score>: no general reward model, fine-tune it first"
-    questions, pixels = model.questions(query)
+    questions, pixels = questions_of(query, query.frames)
     mass = read_distribution(model.asker.ask(questions[0], pixels)).mass_B[0]
     if not np.isfinite(mass):
         return False, "the model's numbers are not finite: its weights are damaged, download it again"

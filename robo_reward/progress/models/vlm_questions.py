@@ -8,7 +8,6 @@ pass. None of them changes a probability by more than rounding.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,11 +26,11 @@ from robo_reward.progress.models.grm_prompt import (
     MAX_PIXELS,
     MIN_PIXELS,
     REFERENCE_IMAGES,
-    SLOTS,
     answer_text,
     messages,
     prompt_texts,
 )
+from robo_reward.progress.models.grm_query import Question
 from robo_reward.progress.models.recent import Recent
 from robo_reward.progress.models.vlm_files import Vlm
 
@@ -40,20 +39,6 @@ IMAGE_BATCH = 32
 WINDOW = 8
 """Batches of questions that are sorted so that those of a batch share a beginning of the same length."""
 KeyValues = list[tuple[Tensor, Tensor]]
-
-
-@dataclass(frozen=True)
-class Question:
-    """One question: what the robot is told, and the digests of its eight pictures."""
-
-    instruction: str
-    images: tuple[bytes, ...]
-
-    @property
-    def shared(self) -> int:
-        """Pictures of its beginning that later questions begin with too: five when `before` is a reference."""
-        before_is_reference = self.images[REFERENCE_IMAGES] in self.images[:REFERENCE_IMAGES]
-        return REFERENCE_IMAGES + SLOTS if before_is_reference else REFERENCE_IMAGES
 
 
 @dataclass
@@ -300,9 +285,3 @@ def _padded(x_1htd: Tensor, length: int) -> Tensor:
 
 def _ids(tokenizer: Any, text: str) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-def digest_of(image: np.ndarray) -> bytes:
-    """Names a picture by its pixels."""
-    name = f"{image.shape}".encode()
-    return hashlib.blake2b(np.ascontiguousarray(image).tobytes() + name, digest_size=16).digest()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from robo_reward.config import Config
+from robo_reward.runtime.comparison import compare
 from robo_reward.runtime.run_folder import list_runs
 from robo_reward.terminal import say
 
@@ -12,10 +14,13 @@ COLUMNS = ("folder", "command", "date", "seed", "success", "wall_s")
 
 
 def runs(config: Config) -> dict[str, Any]:
-    """Print one line a run below `run.root`, oldest first.
+    """Print one line a run below `run.root`, oldest first; with to=, compare them in that folder.
 
     Returns:
-        {"runs": their number}
+        {"runs": their number}, and what `compare` returns.
+
+    Raises:
+        ValueError: as `compare`.
     """
     found = list_runs(config.run.root)
     rows = [COLUMNS]
@@ -38,4 +43,4 @@ def runs(config: Config) -> dict[str, Any]:
         say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     if not found:
         say(f"no runs in {config.run.root} yet")
-    return {"runs": len(found)}
+    return {"runs": len(found), **(compare(found, Path(config.to)) if config.to else {})}

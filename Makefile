@@ -2,13 +2,13 @@
 SHELL  := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   ?= .venv
-LOCK   := requirements/lock-cpu-py311.txt
+LOCK   ?= requirements/lock-cpu-py311.txt
 BIN    := $(VENV)/bin
 # Real recordings for the tests that look at some; without the folder they are skipped.
 export ROBO_REWARD_TEST_DATA ?= $(abspath $(wildcard ../shared/data))
 STAMP  := $(VENV)/.setup-$(shell cat $(LOCK) pyproject.toml | sha256sum | cut -c1-12)
 
-.PHONY: setup demo test fault fault-nightly bench reproduce-learning lint format
+.PHONY: setup demo test fault fault-nightly bench reproduce-learning lint format docs
 setup: $(STAMP)
 
 # torch comes first and with its dependencies, which differ between its CPU and CUDA builds (PIP_EXTRA_INDEX_URL
@@ -33,7 +33,7 @@ fault: setup
 fault-nightly: setup
 	$(BIN)/python scripts/study_faults.py nightly
 
-# bench_hil trains for most of an hour, so it is run by itself.
+# bench_hil trains for hours, so it is run by itself.
 bench: setup
 	for script in $(filter-out scripts/bench_hil.py,$(wildcard scripts/bench_*.py)); do $(BIN)/python $$script || exit 1; done
 
@@ -46,3 +46,7 @@ lint: setup
 
 format: setup
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+# The site, into build/site; a broken link is an error.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --site-dir build/site

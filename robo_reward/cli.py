@@ -51,8 +51,15 @@ COMMANDS: dict[str, Command] = {
     "annotate": Command(
         "write the reward model's potential of every episode, of store=, or of dataset= into a copy to="
     ),
+    "serve-reward": Command("serve the reward model over HTTP to other processes and machines"),
     "train-base": Command("train the base policy, then frozen"),
     "train": Command("everything above as far as it is missing, then the shaped residual learner, then the report"),
+    "learner": Command("train with actors that come from elsewhere: waits for them at runtime.listen="),
+    "actor": Command(
+        "play for the learner at runtime.connect=HOST:PORT until its run is over",
+        "robo_reward.runtime.actor:actor",
+        leaves_folder=False,
+    ),
     "evaluate": Command(
         "base against trained policy on paired initial states; policies=RUN,RUN of finished runs, blind with robot=; "
         "plan=0.8,0.95; compare=SIM,REAL"
@@ -64,7 +71,10 @@ COMMANDS: dict[str, Command] = {
     "console": Command(
         "a live session in the browser: watch, take over, judge episodes", "robo_reward.console.command:console"
     ),
-    "export": Command("write a transition store's episodes as a LeRobotDataset: store=FOLDER to=FOLDER"),
+    "export": Command(
+        "the trained policy and reward model as ONNX and TorchScript to=FOLDER; with store=, its episodes as a "
+        "LeRobotDataset"
+    ),
     "runs": Command("list the run folders", "robo_reward.runtime.runs:runs", leaves_folder=False),
     "doctor": Command(
         "check rendering, video and packages, or a transition store with store=",

@@ -1,82 +1,127 @@
 """What an operator is worth on PegInsert: no help, takeovers, graded protocol, demonstrations only, a poor operator.
 
-    python scripts/bench_hil.py [--seeds 0 1 2 3 4] [--arms nobody takeovers] [--result FILE] [Hydra overrides]
+    python scripts/bench_hil.py [--seeds 0 1 2 3 4] [--arms nobody takeovers] [--list] [--result FILE] [run.root=FOLDER]
 
-Writes docs/results/hil.csv, one row an arm and seed; a quarter of an hour each on two cores. Every row is a
-`robo-reward train`, so a bench that was stopped goes on where it was, and all arms share data, reward model and base.
+The last row is HIL-SERL's option set: SAC from scratch, rewarded by a success classifier, neither shaping nor base.
+
+Each line is one `robo-reward train`, named in full in its column `command`; a command that is in the table already is
+passed over and no line is ever changed, so the bench goes on where it was stopped, in the middle of a run too. `--list`
+runs nothing and prints the commands that are still missing. All arms share data and base. About ten minutes a run on
+two free cores, twice that for HIL-SERL. Files, in docs/results:
+
+- hil.csv: the final evaluation of every run, without help, and the session that it took;
+- hil_curves.csv: every point of every learning curve, the rate of interventions since the one before and the operator's
+  minutes until then;
+- hil.json: means over the seeds, made anew every time.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
 import os
+import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from robo_reward.config import load_config
+from robo_reward.evaluation.growing_table import append_lines, means_by, read_lines
 from robo_reward.runtime.run_folder import read_metrics, write_atomic
+from robo_reward.runtime.stages import MARKER
+from robo_reward.runtime.tasks import task_of
 
-ARMS = {
-    "nobody": [],
-    "takeovers": ["hil=simulated"],
-    "graded": ["hil=simulated", "hil.protocol=graded"],
-    "demonstrations": ["hil=simulated", "hil.protocol=demonstrations"],
-    "poor_operator": ["hil=simulated", "hil.skill=0.7"],
+SAME = ("train.rollouts=75", "train.evaluate_every=15")
+ARMS: dict[str, tuple[str, ...]] = {
+    "nobody": (),
+    "takeovers": ("hil=simulated",),
+    "graded": ("hil=simulated", "hil.protocol=graded"),
+    "demonstrations": ("hil=simulated", "hil.protocol=demonstrations"),
+    "poor_operator": ("hil=simulated", "hil.skill=0.7"),
+    "hil_serl": ("agent=hil_serl", "hil=simulated", "reward=classifier", "train.task_reward=completion"),
 }
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "hil.csv"
-SHOWN = (
-    "final_success", "final_success_low", "final_success_high", "rollouts_to_0_8_success", "rollouts", "env_steps",
-    "hil_success", "hil_cycle_s", "hil_corrected_share", "hil_intervention_rate", "hil_intervention_rate_last",
-    "hil_operator_minutes", "hil_out_of_reach_share", "hil_rollouts_demonstrate", "hil_rollouts_return",
-    "hil_rollouts_guide", "train_wall_s", "cores", "date", "git_revision",
+TAKEN = (
+    "base_success", "final_success", "final_success_low", "final_success_high", "rollouts_to_0_8_success", "rollouts",
+    "env_steps", "hil_success", "hil_cycle_s", "hil_corrected_share", "hil_intervention_rate",
+    "hil_intervention_rate_last", "hil_operator_minutes", "hil_out_of_reach_share", "hil_rollouts_demonstrate",
+    "hil_rollouts_return", "hil_rollouts_guide", "wall_s", "cores", "date", "git_revision",
 )  # fmt: skip
-"""What a row takes from a run's summary; empty where the arm has none."""
+"""What a line takes from a run's summary; empty where the arm has none."""
+TO_80 = "rollouts_to_80_percent_of_final"
+COLUMNS = ("arm", "seed", TO_80, *TAKEN, "command")
+CURVE = (
+    "arm", "seed", "rollouts", "env_steps", "successes", "episodes", "intervention_rate", "operator_minutes", "command",
+)  # fmt: skip
+MEANS = ("final_success", TO_80, "hil_operator_minutes", "hil_intervention_rate", "hil_intervention_rate_last")
 
 
-def row(arm: str, seed: int, run: Path, overrides: list[str]) -> dict[str, Any]:
-    """The finished run's row of the table."""
-    summary = json.loads((run / "summary.json").read_text())
-    curve = {entry["rollout"]: entry["success"] for entry in read_metrics(run) if "success" in entry}
-    final = summary["final_success"]
-    reached = [rollout for rollout, success in curve.items() if success >= 0.8 * final > 0]
-    return {
-        "arm": arm,
-        "seed": seed,
-        "rollouts_to_80_percent_of_final": min(reached, default=None),
-        **{name: summary.get(name) for name in SHOWN},
-        "command": " ".join(["robo-reward train", *overrides]),
-    }
+def command_of(arm: str, seed: int, extra: Sequence[str] = ()) -> str:
+    """The run as a person would type it; where it is written is no part of it."""
+    typed = [word for word in extra if not word.startswith(("run.", "quiet="))]
+    return shlex.join(["robo-reward", "train", *ARMS[arm], *SAME, *typed, f"seed={seed}"])
 
 
-def write_table(rows: list[dict[str, Any]], path: Path) -> None:
-    """The rows so far, in place of the table that was there."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, text.getvalue())
+def curve_of(curve: Sequence[Sequence[int]], metrics: Sequence[dict[str, Any]], fps: int) -> list[dict[str, Any]]:
+    """A line for each point of a learning curve, with what the operator did until then.
+
+    Args:
+        curve: rollouts, environment steps, successes and episodes of every evaluation.
+        metrics: of the run, an entry a rollout; the later one counts where a resumed run told one twice.
+        fps: steps a second.
+    """
+    rollouts = {entry["rollout"]: entry for entry in metrics if "rollout" in entry}
+    points, since, minutes = [], 0, 0.0
+    for until, env_steps, successes, episodes in curve:
+        told = [rollouts[n] for n in range(since + 1, until + 1) if n in rollouts]
+        rates = [entry["intervention_rate"] for entry in told if "intervention_rate" in entry]
+        minutes += sum(entry.get("intervention_rate", 0.0) * entry["episode_steps"] for entry in told) / fps / 60
+        rate = sum(rates) / len(rates) if rates else None
+        values = (until, env_steps, successes, episodes, rate, minutes)
+        points.append(dict(zip(CURVE[2:-1], values, strict=True)))
+        since = until
+    return points
+
+
+def run(arm: str, seed: int, extra: Sequence[str], result: Path) -> None:
+    """Train, in a process of its own, and append what came out; the line of the table last, as it says "finished"."""
+    words = [*ARMS[arm], *SAME, *extra, f"seed={seed}"]
+    program = [sys.executable, "-c", "from robo_reward.cli import main; main()", "train", *words]
+    subprocess.run(program, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    config = load_config(words)
+    folder = Path(config.run.dir)
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    trained = json.loads((Path(summary["train_folder"]) / MARKER).read_text(encoding="utf-8"))["summary"]
+    points = curve_of(trained["curve"], read_metrics(folder), task_of(config.env).fps)
+    named = {"arm": arm, "seed": seed, "command": command_of(arm, seed, extra)}
+    append_lines(result.with_name(f"{result.stem}_curves.csv"), CURVE, [named | point for point in points])
+    least = 0.8 * summary["final_success"]
+    reached = [p["rollouts"] for p in points if p["successes"] >= least * p["episodes"] > 0]
+    taken = {name: summary.get(name) for name in TAKEN}
+    append_lines(result, COLUMNS, [{**taken, **named, TO_80: min(reached, default=None)}])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
+    parser.add_argument("--list", action="store_true", help="print the commands that are missing, run nothing")
     parser.add_argument("--result", type=Path, default=RESULT)
-    arguments, extra = parser.parse_known_args()
-    rows = []
-    for seed in arguments.seeds:
-        for arm in arguments.arms:
-            overrides = [f"seed={seed}", *ARMS[arm], *extra]
-            command = [sys.executable, "-c", "from robo_reward.cli import main; main()", "train", *overrides]
-            subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-            rows.append(row(arm, seed, Path(load_config(overrides).run.dir), overrides))
-            write_table(rows, arguments.result)
+    arguments, words = parser.parse_known_args()
+    known = {line["command"] for line in read_lines(arguments.result)}
+    wanted = [(arm, seed) for seed in arguments.seeds for arm in arguments.arms]
+    missing = [(arm, seed) for arm, seed in wanted if command_of(arm, seed, words) not in known]
+    if arguments.list:
+        print("\n".join(command_of(arm, seed, words) for arm, seed in missing))
+        return
+    for arm, seed in missing:
+        print(f"{arm}, seed {seed}", flush=True)
+        run(arm, seed, ["quiet=true", *words], arguments.result)
+        table = means_by(read_lines(arguments.result), "arm", MEANS)
+        whole = {"table": table, "command": "python scripts/bench_hil.py"}
+        write_atomic(arguments.result.with_suffix(".json"), json.dumps(whole, indent=1) + "\n")
 
 
 if __name__ == "__main__":

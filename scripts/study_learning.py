@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import fcntl
 import json
 import os
 import shlex
@@ -27,13 +26,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from robo_reward.config import load_config
+from robo_reward.evaluation import growing_table
 from robo_reward.evaluation.statistics import bootstrap_interval, interquartile_mean
 from robo_reward.runtime.stages import MARKER
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 TASKS = {
-    "peg_insert": [],
-    "peg_insert_long": ["experiment=peg_insert_long"],
+    "peg_insert": ["train.rollouts=75", "train.evaluate_every=15"],
+    "peg_insert_long": ["experiment=peg_insert_long", "train.rollouts=90", "train.evaluate_every=15"],
     # 75k environment steps are about 420 rollouts, and nobody measures every tenth of them on 40 episodes.
     "nut_assembly": ["experiment=nut_assembly", "train.rollouts=420", "train.evaluate_every=30",
                      "train.evaluate_episodes=25"],
@@ -74,6 +74,7 @@ OPTIONS = {
     "distribution of values": ["agent.value_bins=64"],
     "values start at the potential": ["agent.value_init=potential"],
     "steps back from contact": ["agent.search_chance=0.1"],
+    "bfloat16 products": ["agent.precision=bfloat16"],
     "no symmetry": ["agent.symmetry=false"],
 }
 """The algorithm's options, each by itself."""
@@ -92,8 +93,8 @@ class Row(NamedTuple):
 
 
 def row(task: str, method: str, shaping: str, words: Sequence[str]) -> Row:
-    """A row of this task; `words` on top of the task's own."""
-    return Row(task, method, shaping, (*TASKS[task], *words))
+    """A row of this task; `words` beside the task's own."""
+    return Row(task, method, shaping, (*words, *TASKS[task]))
 
 
 ORACLE = SHAPINGS["potential, oracle"]
@@ -167,25 +168,13 @@ def command_of(row: Row, seed: int, extra: Sequence[str] = ()) -> str:
 
 
 def read_lines(name: str) -> list[Line]:
-    """The lines of a table in docs/results; none while there is no such file."""
-    path = RESULTS / name
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    """The lines of a table in docs/results."""
+    return list(growing_table.read_lines(RESULTS / name))
 
 
 def append_lines(name: str, columns: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> None:
-    """Add lines at the end of a table, in one piece; the head is written with the first."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    with (RESULTS / name).open("a", newline="", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # two sittings may run different groups at once
-        writer = csv.DictWriter(file, columns)
-        if file.tell() == 0:
-            writer.writeheader()
-        writer.writerows(lines)
-        file.flush()
-        os.fsync(file.fileno())
+    """Add lines to a table in docs/results."""
+    growing_table.append_lines(RESULTS / name, columns, lines)
 
 
 def run(group: str, row: Row, seed: int, extra: Sequence[str]) -> None:

@@ -84,6 +84,10 @@ class AgentConfig:
     """Width of the two hidden layers."""
     layer_norm: bool = True
     """After each hidden layer of actor and critics."""
+    precision: str = choice("float32", "float32", "bfloat16")
+    """Of the products in hidden layers while learning: bfloat16 is faster where the processor multiplies it."""
+    device: str = choice("cpu", "cpu", "cuda")
+    """Where networks and batches are while learning and acting; a run may go on, and its policy act, on the other."""
     batch: int = number(128, low=2)
     """Windows of an update."""
     demonstration_share: float = number(0.5, low=0, high=1)
@@ -141,6 +145,8 @@ class AgentConfig:
     """Share of that weight on the steps of the learner's own successes."""
     q_filter: bool = False
     """Whether only those steps are imitated whose action the critics prefer to the actor's."""
+    random_shift: int = number(4, low=0, high=16)
+    """[px] each way by which frames are shifted when they are learned from, with observation=pixels"""
     replay_capacity: int = number(200_000, low=1)
     """[observations]; the oldest episodes make room"""
     priority: float = number(0.0, low=0, high=1)
@@ -172,10 +178,11 @@ class TrainConfig:
     warmup_updates: int = number(1500, low=0)
     """Critic-only updates at the end of the warm-up."""
     task_reward: str = choice("environment", "environment", "completion")
-    """Who says that an online rollout did the task: the simulator, or the reward model's completion rule, which can be
-    fooled."""
+    """Who says that an online rollout did the task: the simulator, or the reward model's completion rule (with
+    reward=classifier its verdict on single pictures), which can be fooled."""
     done_at: float | None = number(None, above=0, high=1)
-    """Completion score that task_reward=completion takes for done; null: the calibrated threshold."""
+    """Completion score that task_reward=completion takes for done; null: the calibrated threshold, and 0.5 of a
+    classifier."""
     evaluate_every: int = number(10, low=1)
     """[rollouts]"""
     evaluate_episodes: int = number(40, low=1)

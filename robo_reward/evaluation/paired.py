@@ -1,12 +1,16 @@
-"""Policies from the same initial states."""
+"""Policies from the same initial states; what has been seen outlives an interruption."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from robo_reward.data.split import iterate_split, store_recorder
 from robo_reward.evaluation.sequential import SequentialTest, decide
 from robo_reward.evaluation.statistics import bootstrap_interval, paired_difference_interval, wilson_interval
 from robo_reward.evaluation.vector import Environments, Job, run_jobs
@@ -18,7 +22,7 @@ MakeActor = Callable[[int], Any]
 
 def run_paired(
     env: Environments | Mapping[str, Environments], actors: Mapping[str, MakeActor], seeds: Sequence[int],
-    quiet: bool = False, *, test: SequentialTest | None = None, query_every: int = 0,
+    quiet: bool = False, *, test: SequentialTest | None = None, query_every: int = 0, kept: Path | None = None,
 ) -> dict[str, list[Episode]]:  # fmt: skip
     """Every policy from the initial state of every seed; `actors` makes a fresh actor for an episode of that seed.
 
@@ -29,33 +33,46 @@ def run_paired(
         quiet: no progress bar.
         test: ends the runs at the first of its looks at which it has a verdict on the second policy; None runs all.
         query_every: [steps] between the views that are kept; 0 keeps none.
+        kept: folder that takes every episode as it ends. Those that it holds are not run again, which on a robot would
+            take long and in a simulator would come out the same. None keeps nothing.
     """
     outcomes: dict[str, list[Episode]] = {name: [] for name in actors}
+    seen = list(iterate_split(kept)) if kept is not None else []
+    known = iter(seen)
 
     def episodes() -> Iterator[Episode]:
         done = 0
         for look in test.looks if test else (len(seeds),):
-            yield from _block(env, actors, seeds[done:look], query_every)
+            for world, jobs, count in _jobs(env, actors, seeds[done:look]):
+                before = list(islice(known, count))
+                for _ in before:
+                    next(jobs)  # a scripted policy draws every episode's style
+                yield from before
+                yield from run_jobs(world, jobs, query_every=query_every)
             done = look
             if test:
                 first, second = ([e.success for e in found] for found in outcomes.values())
                 if decide(first, second, test).done:
                     return
 
-    for episode in progress(episodes(), len(seeds) * len(actors), "evaluate", quiet):
-        outcomes[episode.source].append(episode)
+    with nullcontext((0, None)) if kept is None else store_recorder(kept) as (_, append):
+        for number, episode in enumerate(progress(episodes(), len(seeds) * len(actors), "evaluate", quiet)):
+            if append and number >= len(seen):
+                append(episode)
+            outcomes[episode.source].append(episode)
     return outcomes
 
 
-def _block(
-    env: Environments | Mapping[str, Environments], actors: Mapping[str, MakeActor], seeds: Sequence[int], every: int
-) -> Iterator[Episode]:
+def _jobs(
+    env: Environments | Mapping[str, Environments], actors: Mapping[str, MakeActor], seeds: Sequence[int]
+) -> Iterator[tuple[Environments, Iterator[Job], int]]:
+    """Environments, what to run in them, and how many episodes that makes."""
     if isinstance(env, Mapping):
         for name, make in actors.items():
-            yield from run_jobs(env[name], (Job(seed, name, make(seed)) for seed in seeds), query_every=every)
+            yield env[name], (Job(seed, name, make(seed)) for seed in seeds), len(seeds)
         return
     jobs = (Job(seed, name, make(seed)) for seed in seeds for name, make in actors.items())
-    yield from run_jobs(env, jobs, query_every=every)
+    yield env, jobs, len(seeds) * len(actors)
 
 
 def summarise(base: Sequence[Episode], final: Sequence[Episode], fps: float = 20.0) -> dict[str, float]:

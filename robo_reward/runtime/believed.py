@@ -1,7 +1,7 @@
 """Completion as the only task reward: online rollouts as a learner knows them that nobody tells the truth.
 
-The reward model's rule says when the task is done. It can be wrong, and no potential protects from that: this is here
-to measure it (true against believed success).
+The reward model's rule, or a success classifier, says when the task is done. It can be wrong, and no potential protects
+from that: this is here to measure it (true against believed success).
 """
 
 from __future__ import annotations
@@ -16,10 +16,29 @@ from robo_reward.types import Episode, PhiTrack
 
 Judge = Callable[[Episode], int | None]
 """The observation, 1 to T, at which an episode's task is called done; None: never."""
+DONE_AT = 0.5
+"""Probability from which a success classifier calls a picture done."""
 
 
 def make_judge(reward: Path, threshold: float | None = None) -> Judge:
-    """The completion rule of the reward model in this folder; `threshold` in place of its calibrated one."""
+    """The completion rule of the compact model in this folder, or the success classifier that lies there.
+
+    threshold: in place of the rule's calibrated one, or of the classifier's `DONE_AT`.
+    """
+    from robo_reward.progress.rivals import DESCRIPTION, load_rival
+
+    if (Path(reward) / DESCRIPTION).is_file():
+        classifier = load_rival(reward)
+        return lambda episode: _first(classifier.annotate([episode])[0].phi >= (threshold or DONE_AT))
+    return _rule_judge(reward, threshold)
+
+
+def _first(done: np.ndarray) -> int | None:
+    """The first observation, from 1 on, that is done."""
+    return max(int(done.argmax()), 1) if done.any() else None
+
+
+def _rule_judge(reward: Path, threshold: float | None) -> Judge:
     from robo_reward.progress.annotate import track_many
     from robo_reward.progress.training import load_reward
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -29,16 +30,24 @@ from robo_reward.types import Episode
 
 EPISODES = "episodes.json"
 """In the stage's folder: policy -> its episodes, as `told` tells them."""
+KEPT = "episodes"
+"""In the folder of an evaluation under way: the episodes so far."""
 Annotate = Callable[[Sequence[Episode]], Sequence[Any]]
 
 
 def evaluate_stage(
     config: Config, data: StageResult, reward: StageResult | None, base: StageResult, trained: StageResult
 ) -> StageResult:
-    """Base and trained policy on the same initial states, and videos of each outcome with the progress curve."""
+    """Base and trained policy on the same initial states, and videos of each outcome with the progress curve.
+
+    An interrupted evaluation goes on with the episodes that it has seen.
+    """
     inputs = [data, base, trained, *([reward] if reward else [])]
-    return kept_stage(config, "evaluate", evaluation_key(config), inputs,
-                      lambda folder: _evaluate(config, data, reward, base, trained, folder))  # fmt: skip
+
+    def build(unfinished: Path) -> dict[str, Any]:
+        return _evaluate(config, data, reward, base, trained, unfinished)
+
+    return kept_stage(config, "evaluate", evaluation_key(config), inputs, build, resumable=True)
 
 
 def evaluation_key(config: Config) -> dict[str, Any]:
@@ -74,10 +83,11 @@ def _evaluate(
     with closing(open_world(nominal(config), folder, sight(config, data, base))) as env:
         every = config.collect.query_every if config.robot and reward else 0  # there the curve is the reward model's
         seeds = range(first, first + config.evaluate.episodes)
-        found = run_paired(env, actors, seeds, config.quiet, test=test, query_every=every)
+        found = run_paired(env, actors, seeds, config.quiet, test=test, query_every=every, kept=folder / KEPT)
         episodes = {name: told(config, rows, annotate if every else None) for name, rows in found.items()}
         videos = _videos(config, env, actors, annotate, episodes, folder) if config.evaluate.videos else []
     write_atomic(folder / EPISODES, json.dumps(episodes))
+    shutil.rmtree(folder / KEPT)
     summary: dict[str, Any] = summarise(found["base"], found["trained"], task_of(config.env).fps)
     for name, word in (("base", "base"), ("trained", "final")):
         counts = counted(row["outcome"] for row in episodes[name])

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
 
-from robo_reward.config import Config
+from robo_reward.config import HOP_MODELS, Config
 from robo_reward.data.split import iterate_split
 from robo_reward.interfaces import Policy
 from robo_reward.progress.completion import CompletionTarget
@@ -22,18 +23,23 @@ from robo_reward.runtime.bases import cloning_settings as cloning_settings
 from robo_reward.runtime.bases import load_base as load_base
 from robo_reward.runtime.believed import make_judge
 from robo_reward.runtime.collecting import read_split
+from robo_reward.runtime.distil import MakeStudent, teaching
 from robo_reward.runtime.kept import kept_stage
 from robo_reward.runtime.labelling import find_keyframes, known_stages, label_key, write_labels
-from robo_reward.runtime.observing import sight, with_base_actions, write_observed
+from robo_reward.runtime.observing import ENCODER, check_frames, eyes_of, sight, with_base_actions, write_observed
+from robo_reward.runtime.remote_reward import check_remote, remote_stage
 from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.tasks import SPLITS, task_of
 from robo_reward.runtime.worlds import open_world, world_key
 from robo_reward.shaping import contrasted, gated
+from robo_reward.terminal import say
 from robo_reward.types import Episode, PhiTrack
 
 if TYPE_CHECKING:
     from robo_reward.learning.residual_td3 import ResidualTD3
+    from robo_reward.progress.models.grm import GrmSettings
     from robo_reward.runtime.experience import Annotate
+    from robo_reward.runtime.local import Taught
 
 Log = Callable[..., None]
 
@@ -46,12 +52,38 @@ def label_stage(config: Config, data: StageResult) -> StageResult:
 
 def reward_stage(config: Config, data: StageResult) -> StageResult:
     """The reward model, from demonstrations and weak rollouts; compact's completion calibrated on validation."""
-    settings = {name: value for name, value in asdict(config.reward).items() if name != "rivals"}
+    if config.reward.kind == "remote":
+        return remote_stage(config, data)
+    settings = {name: value for name, value in asdict(config.reward).items() if name not in _OTHERS}
     key = {"reward": settings, "completion": config.completion, "every": config.collect.query_every,
            **label_key(config), "env": world_key(config)}  # fmt: skip
+    if (weights := check_reward(config)) is not None:
+        key["weights"] = weights
     compact = reward_stage(with_reward(config, "compact"), data) if config.reward.kind in _FROZEN else None
     inputs = [data, *([compact] if compact else [])]
     return kept_stage(config, "train-reward", key, inputs, lambda folder: _train_reward(config, data, folder, compact))
+
+
+_OTHERS = ("rivals", "teacher", "teacher_every", "url", "api", "deadline_s", "attempts", "concurrency", "cool_down_s")
+"""Settings that no model that is trained here depends on."""
+
+
+def check_reward(config: Config) -> str | None:
+    """A fingerprint of the vision-language model's files, None where there is none; called before any work begins.
+
+    Raises ValueError for a model that is not there or cannot be loaded, or where nobody has said who serves it.
+    """
+    if config.reward.kind == "remote" and config.reward_model is None:
+        check_remote(config)
+    if config.reward.kind != "grm" or config.reward_model is not None:
+        return None
+    from robo_reward.progress.models.vlm_files import check_vlm, find_vlm, fingerprint
+
+    if config.reward.model is None:
+        raise ValueError("reward=grm needs a vision-language model: add reward.model=FOLDER, or OWNER/NAME on the hub")
+    folder = find_vlm(config.reward.model, config.reward.revision)
+    check_vlm(folder)
+    return fingerprint(folder)
 
 
 _FROZEN = ("transport", "feature_distance")
@@ -60,7 +92,7 @@ _FROZEN = ("transport", "feature_distance")
 
 def with_reward(config: Config, kind: str) -> Config:
     """The same settings with a reward model of another kind."""
-    return replace(config, reward=replace(config.reward, kind=kind))
+    return replace(config, reward=replace(config.reward, kind=kind, model=None))
 
 
 def _train_reward(
@@ -72,6 +104,10 @@ def _train_reward(
     validation = read_split(data.path, "validation", config.collect.query_every, config.reward.views) or None
     settings = reward_settings(config, len(task_of(config.env).stages))
     episodes, keyframes = reward_episodes(config, data), find_keyframes(config, data.path)
+    if config.reward.kind == "grm":
+        from robo_reward.progress.grm_reward import prepare_grm
+
+        return prepare_grm(grm_settings(config), episodes, settings, folder, validation or [])
     if config.reward.kind in RIVALS:
         encoder = compact.path if compact else None
         return train_rival(config.reward.kind, episodes, settings, folder, config.quiet, validation, keyframes, encoder)
@@ -163,6 +199,32 @@ def reward_settings(config: Config, stages: int) -> Any:
     )
 
 
+def grm_settings(config: Config) -> GrmSettings:
+    """The reward section as which vision-language model is asked, and how."""
+    from robo_reward.progress.models.grm import GrmSettings
+
+    r, source = config.reward, config.reward.model or ""
+    if Path(source).expanduser().is_dir():
+        source = str(Path(source).expanduser().resolve())
+    return GrmSettings(
+        source, r.revision, views=r.views or config.env.cameras, stages=len(task_of(config.env).stages),
+        order=r.order, answer=r.answer, answer_mass=r.answer_mass,
+        max_pixels=r.max_pixels, batch=r.batch, device=r.device, four_bit=r.four_bit,
+    )  # fmt: skip
+
+
+def student_of(config: Config) -> MakeStudent:
+    """How a compact model is trained on another reward model's tracks."""
+    from robo_reward.progress.training import train_reward
+
+    settings = reward_settings(config, len(task_of(config.env).stages))
+
+    def make(episodes: Sequence[Episode], answers: Mapping[str, PhiTrack], folder: Path) -> None:
+        train_reward(episodes, settings, folder, quiet=True, answers=answers)
+
+    return make
+
+
 def completion_target(config: Config) -> CompletionTarget:
     """The completion section as what a calibration has to keep to."""
     return CompletionTarget(config.completion.false_success_bound, config.completion.confidence)
@@ -170,7 +232,7 @@ def completion_target(config: Config) -> CompletionTarget:
 
 def observed_stage(config: Config, data: StageResult) -> StageResult:
     """The demonstrations as learned policies see them: `data` itself, or with the reward model's features."""
-    if config.observation == "state":
+    if config.observation != "features":
         return data
     reward = reward_stage(with_reward(config, "compact"), data)
     return kept_stage(config, "observe", {}, [data, reward],
@@ -182,9 +244,17 @@ def residual_stage(
 ) -> StageResult:
     """The residual learner; resumed from its last checkpoint when it was interrupted."""
     world = {**world_key(config), "count": config.env.count}  # so many rollouts share a policy
-    key = {"agent": config.agent, "shaping": config.shaping, "train": config.train, "seed": config.seed,
+    agent = {name: value for name, value in asdict(config.agent).items() if name != "device"}  # a run may change it
+    key = {"agent": agent, "shaping": config.shaping, "train": config.train, "seed": config.seed,
            "reward": config.reward.kind, "every": config.collect.query_every, "env": world,
            "hil": config.hil}  # fmt: skip
+    if config.reward.teacher is not None:
+        key |= {"teacher": config.reward.teacher, "teacher_every": config.reward.teacher_every}
+    if config.command == "learner" or config.runtime.kind != "local":
+        r = config.runtime
+        key |= {"runtime": {"actors": r.actors, "ahead": r.ahead, "staleness": r.staleness}}
+    if config.observation == "pixels":  # the others show in what `data` is
+        key["observation"] = config.observation
     inputs = [data, base, *([reward] if reward else [])]
     return kept_stage(config, "train", key, inputs, lambda folder: _train(config, data, reward, base, folder, log),
                   resumable=True)  # fmt: skip
@@ -193,13 +263,68 @@ def residual_stage(
 def _train(
     config: Config, data: StageResult, reward: StageResult | None, base: StageResult, folder: Path, log: Log
 ) -> dict[str, Any]:
+    learn = partial(learn_from_actors, config, data, reward, base, folder)
+    if config.command == "learner":
+        from robo_reward.runtime.link import own_token
+
+        def ready(address: str) -> None:
+            say(f"waiting for actors: robo-reward actor runtime.connect={address}")
+
+        return learn(address=config.runtime.listen, token=own_token(), ready=ready, log=log)
+    if config.runtime.kind == "async":
+        from robo_reward.runtime.supervisor import supervise
+
+        return supervise(config, learn, log)
+    if config.runtime.kind == "ray":
+        from robo_reward.runtime.ray_roles import launch
+
+        return launch(config, learn, log)
+
+    from robo_reward.runtime.local import train_residual
+
+    with taught(config, data, reward, base, folder) as school:
+        if config.hil.kind == "console":
+            from robo_reward.console.serving import watch_with
+            from robo_reward.console.training import train_attended
+
+            assert isinstance(school.env, gymnasium.Env)  # Config refuses several with an operator
+            watch = watch_with(reward.path if reward and config.reward.kind in HOP_MODELS else None)
+            return train_attended(
+                config, school.env, school.base, school.demonstrations, school.annotate, load_annotate, watch, folder,
+                log,
+            )  # fmt: skip
+        return train_residual(
+            config, school.env, school.base, school.demonstrations, school.annotate, load_annotate, folder, log,
+            school.judge,
+        )  # fmt: skip
+
+
+def learn_from_actors(
+    config: Config, data: StageResult, reward: StageResult | None, base: StageResult, folder: Path, *, address: str,
+    token: str, ready: Callable[[str], None], log: Log,
+) -> dict[str, Any]:  # fmt: skip
+    """The learner's role of this stage, see `run_learner`."""
+    from robo_reward.runtime.learner import run_learner
+
+    with taught(config, data, reward, base, folder) as school:
+        return run_learner(config, school, folder, log, address=address, token=token, ready=ready)
+
+
+@contextmanager
+def taught(
+    config: Config, data: StageResult, reward: StageResult | None, base: StageResult, folder: Path
+) -> Iterator[Taught]:
+    """What the learner of this stage starts with."""
     import torch
 
-    from robo_reward.runtime.local import needs_frames, train_residual
+    from robo_reward.runtime.local import Taught, frames_every
 
     torch.set_num_threads(1)  # two threads are slower at this size, and one gives the same sums everywhere
-    views = None if needs_frames(config) or config.hil.judge == "classifier" else ()
-    demos = read_split(data.path, "demos", config.collect.query_every, views)
+    every = frames_every(config)
+    views = None if every or config.hil.judge == "classifier" else ()
+    demos = read_split(data.path, "demos", every or config.collect.query_every, views)
+    if (eyes := eyes_of(config)) is not None:
+        check_frames(demos, eyes)
     annotate, policy = learner_annotate(config, reward), load_base(config, base)
     if getattr(policy, "views", ()):
         whole = (with_base_actions(episode, policy) for episode in iterate_split(data.path / "demos"))
@@ -209,16 +334,11 @@ def _train(
         ]
     judged = reward is not None and config.train.task_reward == "completion"
     judge = make_judge(reward.path, config.train.done_at) if reward and judged else None
-    if config.hil.kind == "console":
-        from robo_reward.console.serving import watch_with
-        from robo_reward.console.training import train_attended
-
-        watch = watch_with(reward.path if reward and config.reward.kind == "compact" else None)
-        with closing(open_world(config, folder, sight(config, data, policy))) as world:
-            assert isinstance(world, gymnasium.Env)  # Config refuses several with an operator
-            return train_attended(config, world, policy, demos, annotate, load_annotate, watch, folder, log)
-    with closing(open_world(config, folder, sight(config, data, policy))) as env:
-        return train_residual(config, env, policy, demos, annotate, load_annotate, folder, log, judge)
+    files = {"base": base.path}
+    if config.observation == "features":
+        files[ENCODER] = data.path / ENCODER
+    with teaching(config, folder), closing(open_world(config, folder, sight(config, data, policy))) as env:
+        yield Taught(env, policy, demos, annotate, load_annotate, judge, files)
 
 
 def recheck_stage(config: Config, reward: StageResult, trained: StageResult) -> StageResult:

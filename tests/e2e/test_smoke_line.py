@@ -113,6 +113,32 @@ def test_a_second_call_reuses_every_stage_and_says_the_same(whole):
     assert again["wall_s"] == summary["wall_s"] and again["updates_per_s"] == summary["updates_per_s"]
 
 
+def test_the_trained_policy_goes_to_the_robot_and_acts_as_it_was_trained(whole, tmp_path):
+    """`export` after `train`: no stage anew, and the graph drives an episode as base and residual did."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    from contextlib import closing
+
+    from robo_reward.deploy.policy import ExportedPolicy
+    from robo_reward.runtime.tasks import make_env
+
+    root, _, config = whole
+    before = stage_files(root)
+    exported = load_config([*ORACLE, f"run.root={root}", f"run.dir={tmp_path / 'run'}", f"to={tmp_path / 'robot'}"])
+    summary = pipeline.export(exported)
+    assert stage_files(root) == before and 0 < summary["policy_difference"] < 1e-4
+    assert {"policy.onnx", "policy.ts", "policy.json"} <= {path.name for path in (tmp_path / "robot").iterdir()}
+    assert not (tmp_path / "robot" / "reward_model").exists()  # the potential was the simulator's
+    policy = ExportedPolicy(tmp_path / "robot")
+    assert policy.description["env"] == config.env.id
+    state = policy.initial_state(1)
+    with closing(make_env(config.env)) as env:
+        seen, _ = env.reset(seed=0)
+        for _ in range(12):
+            action, state = policy.act(seen["agent_pos"][None], seen["estimate"][None], state)
+            seen = env.step(action[0])[0]
+
+
 @pytest.fixture
 def interrupted(tmp_path, whole, monkeypatch):
     """Start from the whole run's data and base, interrupt the learner at its k-th episode, and run it again."""

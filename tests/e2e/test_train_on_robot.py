@@ -15,7 +15,9 @@ for package in ("torch", "mujoco", "cyclonedds", "matplotlib"):
     pytest.importorskip(package)
 
 from robo_reward.config import load_config  # noqa: E402
+from robo_reward.data.split import iterate_split  # noqa: E402
 from robo_reward.data.store import TransitionStore  # noqa: E402
+from robo_reward.runtime.evaluating import KEPT  # noqa: E402
 from robo_reward.runtime.pipeline import train  # noqa: E402
 from robo_reward.runtime.worlds import ROBOT_LOG  # noqa: E402
 
@@ -46,17 +48,36 @@ def test_the_whole_line_runs_over_the_wire_and_shows_what_the_gate_did(tmp_path)
 
 @pytest.mark.fault
 def test_a_killed_run_goes_on_after_its_last_stored_rollout(tmp_path):
-    command = [sys.executable, "-c", "from robo_reward.cli import main; main()", "train", *words(tmp_path, ORACLE, 50)]
-    process = subprocess.Popen(command)
-    deadline = time.monotonic() + 300
-    while not (logs := list(tmp_path.glob(f"stages/train-*.partial/{ROBOT_LOG}"))) or not logs[0].read_text():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
-    process.kill()
-    process.wait()
+    kill_when(words(tmp_path, ORACLE, 50), tmp_path, f"train-*.partial/{ROBOT_LOG}")
     summary = train(load_config(words(tmp_path, ORACLE, 50)))
     with TransitionStore(next(tmp_path.glob("stages/train-*/store"))) as store:
         online = [entry for entry in store.episodes() if entry.actor == "online"]
         assert len(online) == summary["rollouts"] == 3
         assert sum(len(store.read(entry.episode_id)) for entry in online) == summary["env_steps"]
         assert not store.index.broken and not store.index.abandoned
+
+
+@pytest.mark.fault
+def test_an_evaluation_that_was_killed_goes_on_with_the_episodes_it_has_seen(tmp_path):
+    settings = [*ORACLE, "train.rollouts=1", "train.evaluate_every=1", "evaluate.episodes=2"]
+    kill_when(words(tmp_path, settings, 20), tmp_path, f"evaluate-*.partial/{ROBOT_LOG}")
+    [kept] = tmp_path.glob(f"stages/evaluate-*.partial/{KEPT}")
+    before = list(iterate_split(kept))
+    summary = train(load_config(words(tmp_path, settings, 20)))
+    [folder] = tmp_path.glob("stages/evaluate-*")
+    episodes = json.loads((folder / "episodes.json").read_text())
+    for seen in before:
+        assert [row["steps"] for row in episodes[seen.source] if row["seed"] == seen.seed] == [len(seen)]
+    assert summary["evaluation_episodes"] == 2 and not (folder / KEPT).exists()
+    assert len((folder / ROBOT_LOG).read_text().splitlines()) == 4
+
+
+def kill_when(settings: list[str], root: Path, pattern: str) -> None:
+    """Train until a file below the stages, by its pattern, has a line; then kill -9."""
+    process = subprocess.Popen([sys.executable, "-c", "from robo_reward.cli import main; main()", "train", *settings])
+    deadline = time.monotonic() + 300
+    while not (found := list(root.glob(f"stages/{pattern}"))) or not found[0].read_text():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    process.wait()

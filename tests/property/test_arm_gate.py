@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -155,18 +156,27 @@ BAD_ACTIONS = {
 
 @many(2500, 2500)
 @pytest.mark.parametrize("kind", BAD_ACTIONS)
-def test_a_bad_action_is_never_clipped_but_held(kind, tried):
-    rng, broken = np.random.default_rng(1), []
-    for index in range(tried):
+def test_a_bad_action_is_never_clipped_but_held(kind, tried, monkeypatch):
+    """Row A1. The control: a gate that takes actions unchecked; what numpy refuses by itself does not count."""
+
+    def case(rng: np.random.Generator, index: int) -> str:
         gate = armed()
         executed = gate.request(BAD_ACTIONS[kind](rng), sensed(0.0), 0.0)
         first = gate.tick(sensed(PERIOD), PERIOD)
         gate.request(np.ones(6), sensed(PERIOD), PERIOD)  # a good one does not unlatch it
         second = gate.tick(sensed(2 * PERIOD), 2 * PERIOD)
         still = np.allclose(first, HOME) and np.allclose(second, HOME)
-        if gate.mode is not Mode.HELD or executed.any() or not still:
-            broken.append(f"{kind} {index}: {gate.mode}")
-    record_fault("A1", f"actions: {kind.strip()}", injected=tried, broken=broken)
+        return "" if gate.mode is Mode.HELD and not executed.any() and still else f"{kind} {index}: {gate.mode}"
+
+    rng = np.random.default_rng(1)
+    broken = [words for index in range(tried) if (words := case(rng, index))]
+    monkeypatch.setattr("robo_reward.safety.arm_gate.check_action", lambda action, size: np.asarray(action, float))
+    control = 0
+    for index in range(20):
+        with suppress(ValueError):
+            control += bool(case(rng, index))
+    what = f"actions: {kind.strip()}; control: a gate that does not look at them"
+    record_fault("A1", what, injected=tried, broken=broken, control_failed=control)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, int, object])

@@ -40,7 +40,8 @@ def test_a_success_that_nobody_notices_is_a_time_out_without_reward():
 
 
 @pytest.mark.parametrize("words, expected", [
-    (["train.task_reward=completion", "reward=oracle"], "use reward=compact"),
+    (["train.task_reward=completion", "reward=oracle"], "use reward=compact or reward=classifier"),
+    (["train.task_reward=completion", "reward=vlac"], "use reward=compact or reward=classifier"),
     (["train.task_reward=completion", "shaping=gated"], "train.task_reward=environment"),
     (["train.done_at=0.5"], "train.task_reward=completion"),
     (["agent.gamma=1"], "agent.gamma=1: values are bootstrapped at time-outs"),
@@ -101,3 +102,25 @@ def experiment(words):
 
 def annotate(episodes):
     return [dataclasses.replace(track(len(episode))) for episode in episodes]
+
+
+@pytest.mark.parametrize("done_at, expected", [(None, 3), (0.8, 5), (0.95, None)])
+def test_a_classifier_ends_a_rollout_at_the_first_picture_that_it_takes_for_a_success(
+    tmp_path, monkeypatch, done_at, expected
+):
+    pytest.importorskip("torch")
+    from robo_reward.progress.models.classifier import Classifier
+    from robo_reward.progress.models.compact import CompactSettings
+    from robo_reward.progress.rivals import RivalReward
+    from robo_reward.runtime.believed import make_judge
+
+    def brightness(self, frames, task):
+        return frames["front"].mean((1, 2, 3), dtype=np.float32) / 255
+
+    monkeypatch.setattr(Classifier, "values", brightness)
+    settings = CompactSettings(views=("front",), image_size=32, stages=1)
+    RivalReward(Classifier(settings, ("insert",)), every=1).save(tmp_path)
+    shades = np.array([0.1, 0.1, 0.2, 0.6, 0.3, 0.9, 0.9]) * 255
+    pictures = np.broadcast_to(shades[:, None, None, None], (7, 32, 32, 3)).astype(np.uint8)
+    episode = dataclasses.replace(rollout(6, success=False), frames={"front": pictures})
+    assert make_judge(tmp_path, done_at)(episode) == expected

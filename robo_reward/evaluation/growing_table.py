@@ -1,0 +1,60 @@
+"""A table of results that grows line by line: a CSV file whose lines are added as runs finish and never changed."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def read_lines(path: Path) -> list[dict[str, str]]:
+    """The lines of the table; none while there is no such file."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def append_lines(path: Path, columns: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> None:
+    """Add lines at the end, in one piece and durably; the head is written with the first.
+
+    Several processes may write one table. Raises ValueError for a line with a value that has no column, or where the
+    file has other columns.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", newline="", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        known = next(csv.reader(file), None)
+        if known not in (None, list(columns)):
+            raise ValueError(f"{path} has other columns than {', '.join(columns)}: move it away, or give another file")
+        writer = csv.DictWriter(file, columns)
+        if known is None:
+            writer.writeheader()
+        writer.writerows(lines)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def means_by(lines: Sequence[Mapping[str, str]], column: str, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Value of `column` -> the number of its lines as `seeds`, and [mean, least, largest] of the named columns.
+
+    None in place of the three where a line has no number: those that never got there would be left out of the mean.
+    """
+    groups: dict[str, list[Mapping[str, str]]] = {}
+    for line in lines:
+        groups.setdefault(line[column], []).append(line)
+    return {
+        value: {"seeds": len(own), **{name: _spread([line[name] for line in own]) for name in names}}
+        for value, own in groups.items()
+    }
+
+
+def _spread(values: Sequence[str]) -> list[float] | None:
+    if not all(values):
+        return None
+    numbers = [float(value) for value in values]
+    return [sum(numbers) / len(numbers), min(numbers), max(numbers)]

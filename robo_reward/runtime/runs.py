@@ -19,8 +19,8 @@ COLUMNS = ("folder", "command", "date", "seed", "success", "wall_s")
 
 
 def runs(config: Config) -> dict[str, Any]:
-    """Print one line a run below `run.root`, oldest first, and the roles of those that are running now; with to=, compare
-    them in that folder.
+    """Print one line a run below `run.root`, oldest first, and the roles of those that are running now; with to=,
+    compare them in that folder.
 
     Returns:
         {"runs": their number}, and what `compare` returns.

@@ -46,7 +46,7 @@ def measure(config: Config, data: StageResult, folder: Path) -> dict[str, Any]:
     errors = hop_errors(model.vlm, [asked], BATCH)
     demos, test = (collecting.read_split(data.path, split, every, views) for split in ("demos", "test"))
     references = References.from_demonstrations(demos, REFERENCES)
-    method = model_method(RewardModel(model, references, steps.reward_settings(config, stages).tracker))
+    method = model_method(RewardModel(model, references, steps.reward_settings(config, stages).tracker), "small_vlm")
     horizon = config.env.horizon
     rows = bench([method, *control_methods(method, test, horizon, stages)], test, BenchSettings(horizon, stages))
     kept = {row["method"]: {f"{m}{s}": row[f"{m}{s}"] for m in METRICS for s in ("", "_low", "_high")} for row in rows}

@@ -73,7 +73,7 @@ def read_about(text: str) -> About:
     if about.files.keys() != about.sizes.keys() or len(about.files) > _MAX_FILES:
         raise ValueError(f"the learner offers {len(about.files)} files, {_MAX_FILES} at most, each with a size")
     for name, size in about.sizes.items():
-        if not _NAME.fullmatch(name) or not 0 <= size <= _MAX_FILE_BYTES:
+        if len(name) > 255 or not _NAME.fullmatch(name) or not 0 <= size <= _MAX_FILE_BYTES:
             raise ValueError(f"the learner offers a file {name[:80]!r} of {size} bytes: refused")
     return about
 

@@ -124,7 +124,7 @@ class Service:
         if not set(query.frames) & set(views):
             raise ValueError(f"cameras {', '.join(sorted(query.frames))}: this model knows {', '.join(views)}")
         for view, frames in query.frames.items():
-            if view in views and frames.shape[1:3] != (size, size):
+            if size is not None and view in views and frames.shape[1:3] != (size, size):
                 raise ValueError(f"view {view}: {frames.shape[1:3]} pixels, this model takes {size} square")
 
     async def _model(self, request: web.Request) -> web.Response:

@@ -13,7 +13,7 @@ from robo_reward.config import load_config  # noqa: E402
 from robo_reward.data.store import TransitionStore  # noqa: E402
 from robo_reward.data.tracks import TrackStore  # noqa: E402
 from robo_reward.runtime.distil import STUDENTS  # noqa: E402
-from robo_reward.runtime.pipeline import train, train_reward  # noqa: E402
+from robo_reward.runtime.pipeline import annotate, train, train_reward  # noqa: E402
 from robo_reward.runtime.run_folder import RunFolder  # noqa: E402
 from robo_reward.testing.reward_server import BadServer, about  # noqa: E402
 from robo_reward.types import HopEstimate  # noqa: E402
@@ -52,13 +52,18 @@ def test_a_slow_teacher_s_student_takes_over_the_run(tmp_path, monkeypatch):
         teacher = train_reward(load_config([*SMALL, f"run.root={tmp_path}", *remote], "train-reward"))["reward_model"]
         taught = [f"reward.teacher={teacher}", "reward.teacher_every=4", f"run.root={tmp_path}"]
         summary = train(load_config([*SMALL, *taught]))
+        [store] = (tmp_path / "stages").glob("train-*/store")
+        scored = annotate(load_config([*SMALL, f"run.root={tmp_path}", *remote], "annotate"))
+        words = ["quiet=true", f"run.root={tmp_path}", f"store={store}", f"reward_model={teacher}"]
+        again = annotate(load_config(words, "annotate"))
     assert summary["rollouts"] == 6 and rows == [1, 2, 3, 4, 5, 6]
-    [store] = (tmp_path / "stages").glob("train-*/store")
+    assert scored["annotated_episodes"] == 2, "the demonstrations, by the server"
     tracks, folder = TrackStore(store.parent / "tracks"), store.parent
     assert tracks.in_force.model_id.startswith("compact-") and f"/{STUDENTS}/" in tracks.in_force.source
     stored = [entry.episode_id for entry in TransitionStore(store).episodes()]
     assert set(tracks.read(tracks.in_force.model_id)) == set(stored), "every episode is of the student's"
     [asked] = [path.name for path in (folder / "tracks").iterdir() if path.name.startswith("pixels")]
-    assert len(tracks.read(asked)) >= 4
+    assert again["reward_model_id"] == asked and again["newly_annotated_episodes"] <= 4, "the teacher knew most"
+    assert set(tracks.read(asked)) == set(stored)
     assert all((folder / STUDENTS / path.name / "compact.safetensors").is_file() for path in
                (folder / STUDENTS).iterdir() if path.name.isdigit())  # fmt: skip

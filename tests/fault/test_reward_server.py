@@ -27,8 +27,9 @@ from robo_reward.interfaces import Unanswered
 from robo_reward.learning.replay import EpisodeReplay
 from robo_reward.policies.scripted import ScriptedPeg
 from robo_reward.policies.simple import ZeroPolicy
-from robo_reward.progress import calls
+from robo_reward.progress import calls, wire
 from robo_reward.progress.calls import Caller, CallSettings
+from robo_reward.progress.models.chat import ChatModel
 from robo_reward.progress.models.remote import RemoteModel, ask_served
 from robo_reward.progress.wire import decode_answer
 from robo_reward.runtime.local import train_residual
@@ -93,6 +94,37 @@ def broken_promises(folder, summary, rollouts, seen):
     return found
 
 
+def ask_in_every_way(each):
+    """Ask both clients so often while the server fails in each way; returns what they took for an answer."""
+    frames = {"front": np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)}
+    rows, taken = np.zeros(1, np.int64), []
+    query = HopQuery(frames, rows, rows + 1, rows, rows + 1, ("do",))
+    chat = {"message": {"content": "<score>+25%</score>"}}
+    with BadServer(constant(0.25), about("constant", 32), chat=lambda asked: chat) as server:
+        caller = Caller(server.url, QUICK, token="")
+        for model in (RemoteModel(caller, ask_served(caller)), ChatModel(caller, ask_served(caller), "constant")):
+            for way in FAULTS:
+                server.way = way
+                caller.settings = replace(QUICK, deadline_s=0.02 if way == "hang" else 20.0)
+                for _ in range(each):
+                    try:
+                        taken.append(f"{type(model).__name__}, {way}: {model.hop(query).hop_B}")
+                    except Unanswered:
+                        pass
+            server.way = "well"
+            assert model.hop(query).hop_B == pytest.approx(0.25)
+    return taken
+
+
+def test_nothing_that_a_failing_server_says_is_taken_for_an_answer(monkeypatch):
+    each = fault_count(100, 1000)
+    broken = ask_in_every_way(each)
+    monkeypatch.setattr(wire, "_refuse", lambda word: 0.0)  # NaN is taken for a hop of 0
+    control = ask_in_every_way(3)
+    record_fault("R1", f"reward server answers {', '.join(FAULTS)}, each to both clients", injected=2 * 7 * each,
+                 broken=broken, control_failed=len(control))  # fmt: skip
+
+
 def test_training_goes_on_while_the_server_answers_nonsense_and_its_episodes_are_annotated_later(tmp_path):
     faults, rng = fault_count(100, 1000), np.random.default_rng(0)
 
@@ -130,7 +162,7 @@ def test_training_goes_on_while_the_server_answers_nonsense_and_its_episodes_are
 
     _, _, control = trained(tmp_path / "control", careless, 20)
     assert len(injected) >= faults and set(injected) == set(FAULTS)
-    record_fault("R1", f"reward server answers {', '.join(FAULTS)}", injected=len(injected),
+    record_fault("R1", "reward server answers so in the middle of a run", injected=len(injected),
                  broken=broken, control_failed=len(control))  # fmt: skip
 
 

@@ -29,8 +29,8 @@ class Served:
 
     model_id: str
     views: tuple[str, ...]
-    image_size: int
-    """[px]"""
+    image_size: int | None
+    """[px] of its pictures; None: any."""
     stages: int
     references: int
     """Demonstrations that every question is asked with."""
@@ -47,7 +47,7 @@ def served_from(answer: dict[str, Any]) -> Served:
         )
     except (TypeError, KeyError) as error:
         raise ValueError(f"no description of a reward model ({error})") from None
-    numbers = (found.image_size, found.stages, found.references)
+    numbers = (found.stages, found.references, 1 if found.image_size is None else found.image_size)
     names = (found.model_id, *found.views)
     if (
         not all(type(n) is int and n > 0 for n in numbers)

@@ -159,8 +159,8 @@ def _examples(
     settings = pair_settings(count, r.swap_references)
     views = r.views or config.env.cameras
     if config.demo is not None:
-        size, every = config.env.image_size, config.collect.query_every
-        episode, keyframes = read_demonstration(config.demo, size, config.instruction, every=every)
+        every = config.collect.query_every
+        episode, keyframes = read_demonstration(config.demo, None, config.instruction, every=every)
         stages = 1 if keyframes is None else len(keyframes) - 1
         seen = tuple(v for v in views if v in episode.frames) or tuple(episode.frames)
         label = label_episode(episode, stages, keyframes)

@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 export ROBO_REWARD_TEST_DATA ?= $(abspath $(wildcard ../shared/data))
 STAMP  := $(VENV)/.setup-$(shell cat $(LOCK) pyproject.toml | sha256sum | cut -c1-12)
 
-.PHONY: setup demo test fault fault-nightly bench reproduce-learning lint format
+.PHONY: setup demo test fault fault-nightly bench reproduce-learning lint format docs
 setup: $(STAMP)
 
 # torch comes first and with its dependencies, which differ between its CPU and CUDA builds (PIP_EXTRA_INDEX_URL
@@ -46,3 +46,7 @@ lint: setup
 
 format: setup
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+# The site, into build/site; a broken link is an error.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --site-dir build/site

@@ -140,7 +140,10 @@ def main() -> None:
     for part in (word for word in arguments.parts if "=" not in word):
         if part in ("correlate", "session") and arguments.run is None:
             parser.error(f"{part} needs --run, the folder of a finished run of train")
-        command = " ".join(["python scripts/study_sim_to_real.py", part])
+        command = ["python scripts/study_sim_to_real.py", part]
+        if part in ("correlate", "session"):
+            command.append(f"--run runs/{arguments.run.name}")
+        command += [word for word in words if not word.startswith("run.")]
         if part == "plan":
             result = plan_part()
         elif part == "identify":
@@ -151,9 +154,7 @@ def main() -> None:
             result = session_part(arguments.run, arguments.folder, words)
         else:
             parser.error(f"unknown part {part!r}: plan, identify, correlate, session")
-        settings = [word for word in words if not word.startswith("run.")]
-        found[part] = {**result, "command": " ".join([command, *([f"--run runs/{arguments.run.name}"] * (
-            part in ("correlate", "session"))), *settings])}  # fmt: skip
+        found[part] = {**result, "command": " ".join(command)}
         RESULT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 

@@ -31,6 +31,8 @@ class Join:
     actor: int
     session: str
     """Drawn anew by every process: a replacement takes its forerunner's place."""
+    take: bool = True
+    """Whether to take that place, or only to ask what the run is."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class Ask:
     actor: int
     session: str
     file: str
+    """Empty: the weights."""
     offset: int
 
 

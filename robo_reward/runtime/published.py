@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from robo_reward.config import Config
 from robo_reward.learning.agents import AGENTS
 from robo_reward.learning.residual_td3 import ResidualTD3
 from robo_reward.runtime.messages import PART_BYTES, Part
+from robo_reward.runtime.observing import eyes_of
 from robo_reward.runtime.stages import manifest
 from robo_reward.settings import build
 from robo_reward.shaping import SCHEMES
@@ -80,8 +81,9 @@ def read_about(text: str) -> About:
 def new_actor_agent(config: Config, about: About) -> ResidualTD3:
     """An agent that acts as the learner's does once it has its weights."""
     return AGENTS[config.agent.kind](
-        np.array(about.mean, np.float32), np.array(about.std, np.float32), about.action_size, config.agent,
-        SCHEMES[config.shaping.kind], config.shaping.scale, config.seed, about.columns, about.phase_size,
+        np.array(about.mean, np.float32), np.array(about.std, np.float32), about.action_size,
+        replace(config.agent, device="cpu"), SCHEMES[config.shaping.kind], config.shaping.scale, config.seed,
+        about.columns, about.phase_size, eyes_of(config),
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from robo_reward.config import Config
-from robo_reward.envs.perturbation import VISUAL, Perturbed, check_axis
+from robo_reward.envs.perturbation import VISUAL, Perturbed, check_axis, paraphrase
 from robo_reward.evaluation.paired import run_paired, summarise
 from robo_reward.evaluation.statistics import bootstrap_interval
 from robo_reward.evaluation.vector import run_episodes
 from robo_reward.runtime import steps
-from robo_reward.runtime.evaluating import nominal, paired_actors
+from robo_reward.runtime.evaluating import evaluation_key, nominal, paired_actors
 from robo_reward.runtime.kept import kept_stage
 from robo_reward.runtime.local import needs_frames
 from robo_reward.runtime.observing import World, sight
@@ -43,6 +44,8 @@ def check_axes(config: Config) -> None:
         check_axis(axis, "perturb.axes entry")
         if axis in VISUAL and not needs_frames(config) and config.observation == "state":
             raise ValueError(f"axis '{axis}' changes what cameras see, and this run has no reward model: leave it out")
+        if axis == "instruction" and config.observation == "state" and config.reward.kind != "compact":
+            raise ValueError(f"axis 'instruction' asks reward=compact, not reward={config.reward.kind}: leave it out")
 
 
 def robustness_stage(
@@ -51,7 +54,7 @@ def robustness_stage(
     """One row for every axis and severity; None when no axis is asked for."""
     if not config.perturb.axes:
         return None
-    key = {"perturb": config.perturb, "evaluate": config.evaluate, "every": config.collect.query_every}
+    key = {**evaluation_key(config), "perturb": config.perturb, "every": config.collect.query_every}
     inputs = [data, base, trained, *([reward] if reward else [])]
     return kept_stage(config, "perturb", key, inputs,
                         lambda folder: _measure(config, data, reward, base, trained, folder))  # fmt: skip
@@ -63,7 +66,6 @@ def _measure(
 ) -> dict[str, Any]:  # fmt: skip
     base = steps.load_base(config, base_stage)
     actors = paired_actors(base, steps.load_agent(config, data, base, trained))
-    track = steps.make_annotate(config, reward)
     rows = []
     for axis in config.perturb.axes:
         for severity in config.perturb.severities:
@@ -75,6 +77,9 @@ def _measure(
                 if visual:
                     films = run_episodes(env, actors["trained"], seeds, source="policy",
                                          query_every=config.collect.query_every)  # fmt: skip
+                    track = steps.make_annotate(config, reward)
+                    if axis == "instruction" and reward:
+                        track = _under_other_words(reward.path, severity)
                     found = _reward_error(list(films), track)
                 else:
                     outcomes = run_paired(env, actors, seeds, config.quiet)
@@ -85,6 +90,16 @@ def _measure(
         writer.writeheader()
         writer.writerows(rows)
     return {f"perturb_{r['axis']}_{r['severity']}_{name}": r[name] for r in rows for name in COLUMNS[2:] if name in r}
+
+
+def _under_other_words(reward: Path, severity: int) -> Callable[..., Any]:
+    """The reward model asked in other words; which demonstrations it compares with is told it."""
+    from robo_reward.progress.references import References
+    from robo_reward.progress.training import load_reward
+
+    trained = load_reward(reward)
+    known = {paraphrase(instruction, severity): found for instruction, found in trained.references.items()}
+    return replace(trained, references=References(known)).annotate
 
 
 def _perturbed(see: Callable[[World], World], axis: str, severity: int, env: World) -> World:

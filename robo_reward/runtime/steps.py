@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
 
-from robo_reward.config import HOP_MODELS, Config
+from robo_reward.config import HOP_MODELS, SIBLINGS, Config
 from robo_reward.data.split import iterate_split
 from robo_reward.interfaces import Policy
 from robo_reward.progress.completion import CompletionTarget
@@ -37,6 +38,7 @@ from robo_reward.types import Episode, PhiTrack
 if TYPE_CHECKING:
     from robo_reward.learning.residual_td3 import ResidualTD3
     from robo_reward.progress.models.grm import GrmSettings
+    from robo_reward.progress.models.sibling import SiblingSettings
     from robo_reward.runtime.experience import Annotate
     from robo_reward.runtime.local import Taught
 
@@ -72,16 +74,20 @@ def check_reward(config: Config) -> str | None:
 
     Raises ValueError for a model that is not there or cannot be loaded, or where nobody has said who serves it.
     """
-    if config.reward.kind == "remote" and config.reward_model is None:
+    kind = config.reward.kind
+    if kind == "remote" and config.reward_model is None:
         check_remote(config)
-    if config.reward.kind != "grm" or config.reward_model is not None:
+    if kind not in ("grm", *SIBLINGS) or config.reward_model is not None:
         return None
     from robo_reward.progress.models.vlm_files import check_vlm, find_vlm, fingerprint
 
     if config.reward.model is None:
-        raise ValueError("reward=grm needs a vision-language model: add reward.model=FOLDER, or OWNER/NAME on the hub")
+        raise ValueError(
+            f"reward={kind} needs a vision-language model: add reward.model=FOLDER, or OWNER/NAME on the hub"
+        )
     folder = find_vlm(config.reward.model, config.reward.revision)
-    check_vlm(folder)
+    if kind not in ("vlm_rm", "contrasting"):  # these ask CLIP
+        check_vlm(folder)
     return fingerprint(folder)
 
 
@@ -103,10 +109,11 @@ def _train_reward(
     validation = read_split(data.path, "validation", config.collect.query_every, config.reward.views) or None
     settings = reward_settings(config, len(task_of(config.env).stages))
     episodes, keyframes = reward_episodes(config, data), find_keyframes(config, data.path)
-    if config.reward.kind == "grm":
+    if config.reward.kind in ("grm", *SIBLINGS):
         from robo_reward.progress.grm_reward import prepare_grm
 
-        return prepare_grm(grm_settings(config), episodes, settings, folder, validation or [])
+        asked = grm_settings(config) if config.reward.kind == "grm" else sibling_settings(config)
+        return prepare_grm(asked, episodes, settings, folder, validation or [])
     if config.reward.kind in RIVALS:
         encoder = compact.path if compact else None
         return train_rival(config.reward.kind, episodes, settings, folder, config.quiet, validation, keyframes, encoder)
@@ -224,6 +231,16 @@ def student_of(config: Config) -> MakeStudent:
     return make
 
 
+def sibling_settings(config: Config) -> SiblingSettings:
+    """The reward section as which other pretrained model is asked."""
+    from robo_reward.progress.models.sibling import SiblingSettings
+
+    r, asked = config.reward, grm_settings(config)
+    return SiblingSettings(
+        r.kind, asked.source, asked.revision, asked.views, asked.image_size, asked.stages, r.baseline, r.batch, r.device
+    )
+
+
 def completion_target(config: Config) -> CompletionTarget:
     """The completion section as what a calibration has to keep to."""
     return CompletionTarget(config.completion.false_success_bound, config.completion.confidence)
@@ -262,19 +279,22 @@ def residual_stage(
 def _train(
     config: Config, data: StageResult, reward: StageResult | None, base: StageResult, folder: Path, log: Log
 ) -> dict[str, Any]:
+    learn = partial(learn_from_actors, config, data, reward, base, folder)
     if config.command == "learner":
-        from robo_reward.runtime.learner import run_learner
         from robo_reward.runtime.link import own_token
 
-        with taught(config, data, reward, base, folder) as school:
-            return run_learner(
-                config, school, folder, log, address=config.runtime.listen, token=own_token(),
-                ready=lambda address: say(f"waiting for actors: robo-reward actor runtime.connect={address}"),
-            )  # fmt: skip
+        def ready(address: str) -> None:
+            say(f"waiting for actors: robo-reward actor runtime.connect={address}")
+
+        return learn(address=config.runtime.listen, token=own_token(), ready=ready, log=log)
     if config.runtime.kind == "async":
         from robo_reward.runtime.supervisor import supervise
 
-        return supervise(config, data, reward, base, folder, log)
+        return supervise(config, learn, log)
+    if config.runtime.kind == "ray":
+        from robo_reward.runtime.ray_roles import launch
+
+        return launch(config, learn, log)
 
     from robo_reward.runtime.local import train_residual
 
@@ -293,6 +313,17 @@ def _train(
             config, school.env, school.base, school.demonstrations, school.annotate, load_annotate, folder, log,
             school.judge,
         )  # fmt: skip
+
+
+def learn_from_actors(
+    config: Config, data: StageResult, reward: StageResult | None, base: StageResult, folder: Path, *, address: str,
+    token: str, ready: Callable[[str], None], log: Log,
+) -> dict[str, Any]:  # fmt: skip
+    """The learner's role of this stage, see `run_learner`."""
+    from robo_reward.runtime.learner import run_learner
+
+    with taught(config, data, reward, base, folder) as school:
+        return run_learner(config, school, folder, log, address=address, token=token, ready=ready)
 
 
 @contextmanager

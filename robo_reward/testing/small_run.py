@@ -72,12 +72,12 @@ def oracle(episodes: Sequence[Episode]) -> list[PhiTrack]:
     return found
 
 
-def learn_locally(config: Config, school: Taught, folder: Path) -> dict[str, Any]:
+def learn_locally(
+    config: Config, school: Taught, folder: Path, log: Callable[..., None] = lambda *_, **numbers: None
+) -> dict[str, Any]:
     """The same run with runtime=local."""
     s = school
-    return train_residual(
-        config, s.env, s.base, s.demonstrations, s.annotate, s.load_annotate, folder, lambda *_, **numbers: None
-    )
+    return train_residual(config, s.env, s.base, s.demonstrations, s.annotate, s.load_annotate, folder, log)
 
 
 @dataclass
@@ -127,3 +127,13 @@ def learning(
     if made.error is not None:
         raise made.error
     yield made
+
+
+def learn_small(
+    config: Config, folder: Path, *, address: str, token: str, ready: Callable[[str], None], log: Callable[..., None]
+) -> dict[str, Any]:
+    """The learner's role of a small run, for `supervise` and `launch`."""
+    from robo_reward.runtime.learner import run_learner
+
+    school = small_school(config, folder)
+    return run_learner(config, school, folder / "stage", log, address=address, token=token, ready=ready)

@@ -60,7 +60,7 @@ def live(folder, port=0, watching=False, horizon=HORIZON, blind=False, actor=Bas
         settings = {
             "fps": 20,
             "first_seed": 0,
-            "stale_s": 20.0 if blind and wrap is None else 2.0,
+            "stale_s": 20.0 if blind else 2.0,
             "term": term,
             "automatic": worlds_word if watching else None,
         }
@@ -362,14 +362,14 @@ class Critical(BaseActor):
 
 
 class Cutting(gymnasium.Wrapper):
-    """Its gate cuts every third step, and from step 30 on what it tells is a second old."""
+    """Its gate cuts every third step, and from step 30 on what it tells is 12 s old."""
 
     steps = 0
 
     def step(self, action):
         *seen, info = self.env.step(action)
         self.steps += 1
-        return *seen, info | {"gated": self.steps % 3 == 0, "age_s": 1.0 if self.steps > 30 else 0.0}
+        return *seen, info | {"gated": self.steps % 3 == 0, "age_s": 12.0 if self.steps > 30 else 0.0}
 
 
 def test_lights_and_strip_show_gate_age_value_and_reward(tmp_path):
@@ -393,7 +393,7 @@ def test_lights_and_strip_show_gate_age_value_and_reward(tmp_path):
             await page.key(" ", down=True)
             await page.until("state.sources.includes('hhh')")
             await page.key(" ", down=False)
-            await page.until("state.age_s === 1 && byId('age').dataset.light === 'warn'")  # of 2 s that are too old
+            await page.until("state.age_s === 12 && byId('age').dataset.light === 'warn'")  # of 20 s that are too old
             await page.until("byId('value').textContent === state.rewards.at(-1)[2].toFixed(3)")
             last = await page.value("state.rewards.at(-1)")
             assert 0 < last[2] < 1 and last[0] == 0 and last[1] is not None

@@ -1,9 +1,14 @@
 """Rows S1 and S7: the learner or an actor is killed at random moments, and started again."""
 
+import json
+import os
 import random
+import shutil
+import signal
 import socket
 import threading
 import time
+from functools import partial
 
 import pytest
 
@@ -12,11 +17,13 @@ pytest.importorskip("mujoco")
 pytest.importorskip("grpc")
 
 from robo_reward.data.store import TransitionStore, verify
+from robo_reward.learning.weights import digest_of, load_weights
 from robo_reward.runtime.actor import run_actor
 from robo_reward.runtime.spool import Spool
+from robo_reward.runtime.supervisor import supervise
 from robo_reward.testing.faults import fault_count, record_fault
 from robo_reward.testing.forks import Forks, alive
-from robo_reward.testing.small_run import learning, small_config, small_school
+from robo_reward.testing.small_run import learn_small, learning, small_config, small_school
 
 pytestmark = pytest.mark.fault
 
@@ -210,3 +217,59 @@ def test_a_killed_actor_loses_the_transition_under_way_and_no_other(tmp_path):
     control = kill_the_actor(tmp_path / "control", max(kills // 4, 5), 0, before=CARELESS)
     record_fault("S7", "kill -9 of an actor, its episode closed by a replacement", injected=kills, broken=broken,
                  control_failed=len(control))  # fmt: skip
+
+
+def roles_of(folder):
+    """Name -> process id of every role's newest process, as the supervisor tells."""
+    log, found = folder / "run" / "logs" / "supervisor.jsonl", {}
+    for line in log.read_text().splitlines() if log.exists() else ():
+        told = json.loads(line)
+        if told["event"] == "started":
+            found[told["name"]] = told["pid"]
+    return found
+
+
+def stored(folder):
+    try:
+        with TransitionStore(folder / "stage" / "store") as store:
+            return [entry for entry in store.episodes() if entry.actor != "demonstrations"]
+    except FileNotFoundError:
+        return []
+
+
+def test_a_run_goes_on_to_its_end_whichever_role_is_killed(tmp_path):
+    kills, broken = fault_count(1, 5), []
+    config = small_config(tmp_path, rollouts=8 * (kills + 1), evaluate_every=10**6, patience_s=PATIENT_S)
+    rows, ended = [], []
+
+    def train():
+        ended.append(supervise(config, partial(learn_small, config, tmp_path), lambda step, **row: rows.append(row)))
+
+    thread = threading.Thread(target=train, daemon=True)
+    thread.start()
+    for number in range(kills):
+        for name in ("learner", "actor-0"):
+            wanted = len(stored(tmp_path)) + 2
+            wait_until(lambda wanted=wanted: len(stored(tmp_path)) >= wanted or ended, "rollouts")
+            process = roles_of(tmp_path)[name]
+            os.kill(process, signal.SIGKILL)
+            wait_until(lambda n=name, p=process: roles_of(tmp_path)[n] != p or ended, "the next process")
+            if ended and number < kills - 1:
+                broken.append("the run ended before every kill")
+    thread.join(PATIENT_S)
+    if not ended or ended[0]["rollouts"] != config.train.rollouts:
+        broken.append(f"the run ended with {ended}")
+    told = [row["rollout"] for row in rows]
+    if sorted(set(told)) != list(range(1, config.train.rollouts + 1)):
+        broken.append(f"rollouts {told} were learned from")
+    index = verify(tmp_path / "stage" / "store")
+    broken += [f"episode {name} is broken" for name in (*index.broken, *index.abandoned)]
+    # What it learned is what the store says: a learner that nobody killed ends with the same weights.
+    shutil.copytree(tmp_path / "stage" / "store", tmp_path / "again" / "store")
+    with learning(config, small_school(config, tmp_path), tmp_path / "again") as learner:
+        learner.wait()
+    if digest_of(load_weights(tmp_path / "again" / "agent")[0]) != digest_of(
+        load_weights(tmp_path / "stage" / "agent")[0]
+    ):
+        broken.append("a learner that was killed ends with other weights than one that was not")
+    record_fault("S1", "each role of runtime=async killed, the run to its end", injected=2 * kills, broken=broken)

@@ -128,6 +128,8 @@ def test_damaged_records_are_asked_for_again_and_strangers_must_join(desk, schoo
     desk.join(Join(__version__, 0, SESSION))
     with pytest.raises(Lost):
         desk.send(replace(sent, crc=sent.crc ^ 1))
+    desk.join(Join(__version__, 0, "cd" * 8, take=False))
+    assert desk.send(sent).waiting == 1, "one that only asks takes no place"
     desk.join(Join(__version__, 0, "cd" * 8))
     with pytest.raises(ValueError, match="actor 0 was replaced by another process: stop one of the two"):
         desk.send(sent)

@@ -111,7 +111,7 @@ class ResidualTD3:
         """Mean of the critics for an action on one observation; arguments as of `act`."""
         with torch.no_grad():
             state, _ = self._observe(state_S[None], base_R[None])
-            return float(self.critic(state, torch.from_numpy(np.float32(action_A)[None])).mean())
+            return float(self.critic(state, torch.from_numpy(np.asarray(action_A, np.float32)[None])).mean())
 
     def update_critics(self, batch: Batch) -> dict[str, float]:
         """One step on every head towards the n-step target; the mask is `terminated`, never a time-out.

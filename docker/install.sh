@@ -1,13 +1,28 @@
 #!/usr/bin/env bash
 # The system packages that the project needs, for images, continuous integration and `make setup` alike. Installs what
 # is missing on Debian and Ubuntu as root; says what to install anywhere else. Harmless when repeated.
+#
+#   install.sh [full|bridge] [PACKAGE ...]    full: rendering and video too; bridge: Python alone, for the robot's computer
 set -euo pipefail
 
+kind=${1:-full}
+wanted=("${@:2}")
+case $kind in
+full) wanted+=(libegl1 libegl-mesa0 libgl1-mesa-dri ffmpeg) ;; # rendering without a display, video
+bridge) ;;
+*)
+    echo "install.sh: '$kind' is neither full nor bridge" >&2
+    exit 2
+    ;;
+esac
+
 missing=()
-for package in libegl1 libegl-mesa0 libgl1-mesa-dri ffmpeg; do # rendering without a display, video
+for package in "${wanted[@]}"; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "ok installed" || missing+=("$package")
 done
-command -v make >/dev/null || missing+=(make)
+if [ "$kind" = full ]; then
+    command -v make >/dev/null || missing+=(make)
+fi
 "${PYTHON:-python3}" -c "import ensurepip" 2>/dev/null || missing+=(python3-venv)
 
 if [ ${#missing[@]} -eq 0 ]; then

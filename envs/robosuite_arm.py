@@ -51,6 +51,8 @@ class ArmTask:
     """Largest bias of each estimated quantity: object minus grip point [m] (3), yaw [rad], then the target's."""
     noise: tuple[float, ...]
     """Standard deviation of the noise of each, drawn at every observation."""
+    walled: bool = False
+    """Whether walls stand around the object's initial places: they cannot be spread further then."""
 
 
 class RobosuiteArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
@@ -100,6 +102,11 @@ class RobosuiteArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self.estimate_error = 1.0  # of the estimates' biases, for perturbations
         self.instruction, self.paraphrase = task.instructions[0], paraphrase
         self._world = self._make_world()
+        sampler = self._world.placement_initializer
+        leaves = list(getattr(sampler, "samplers", {"": sampler}).values())
+        self._places = [(leaf, list(leaf.x_range), list(leaf.y_range)) for leaf in leaves]
+        if not task.walled:
+            self.spread = 1.0  # of initial places, for perturbations
         self.model = self._world.sim.model._model
         self._cache_addresses()
         # robosuite draws collision geometry as group 0 and what people should see as group 1.
@@ -168,6 +175,9 @@ class RobosuiteArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         sampler = self._world.placement_initializer
         for drawing in (self._world, sampler, *getattr(sampler, "samplers", {}).values()):
             drawing.rng = rng
+        if hasattr(self, "spread"):
+            for leaf, x_range, y_range in self._places:
+                leaf.x_range, leaf.y_range = _spread(x_range, self.spread), _spread(y_range, self.spread)
         self._world.reset()
         # One period at rest: until the arm is powered, the wrist's sensor reads its fall.
         self._world.step(np.zeros(7))
@@ -280,6 +290,13 @@ class RobosuiteArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             frames = self.render_views()
             observation["pixels"] = {name: frames[name] for name in self.cameras}
         return observation
+
+
+def _spread(limits: list[float], times: float) -> list[float]:
+    """An interval so many times as wide about its middle; itself, to the bit, at once."""
+    low, high = limits
+    widen = (high - low) / 2 * (times - 1)
+    return [low - widen, high + widen]
 
 
 def make_world(name: str, placement: Callable[[], Any] | None = None, **settings: Any) -> Any:

@@ -35,6 +35,7 @@ class PickPlaceCanEnv(RobosuiteArmEnv):
         turns_alike=0,
         bias=(0.010, 0.010, 0.004, 0.0, 0.010, 0.010, 0.004),
         noise=(0.0015, 0.0015, 0.0015, 0.0, 0.0015, 0.0015, 0.0015),
+        walled=True,
     )
 
     def _make_world(self) -> Any:

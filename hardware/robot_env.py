@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -154,6 +154,19 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     def render_views(self) -> dict[str, np.ndarray]:
         """The pictures of the newest observation."""
         return dict(self._last.get("pixels", {}))
+
+    def while_waiting(self, show: Callable[[Mapping[str, np.ndarray]], None]) -> None:
+        """Show the live pictures, view -> uint8 (H, W, 3), while the operator sets the next scenes up."""
+        if not isinstance(self._task, OperatorTask):
+            return
+
+        def look() -> None:
+            try:
+                show(self._observe(self._robot.observe()).get("pixels", {}))
+            except RobotFault:
+                show({})
+
+        self._task.waiting = look
 
     def close(self) -> None:
         """Hold, and leave the wire."""

@@ -108,6 +108,8 @@ class OperatorTask:
         if config.home:
             self._poses = np.concatenate([self._poses, [config.home]])
         self._key = key or (lambda seconds: "")
+        self.waiting: Callable[[], None] = lambda: None
+        """Called again and again while the operator sets the scene up."""
         with ExitStack() as stack:
             transport = open_transport(config)
             stack.callback(transport.close)
@@ -138,6 +140,7 @@ class OperatorTask:
             while (pressed := self._key(0.2)) not in ("\n", "\r"):
                 if pressed == "x":
                     raise KeyboardInterrupt
+                self.waiting()
         return config.instruction
 
     def estimate(self) -> np.ndarray:

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,18 +46,24 @@ class Check:
 
 
 def doctor(config: Config) -> dict[str, Any]:
-    """Print the table of checks: of this machine, or of the transition store that `store=` names.
+    """Print the table of checks: of this machine, of the transition store that `store=` names, or of reward=grm.
 
     Returns:
         {"good": number of checks passed, "bad": number failed}
 
     Raises:
-        ValueError: something that the default experiment needs is missing, or the store is damaged, so that the exit
-            code says so.
+        ValueError: something that the default experiment needs is missing, the store is damaged, or the model cannot
+            be used, so that the exit code says so.
     """
     if config.store is not None:
         return doctor_store(config.store, config.repair)
-    checks = [check_python(), check_rendering(), check_ffmpeg(), *check_packages()]
+    if config.reward.kind == "grm":
+        return show(check_grm(config))
+    return show([check_python(), check_rendering(), check_ffmpeg(), *check_packages()])
+
+
+def show(checks: Sequence[Check]) -> dict[str, Any]:
+    """Print the checks as a table; returns and raises as `doctor`."""
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     for check in checks:
         word, code = ("ok", 32) if check.good else ("MISSING", 31) if check.needed else ("absent", 33)
@@ -66,6 +73,29 @@ def doctor(config: Config) -> dict[str, Any]:
     if any(check.needed for check in bad):
         raise ValueError(f"{len(bad)} of {len(checks)} checks failed: {', '.join(check.name for check in bad)}")
     return {"good": len(checks) - len(bad), "bad": len(bad)}
+
+
+def check_grm(config: Config) -> list[Check]:
+    """The files, size and answers of the vision-language model that `reward.model=` names.
+
+    Raises ValueError for what no further check is possible after.
+    """
+    from robo_reward.progress.models.grm import load_grm
+    from robo_reward.progress.models.vlm_check import GIB, bundled_pair, memory_here, memory_needed
+    from robo_reward.progress.models.vlm_files import check_vlm, chosen_device, find_vlm
+    from robo_reward.runtime.steps import check_reward, grm_settings
+
+    check_reward(config)
+    settings = grm_settings(config)
+    folder, device = find_vlm(settings.source, settings.revision), chosen_device(settings.device)
+    checks = [Check("files", True, str(folder)), Check("architecture", True, check_vlm(folder))]
+    needed, here = memory_needed(folder, device, settings.four_bit), memory_here(device)
+    checks.append(
+        Check("memory", needed <= here, f"{needed / GIB:.1f} GiB needed, {here / GIB:.1f} GiB there ({device})")
+    )
+    if needed > here:
+        return checks  # loading it would end this process
+    return [*checks, Check("answer", *bundled_pair(load_grm(settings)))]
 
 
 def doctor_store(path: str, mend: bool) -> dict[str, Any]:

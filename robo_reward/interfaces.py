@@ -37,6 +37,10 @@ class Policy(Protocol):
         """What a learner on top must know of the state before acting, such as the step of a chunk; K may be 0."""
 
 
+class Unanswered(ConnectionError):
+    """A reward model elsewhere gave no answer: nothing is known of the question, and it may be asked again later."""
+
+
 @runtime_checkable
 class ProcessRewardModel(Protocol):
     """Answers hop queries. `model_id` names weights and settings: equal ids give equal answers."""
@@ -44,7 +48,7 @@ class ProcessRewardModel(Protocol):
     model_id: str
 
     def hop(self, query: HopQuery) -> HopEstimate:
-        """Relative progress of every pair of the query, in one batch."""
+        """Relative progress of every pair of the query, in one batch. A model elsewhere may raise `Unanswered`."""
 
 
 class QueryableWorld(Protocol):

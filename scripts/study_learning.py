@@ -32,8 +32,8 @@ from robo_reward.runtime.stages import MARKER
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 TASKS = {
-    "peg_insert": [],
-    "peg_insert_long": ["experiment=peg_insert_long"],
+    "peg_insert": ["train.rollouts=75", "train.evaluate_every=15"],
+    "peg_insert_long": ["experiment=peg_insert_long", "train.rollouts=90", "train.evaluate_every=15"],
     # 75k environment steps are about 420 rollouts, and nobody measures every tenth of them on 40 episodes.
     "nut_assembly": ["experiment=nut_assembly", "train.rollouts=420", "train.evaluate_every=30",
                      "train.evaluate_episodes=25"],
@@ -74,6 +74,7 @@ OPTIONS = {
     "distribution of values": ["agent.value_bins=64"],
     "values start at the potential": ["agent.value_init=potential"],
     "steps back from contact": ["agent.search_chance=0.1"],
+    "bfloat16 products": ["agent.precision=bfloat16"],
     "no symmetry": ["agent.symmetry=false"],
 }
 """The algorithm's options, each by itself."""
@@ -92,8 +93,8 @@ class Row(NamedTuple):
 
 
 def row(task: str, method: str, shaping: str, words: Sequence[str]) -> Row:
-    """A row of this task; `words` on top of the task's own."""
-    return Row(task, method, shaping, (*TASKS[task], *words))
+    """A row of this task; `words` beside the task's own."""
+    return Row(task, method, shaping, (*words, *TASKS[task]))
 
 
 ORACLE = SHAPINGS["potential, oracle"]

@@ -16,11 +16,28 @@ from robo_reward.config.data import AnnotateConfig, CollectConfig, EnvConfig, La
 from robo_reward.config.evaluation import EvaluateConfig, PerturbConfig
 from robo_reward.config.learner import AgentConfig, BaseConfig, ShapingConfig, TrainConfig
 from robo_reward.config.person import ConsoleConfig, HilConfig
-from robo_reward.config.reward import RIVALS, AdaptConfig, CompletionConfig, RewardConfig, SuiteConfig
+from robo_reward.config.reward import (
+    HOP_MODELS,
+    RIVALS,
+    SIBLINGS,
+    AdaptConfig,
+    CompletionConfig,
+    RewardConfig,
+    ServeConfig,
+    SuiteConfig,
+    TuneConfig,
+)
+from robo_reward.config.runtime import REACHED, RuntimeConfig
 from robo_reward.settings import build, choice, number, settings_digest, unknown
 
+SEEING = ("residual_td3", "residual_sac")
+"""Learners of `agent.kind` that know observation=pixels."""
+
 __all__ = [
+    "HOP_MODELS",
+    "REACHED",
     "RIVALS",
+    "SIBLINGS",
     "AdaptConfig",
     "AgentConfig",
     "AnnotateConfig",
@@ -36,9 +53,12 @@ __all__ = [
     "PerturbConfig",
     "RewardConfig",
     "RunConfig",
+    "RuntimeConfig",
+    "ServeConfig",
     "ShapingConfig",
     "SuiteConfig",
     "TrainConfig",
+    "TuneConfig",
     "from_hydra",
     "load_config",
     "own_files",
@@ -76,15 +96,19 @@ class Config:
     preferences: str | None = None
     """The console's preferences.jsonl, which of two clips a person preferred: `bench-reward` with store= says how often
     the reward model agrees."""
-    observation: str = choice("state", "state", "features")
+    observation: str = choice("state", "state", "features", "pixels")
     """What learned policies see: state, what the arm knows and the task's noisy estimates; features, what the arm knows
-    and the trained reward model's view of the cameras, without any estimate."""
+    and the trained reward model's view of the cameras, without any estimate; pixels, for the learner, what the arm
+    knows and the cameras themselves, while the base policy sees what it sees under state."""
     reward_model: str | None = None
-    """Folder of a trained reward model, or of the run that trained it, for `annotate` with store= or to= and
-    `bench-reward` with store= or video.CAMERA=; null: the one that the settings train."""
+    """Folder of a trained reward model, or of the run that trained it, for `serve-reward`, `annotate` with store= or
+    to= and `bench-reward` with store= or video.CAMERA=; null: the one that the settings train."""
     to: str | None = None
-    """Folder of the LeRobotDataset that `export` writes or of the copy that `annotate` adds its columns to (where an
-    interrupted one is gone on with or made anew), or of the model that `bench-reward` with store= recalibrates."""
+    """Folder that `export` writes, of the copy that `annotate` adds its columns to (where an interrupted one is gone on
+    with or made anew), or of the model that `bench-reward` with store= recalibrates."""
+    format: str = choice("lerobot", "lerobot", "grm")
+    """What `export` writes of episodes: those of a store as a LeRobotDataset, or questions with answers about the
+    dataset's, in the released training format of Robo-Dopamine's general reward models."""
     instruction: str | None = None
     """What the robot is told, for `bench-reward` with video.CAMERA= and `train-reward` with a demo= of videos, and in
     place of the dataset's own for `annotate` with to= and demo=DATASET:EPISODE."""
@@ -104,12 +128,15 @@ class Config:
     shaping: ShapingConfig = field(default_factory=ShapingConfig)
     base: BaseConfig = field(default_factory=BaseConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
+    serve: ServeConfig = field(default_factory=ServeConfig)
     adapt: AdaptConfig = field(default_factory=AdaptConfig)
+    tune: TuneConfig = field(default_factory=TuneConfig)
     annotate: AnnotateConfig = field(default_factory=AnnotateConfig)
     hil: HilConfig = field(default_factory=HilConfig)
     console: ConsoleConfig = field(default_factory=ConsoleConfig)
     suite: SuiteConfig = field(default_factory=SuiteConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     perturb: PerturbConfig = field(default_factory=PerturbConfig)
 
@@ -151,8 +178,10 @@ class Config:
             raise ValueError(f"outcomes={self.outcomes} are those of a store's episodes: add store=FOLDER")
         if self.preferences is not None and self.store is None:
             raise ValueError(f"preferences={self.preferences} are those of a store's clips: add store=FOLDER")
-        if not self.collect.all_frames and self.observation == "features" and self.dataset is None:
-            raise ValueError("observation=features looks at every frame: set collect.all_frames=true")
+        if not self.collect.all_frames and self.observation != "state" and self.dataset is None:
+            raise ValueError(f"observation={self.observation} looks at every frame: set collect.all_frames=true")
+        if self.observation == "pixels":
+            self._check_pixels()
         if not self.collect.all_frames and self.label.source != "predicates":
             raise ValueError(f"label.source={self.label.source} looks at every frame: set collect.all_frames=true")
         if self.label.source == "file" and self.keyframes is None:
@@ -163,9 +192,13 @@ class Config:
             if rival not in RIVALS:
                 raise ValueError(unknown("reward.rivals entry", rival, RIVALS))
         self._check_rival()
+        self._check_remote()
+        self._check_grm()
         self._check_suite()
         self._check_robot()
-        makes_model = self.command in ("train-reward", "bench-reward", "annotate") and self.reward_model is None
+        self._check_runtime()
+        asking = ("train-reward", "bench-reward", "annotate", "serve-reward")
+        makes_model = self.command in asking and self.reward_model is None
         if makes_model and self.reward.kind == "oracle":
             raise ValueError(f"reward=oracle is not trained, and {self.command} needs a model: use reward=compact")
         if self.reward.views is not None:
@@ -184,7 +217,7 @@ class Config:
                 raise ValueError(
                     f"train.done_at={self.train.done_at} is read with train.task_reward=completion: add it"
                 )
-        elif self.reward.kind not in ("compact", "classifier"):
+        elif self.reward.kind not in (*HOP_MODELS, "classifier"):
             raise ValueError(
                 "train.task_reward=completion asks for a completion rule or a classifier of success, and "
                 f"reward={self.reward.kind} is neither: use reward=compact or reward=classifier"
@@ -192,11 +225,27 @@ class Config:
         elif self.shaping.kind == "gated":
             raise ValueError("shaping=gated waits for the simulator's success: set train.task_reward=environment")
 
+    def _check_pixels(self) -> None:
+        """What an encoder that learns from the critics' errors cannot do."""
+        if self.agent.kind not in SEEING:
+            raise ValueError(
+                f"agent.kind={self.agent.kind} does not learn to see: with observation=pixels use {' or '.join(SEEING)}"
+            )
+        if self.agent.cloning_updates:
+            raise ValueError(
+                f"agent.cloning_updates={self.agent.cloning_updates} comes before the encoder has learned to see: set "
+                "0 with observation=pixels"
+            )
+        if self.env.image_size < 32:
+            raise ValueError(
+                f"env.image_size={self.env.image_size} is too small for observation=pixels: set 32 or more"
+            )
+
     def _check_suite(self) -> None:
         """What a suite would pass over in silence."""
         for name, value in {
             "dataset": self.dataset, "keyframes": self.keyframes, "reward_model": self.reward_model,
-            "reward.rivals": self.reward.rivals,
+            "reward.rivals": self.reward.rivals, "reward.url": self.reward.url,
         }.items():  # fmt: skip
             if self.suite.tasks and value:
                 raise ValueError(
@@ -210,7 +259,8 @@ class Config:
             return
         if self.env.count > 1:
             raise ValueError(f"env.count={self.env.count} with robot=: there is one arm, set 1")
-        for name, value in {"perturb.axes": self.perturb.axes, "suite.tasks": self.suite.tasks}.items():
+        changed = {"perturb.axes": self.perturb.axes, "env.randomise": self.env.randomise}
+        for name, value in {**changed, "suite.tasks": self.suite.tasks}.items():
             if value:
                 raise ValueError(f"{name}=[{','.join(value)}] with robot=: only a simulated world can be changed")
         if self.hil.kind == "console" and not self.robot.get("simulated"):
@@ -221,6 +271,39 @@ class Config:
         if self.command == "console":
             raise ValueError("console shows the simulated world: leave robot= out")
 
+    def _check_remote(self) -> None:
+        """What cannot wait for a reward model elsewhere, or learn from it."""
+        r = self.reward
+        if r.teacher is not None and (
+            r.kind != "compact" or self.shaping.kind in ("none", "gated", "contrast", "ra_bc")
+        ):
+            raise ValueError(
+                f"reward.teacher={r.teacher} teaches a compact model whose potential is used as it is: set "
+                "reward=compact and shaping=potential"
+            )
+        if r.kind == "remote" and self.agent.kind == "residual_ppo":
+            raise ValueError(
+                "agent=residual_ppo learns from its newest rollouts, which reward=remote may annotate too late: use "
+                "another agent"
+            )
+
+    def _check_runtime(self) -> None:
+        """What needs the one process of runtime=local."""
+        r = self.runtime
+        if r.actor >= r.actors and self.command != "actor":  # an actor learns their number from the learner
+            raise ValueError(f"runtime.actor={r.actor} with runtime.actors={r.actors}: must be below it")
+        if r.kind == "local" and self.command != "learner":
+            return
+        who = "learner" if self.command == "learner" else f"runtime={r.kind}"
+        if self.hil.kind != "none":
+            raise ValueError(f"hil={self.hil.kind} with {who}: an operator attends to one process, use runtime=local")
+        if self.agent.kind == "residual_ppo":
+            raise ValueError(f"agent=residual_ppo with {who}: it learns from its newest policy only, use runtime=local")
+        if self.env.count > 1:
+            raise ValueError(f"env.count={self.env.count} with {who}: set runtime.actors={self.env.count} instead")
+        if self.robot:
+            raise ValueError(f"robot= with {who}: only simulated worlds can be evaluated beside it, use runtime=local")
+
     def _check_rival(self) -> None:
         """A rival scores whole episodes: refused before it is trained for what asks about hops."""
         if self.reward.kind not in RIVALS:
@@ -228,13 +311,32 @@ class Config:
         asked: dict[str, Any] = {"demo": self.demo, "suite.tasks": self.suite.tasks}
         if self.reward_model is None:
             asked |= {"video": self.video}
-            asked |= {"annotate": {"to": self.to}, "bench-reward": {"store": self.store}}.get(self.command, {})
+            by_command: dict[str, dict[str, Any]] = {
+                "annotate": {"to": self.to},
+                "bench-reward": {"store": self.store},
+                "serve-reward": {"serve": self.serve},
+            }
+            asked |= by_command.get(self.command, {})
         for name, value in asked.items():
             if value:
                 raise ValueError(
                     f"{name}= needs a reward model that answers hops, and reward={self.reward.kind} scores whole "
                     "episodes only: use reward=compact"
                 )
+
+    def _check_grm(self) -> None:
+        """A vision-language model: which one, and what it is not made for."""
+        r = self.reward
+        if r.kind not in ("grm", *SIBLINGS):
+            if r.model is not None and r.kind != "remote":
+                raise ValueError(f"reward.model={r.model} is read with reward=grm: add it")
+            return
+        demo = self.demo if r.kind != "grm" else None  # which fine-tunes it
+        for name, value in {"adapt_from": self.adapt_from, "suite.tasks": self.suite.tasks, "demo": demo}.items():
+            if value:
+                raise ValueError(f"{name}= trains the compact model only: leave it out, or use reward=compact")
+        if self.tune.from_scratch and r.model is not None:
+            raise ValueError(f"tune.from_scratch=true with reward.model={r.model}: leave one of the two out")
 
 
 def register(command: str) -> None:
@@ -244,7 +346,10 @@ def register(command: str) -> None:
 
     def digest(_root_: DictConfig) -> str:
         sections = {str(key): value for key, value in _root_.items_ex(resolve=False) if key not in ("run", "hydra")}
-        plain = {k: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for k, v in sections.items()}
+        plain: dict[str, Any] = {
+            k: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for k, v in sections.items()
+        }
+        plain["runtime"] = {name: value for name, value in plain["runtime"].items() if name not in REACHED}
         return settings_digest(plain)
 
     OmegaConf.register_new_resolver("settings_digest", digest, replace=True)
@@ -269,7 +374,9 @@ def from_hydra(composed: Any) -> Config:
 
 def own_files(overrides: Sequence[str]) -> list[str]:
     """The overrides as Hydra takes them, which knows only the files of conf/: `robot=FILE.yaml`, and `reward=FOLDER`
-    of a trained reward model, which is `reward_model=FOLDER`."""
+    of a trained reward model, which is `reward_model=FOLDER`; `perturb=AXIS:SEVERITY` or `perturb=AXIS`;
+    `model=FOLDER`, which is `reward.model=FOLDER`; and the sections that `plan=`, `compare=` and `policies=` belong
+    to."""
     words = []
     for word in overrides:
         name, _, value = word.partition("=")
@@ -277,6 +384,14 @@ def own_files(overrides: Sequence[str]) -> list[str]:
             word = f"robot={{file:'{value}'}}"
         elif name == "reward" and "/" in value:
             word = f"reward_model={value}"
+        elif name in ("plan", "compare", "policies") and value:
+            word = f"evaluate.{name}=[{value.strip('[]')}]"
+        elif name == "perturb" and value:
+            axis, colon, severity = value.partition(":")
+            words += [f"perturb.severities=[{severity}]"] * bool(colon)
+            word = f"perturb.axes=[{axis}]"
+        elif name == "model":
+            word = f"reward.model={value}"
         words.append(word)
     return words
 

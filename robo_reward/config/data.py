@@ -33,6 +33,11 @@ class EnvConfig:
     """[px], square"""
     horizon: int = number(120, low=1)
     """[steps]"""
+    randomise: tuple[str, ...] = ()
+    """Axes of perturbation, see `perturb.axes`, at severities drawn from 0 to 3 in every episode that is collected or
+    trained on; evaluations leave them out, the learning curve's excepted."""
+    arm: str | None = None
+    """File that `robo-reward identify` wrote: how a real arm differs from PegInsert's, which then moves like it."""
     count: int = number(1, low=1, high=64)
     """Environments that run at once, each a process; recorded and evaluated episodes do not depend on it."""
 

@@ -84,6 +84,10 @@ class AgentConfig:
     """Width of the two hidden layers."""
     layer_norm: bool = True
     """After each hidden layer of actor and critics."""
+    precision: str = choice("float32", "float32", "bfloat16")
+    """Of the products in hidden layers while learning: bfloat16 is faster where the processor multiplies it."""
+    device: str = choice("cpu", "cpu", "cuda")
+    """Where networks and batches are while learning and acting; a run may go on, and its policy act, on the other."""
     batch: int = number(128, low=2)
     """Windows of an update."""
     demonstration_share: float = number(0.5, low=0, high=1)
@@ -141,6 +145,8 @@ class AgentConfig:
     """Share of that weight on the steps of the learner's own successes."""
     q_filter: bool = False
     """Whether only those steps are imitated whose action the critics prefer to the actor's."""
+    random_shift: int = number(4, low=0, high=16)
+    """[px] each way by which frames are shifted when they are learned from, with observation=pixels"""
     replay_capacity: int = number(200_000, low=1)
     """[observations]; the oldest episodes make room"""
     priority: float = number(0.0, low=0, high=1)

@@ -112,8 +112,8 @@ def train_attended(
         world = Returning(env)
         session = Session(
             world, actor, folder, fps=task_of(config.env).fps, first_seed=first_seed(config.seed, "online"),
-            watch=watch, query_every=config.collect.query_every, blend_steps=config.hil.blend_steps,
-            store=experience.store, name=ONLINE, automatic=judge, at_place=at_place,
+            watch=watch, query_every=local.frames_every(config) or config.collect.query_every,
+            blend_steps=config.hil.blend_steps, store=experience.store, name=ONLINE, automatic=judge, at_place=at_place,
             term=shaping_term(config),
         )  # fmt: skip
         if checkpoint.load():
@@ -150,7 +150,7 @@ def train_attended(
                 number = len(session.protocol.labels) - 1
                 if world.actions and episode.episode_id == episode_name(number):  # the world is as it left it
                     phi = experience.potential(episode.episode_id)
-                    place = propose(world, number, episode, phi, patience)
+                    place = None if phi is None else propose(world, number, episode, phi, patience)
                     if place is not None:
                         save_place(folder / "places", place, episode)
                 numbers = learn_from(counters.rollouts, episode, config, experience, counters, rng, session.breathe)

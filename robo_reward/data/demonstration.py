@@ -36,12 +36,12 @@ class Recording:
 
 
 def read_recording(
-    videos: Mapping[str, str], size: int, instruction: str, *, every: int = 1, success: bool = False
+    videos: Mapping[str, str], size: int | None, instruction: str, *, every: int = 1, success: bool = False
 ) -> Recording:
     """The videos as an episode whose every frame is an observation.
 
-    videos: camera -> file, at least one. size: the pictures are scaled to squares of this side [px]. every: pictures
-    kept, beside the last.
+    videos: camera -> file, at least one. size: the pictures are scaled to squares of this side [px], if any.
+    every: pictures kept, beside the last.
     Raises FileNotFoundError for a missing file; ValueError, naming it, when it is damaged, holds a single frame, or has
     another length or rate than the first.
     """

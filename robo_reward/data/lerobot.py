@@ -81,14 +81,14 @@ def iterate_dataset(
 
 
 def iterate_clips(
-    root: str | Path, *, query_every: int, views: Sequence[str], size: int, only: Sequence[int] | None = None
+    root: str | Path, *, query_every: int, views: Sequence[str], size: int | None, only: Sequence[int] | None = None
 ) -> Iterator[Episode]:
     """Yield what a reward model needs of every episode: an observation a row, its pictures and the instruction.
 
     States and actions are left out, so datasets whose actions have any unit, or none, will do.
 
-    query_every, views, only: as in `iterate_dataset`. size: the frames are scaled to squares of this side [px].
-    Errors as in `iterate_dataset`, those about features and actions excepted.
+    query_every, views, only: as in `iterate_dataset`. size: the frames are scaled to squares of this side [px]; None
+    leaves them as they are. Errors as in `iterate_dataset`, those about features and actions excepted.
     """
     for number, columns, instruction, steps, frames in _recordings(read_info(root), query_every, views, size, only):
         rows = len(columns["episode_index"])

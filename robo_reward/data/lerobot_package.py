@@ -17,6 +17,7 @@ def import_lerobot() -> Any:
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # read at its import; we show bars of our own
     try:
         cure()
+        hide_transformers()
         import lerobot.datasets
         import lerobot.datasets.compute_stats
         import lerobot.datasets.lerobot_dataset
@@ -25,3 +26,11 @@ def import_lerobot() -> Any:
     except ImportError as error:
         raise ValueError(missing_extra(error) or f"LeRobot does not load: {error}") from error
     return lerobot.datasets
+
+
+def hide_transformers() -> None:
+    """Keep LeRobot from importing transformers: the module of its GR00T, which comes with every policy, does not load
+    beside transformers 5, and nothing here runs LeRobot's own VLAs."""
+    from lerobot.utils import import_utils
+
+    import_utils._transformers_available = False

@@ -125,6 +125,28 @@ def progress_curves(
     return svg()
 
 
+def performance_profiles(profiles: Mapping[str, ArrayLike], thresholds: Sequence[float]) -> str:
+    """Share of runs above each success rate, a line for every method with its band.
+
+    Args:
+        profiles: method -> (T, 3) of share, low and high, from `statistics.performance_profile`.
+        thresholds: success rates in [0, 1], (T,).
+
+    Returns:
+        SVG text.
+    """
+    with _svg() as (axes, svg):
+        for (name, profile), colour, dash in zip(
+            profiles.items(), cycle((BLUE, VERMILION, GREEN, GREY)), cycle(("-", *DASHES))
+        ):
+            share, low, high = np.asarray(profile, float).T
+            axes.fill_between(thresholds, low, high, color=colour, alpha=0.16, lw=0, step="post")
+            axes.step(thresholds, share, where="post", color=colour, ls=dash, lw=2, label=name)
+        axes.set(xlabel="success", ylabel="share of seeds above", ylim=(-0.02, 1.03), xlim=(0, 1))
+        axes.legend(loc="lower left", fontsize=9)
+    return svg()
+
+
 def reliability(
     confidence: Sequence[float], error: Sequence[float], bounds: Sequence[tuple[float | None, float | None]]
 ) -> str:
@@ -227,6 +249,29 @@ def reward_terms(panels: Mapping[str, Mapping[str, ArrayLike]], *, seconds_per_s
             if len(curves) > 1:
                 axes.legend(loc="upper left", fontsize=8, ncols=len(curves))
         axes.set_xlabel("time [s]")
+    return svg()
+
+
+def curves_of_groups(groups: Mapping[str, Sequence[tuple[Sequence[int], Sequence[float]]]]) -> str:
+    """Success against online rollouts of several runs a group: thin lines, and their mean where all were evaluated.
+
+    Args:
+        groups: name -> (rollouts, success rates in [0, 1]) of each run.
+
+    Returns:
+        SVG text.
+    """
+    colours = cycle((BLUE, VERMILION, GREEN, "#CC79A7", "#56B4E9", GREY))
+    with _svg((8.4, 4.2)) as (axes, svg):
+        for (name, runs), colour in zip(groups.items(), colours, strict=False):
+            tables = [dict(zip(rollouts, rates, strict=True)) for rollouts, rates in runs]
+            shared = sorted(set.intersection(*(set(table) for table in tables)))
+            for rollouts, rates in runs:
+                axes.plot(rollouts, rates, color=colour, lw=0.8, alpha=0.45)
+            mean = [float(np.mean([table[x] for table in tables])) for x in shared]
+            axes.plot(shared, mean, color=colour, lw=2.2, label=f"{textwrap.shorten(name, 60)} ({len(runs)})")
+        axes.set(xlabel="online rollouts", ylabel="success", ylim=(-0.03, 1.03))
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
     return svg()
 
 

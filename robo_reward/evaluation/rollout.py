@@ -113,38 +113,41 @@ class EpisodeRecorder:
             self._frame_steps.append(len(self._actions))
             self._frames.append(views)
 
-    def episode(self) -> Episode:
-        """The whole episode; the actor has been asked for its base action at the last observation too."""
+    def episode(self, first: int = 0) -> Episode:
+        """The whole episode, or from step `first` on; the actor has been asked for its base action at the last
+        observation too."""
         if len(self._bases) == len(self._actions):
             self.action()
-        names = self._frames[0].keys() if self._frames else ()
-        base = None if self._bases[0] is None else np.asarray(self._bases, np.float32)
+        frames_from = sum(step < first for step in self._frame_steps)
+        frames = self._frames[frames_from:]
+        names = frames[0].keys() if frames else ()
+        base = None if self._bases[0] is None else np.asarray(self._bases[first:], np.float32)
         width = len(self._actions[0])
-        human, attended = self._human[: len(self._actions)], hasattr(self._act, "human_action")
+        human, attended = self._human[first : len(self._actions)], hasattr(self._act, "human_action")
         asked = np.array([np.zeros(width) if action is None else action for action in human], np.float32)
         return Episode(
             episode_id=f"{self._source}-{self._seed}",
             instruction=self._info["instruction"],
             source=self._source,
             seed=self._seed,
-            agent_pos=np.asarray(self._agent_pos, np.float32),
-            estimate=np.asarray(self._estimate, np.float32),
-            action=np.asarray(self._actions, np.float32),
-            reward=np.asarray(self._rewards, np.float32),
-            stage=np.asarray(self._stages, np.int64),
-            oracle=None if self._oracle[0] is None else np.asarray(self._oracle, np.float32),
+            agent_pos=np.asarray(self._agent_pos[first:], np.float32),
+            estimate=np.asarray(self._estimate[first:], np.float32),
+            action=np.asarray(self._actions[first:], np.float32),
+            reward=np.asarray(self._rewards[first:], np.float32),
+            stage=np.asarray(self._stages[first:], np.int64),
+            oracle=None if self._oracle[0] is None else np.asarray(self._oracle[first:], np.float32),
             terminated=self._terminated,
             truncated=self._truncated and not self._terminated,
             success=bool(self._info["is_success"]),
-            frame_steps=np.asarray(self._frame_steps, np.int64),
-            frames={name: np.stack([views[name] for views in self._frames]) for name in names},
+            frame_steps=np.asarray(self._frame_steps[frames_from:], np.int64) - first,
+            frames={name: np.stack([views[name] for views in frames]) for name in names},
             base_action=None if base is None else base[:, :width],
             base_phase=None if base is None else base[:, width:],
             base_id=getattr(self._act, "base_id", None),
             human_action=asked if attended else None,
             intervention=np.array([action is not None for action in human]) if attended else None,
-            gated=np.asarray(self._gated),
-            features=np.asarray(self._features, np.float32) if self._features else None,
+            gated=np.asarray(self._gated[first:]),
+            features=np.asarray(self._features[first:], np.float32) if self._features else None,
         )
 
 
@@ -156,6 +159,7 @@ def run_episode(
     source: str,
     query_every: int = 0,
     options: dict[str, Any] | None = None,
+    follow: Callable[[EpisodeRecorder], None] = lambda recorder: None,
 ) -> Episode:
     """Run one episode from the initial state of `seed`.
 
@@ -166,13 +170,17 @@ def run_episode(
 
     A step that `info["fault"]` speaks of, a robot's that cannot be believed, is left out: the episode is cut before it,
     and begins anew where there is nothing before it.
+
+    `follow` is shown the recorder before every step, its action chosen, and once the episode has ended.
     """
     render = env.get_wrapper_attr("render_views") if query_every else None
     while True:
         observation, info = env.reset(seed=seed, options=options)
         recorder = EpisodeRecorder(act, seed, source, observation, info, render() if render else None)
         while not recorder.ended:
-            observation, reward, terminated, truncated, info = env.step(recorder.action())
+            action = recorder.action()
+            follow(recorder)
+            observation, reward, terminated, truncated, info = env.step(action)
             ended = terminated or truncated
             views = render() if render and is_query(len(recorder) + 1, query_every, ended) else None
             if "fault" in info:
@@ -180,6 +188,7 @@ def run_episode(
             else:
                 recorder.append(observation, reward, terminated, truncated, info, views)
         if len(recorder):
+            follow(recorder)
             return recorder.episode()
 
 

@@ -129,6 +129,32 @@ def interquartile_mean(values: ArrayLike) -> float:
     return float(flat[cut : len(flat) - cut].mean())
 
 
+def performance_profile(
+    scores: ArrayLike, thresholds: ArrayLike, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> np.ndarray:
+    """Share of runs that score above each threshold, with its percentile bootstrap band over seeds.
+
+    Args:
+        scores: (seeds,) or (seeds, tasks); the seeds of every task are resampled on their own.
+        thresholds: (T,), increasing.
+        confidence: two-sided level of the band at each threshold, in (0, 1).
+        resamples: number of bootstrap samples, >= 1.
+        seed: of the resampling.
+
+    Returns:
+        (T, 3) of share, low and high. Source: Agarwal et al. 2021 (rliable), run-score distribution.
+
+    Raises:
+        ValueError: as `bootstrap_interval`.
+    """
+    table = _finite("scores", scores)
+    rows = []
+    for threshold in _finite("thresholds", thresholds).ravel():
+        above = (table > threshold).astype(float)
+        rows.append((float(above.mean()), *bootstrap_interval(above, np.mean, confidence, resamples, seed)))
+    return np.array(rows)
+
+
 def bootstrap_interval(
     scores: ArrayLike,
     statistic: Callable[[np.ndarray], float] = interquartile_mean,

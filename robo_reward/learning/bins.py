@@ -21,9 +21,9 @@ class BinnedCritic(nn.Module):
     centres: torch.Tensor
     edges: torch.Tensor
 
-    def __init__(self, heads: int, inputs: int, hidden: int, norm: bool, bins: int, limit: float):
+    def __init__(self, heads: int, inputs: int, hidden: int, norm: bool, rough: bool, bins: int, limit: float):
         super().__init__()
-        self.mlp = EnsembleMLP(heads, inputs, hidden, bins, norm)
+        self.mlp = EnsembleMLP(heads, inputs, hidden, bins, norm, rough)
         edges = torch.linspace(-limit, limit, bins + 1)
         self.register_buffer("edges", edges, persistent=False)
         self.register_buffer("centres", (edges[1:] + edges[:-1]) / 2, persistent=False)

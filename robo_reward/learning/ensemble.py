@@ -67,11 +67,12 @@ class EnsembleMLP(nn.Module):
     """N perceptrons with two hidden layers: (B, I) -> (N, B, O). Each is `networks.mlp`, with LayerNorm if `norm`.
 
     All parameters lie in `flat` (N, P), so that clipping, an optimiser's step and a Polyak average are each one vector
-    operation.
+    operation. `rough` multiplies bfloat16 numbers in the hidden layers.
     """
 
-    def __init__(self, heads: int, inputs: int, hidden: int, outputs: int, norm: bool = True):
+    def __init__(self, heads: int, inputs: int, hidden: int, outputs: int, norm: bool = True, rough: bool = False):
         super().__init__()
+        self.rough = rough
         normed = ((1, hidden), (1, hidden)) if norm else ()
         first, second = ((inputs, hidden), (1, hidden), *normed), ((hidden, hidden), (1, hidden), *normed)
         shapes = (*first, *second, (outputs, hidden), (1, outputs))
@@ -95,7 +96,7 @@ class EnsembleMLP(nn.Module):
         if torch.is_grad_enabled() and (flat.requires_grad or x_BI.requires_grad):
             return _Differentiable.apply(self, x_BI, flat)
         scratch = _take(flat, x_BI.shape[0], self.hidden)
-        y_NBO = _forward(self.views(flat), x_BI, scratch._replace(out=scratch.normed))
+        y_NBO = _forward(self.views(flat), x_BI, scratch._replace(out=scratch.normed), self.rough)
         _give(scratch)
         return y_NBO
 
@@ -128,7 +129,7 @@ class _Differentiable(torch.autograd.Function):
     def forward(ctx: Any, network: EnsembleMLP, x_BI: torch.Tensor, flat: torch.Tensor) -> torch.Tensor:
         ctx.network, ctx.scratch = network, _take(flat, x_BI.shape[0], network.hidden)
         ctx.save_for_backward(x_BI, flat)
-        return _forward(network.views(flat), x_BI, ctx.scratch)
+        return _forward(network.views(flat), x_BI, ctx.scratch, network.rough)
 
     @staticmethod
     def backward(ctx: Any, *slopes: torch.Tensor) -> tuple[None, torch.Tensor | None, torch.Tensor | None]:
@@ -136,20 +137,21 @@ class _Differentiable(torch.autograd.Function):
         _, of_input, of_weights = ctx.needs_input_grad
         gradient = torch.empty_like(flat) if of_weights else None
         found = None if gradient is None else ctx.network.views(gradient)
-        x_gradient = _backward(ctx.network.views(flat), x_BI, ctx.scratch, slopes[0], found, of_input)
+        rough = ctx.network.rough
+        x_gradient = _backward(ctx.network.views(flat), x_BI, ctx.scratch, slopes[0], found, of_input, rough)
         _give(ctx.scratch)
         ctx.scratch = None
         return None, x_gradient, gradient
 
 
-def _forward(views: _Views, x_BI: torch.Tensor, scratch: _Scratch) -> torch.Tensor:
+def _forward(views: _Views, x_BI: torch.Tensor, scratch: _Scratch, rough: bool) -> torch.Tensor:
     """Outputs (N, B, O); leaves in `scratch` what `_backward` needs."""
     x = x_BI.expand(views.bias_N1O.shape[0], -1, -1)
     for layer, y, out, inverse in zip(views.hidden, scratch.normed, scratch.out, scratch.inverse, strict=True):
         if layer.scale_N1H is None or layer.shift_N1H is None:
-            x = torch.baddbmm(layer.bias_N1H, x, layer.weight_NIH, out=out).relu_()
+            x = _product(x, layer.weight_NIH, out, rough, layer.bias_N1H).relu_()
             continue
-        torch.baddbmm(layer.bias_N1H, x, layer.weight_NIH, out=y)
+        _product(x, layer.weight_NIH, y, rough, layer.bias_N1H)
         y.sub_(torch.mean(y, dim=-1, keepdim=True, out=inverse))
         torch.linalg.vector_norm(y, dim=-1, keepdim=True, out=inverse)
         y.mul_(inverse.square_().div_(y.shape[-1]).add_(_EPS).rsqrt_())
@@ -157,8 +159,24 @@ def _forward(views: _Views, x_BI: torch.Tensor, scratch: _Scratch) -> torch.Tens
     return torch.baddbmm(views.bias_N1O, x, views.weight_NOH.transpose(1, 2))
 
 
+def _product(
+    x: torch.Tensor, y: torch.Tensor, out: torch.Tensor, rough: bool, bias: torch.Tensor | None = None
+) -> torch.Tensor:
+    """x @ y + bias, batched, into `out`; sums are in single precision, `rough` or not."""
+    if rough and x.shape[1] > 1:  # one observation on a robot is worth the exact product
+        out.copy_(torch.bmm(x.bfloat16(), y.bfloat16()))
+        return out if bias is None else out.add_(bias)
+    return torch.bmm(x, y, out=out) if bias is None else torch.baddbmm(bias, x, y, out=out)
+
+
 def _backward(
-    views: _Views, x_BI: torch.Tensor, scratch: _Scratch, slope_NBO: torch.Tensor, found: _Views | None, of_input: bool
+    views: _Views,
+    x_BI: torch.Tensor,
+    scratch: _Scratch,
+    slope_NBO: torch.Tensor,
+    found: _Views | None,
+    of_input: bool,
+    rough: bool,
 ) -> torch.Tensor | None:
     """The loss's derivative by the inputs (B, I) if it is wanted; that by the parameters is written to `found`."""
     slope = torch.bmm(slope_NBO, views.weight_NOH, out=scratch.slope)
@@ -179,10 +197,10 @@ def _backward(
             slope.mul_(layer.scale_N1H).sub_(mean).addcmul_(normed, along, value=-1).mul_(scratch.inverse[i])
         below = scratch.out[0] if i else x_BI.expand(slope.shape[0], -1, -1)
         if found is not None:
-            torch.bmm(below.transpose(1, 2), slope, out=found.hidden[i].weight_NIH)
+            _product(below.transpose(1, 2), slope, found.hidden[i].weight_NIH, rough)
             torch.sum(slope, dim=1, keepdim=True, out=found.hidden[i].bias_N1H)
         if i:
-            slope = torch.bmm(slope, layer.weight_NIH.transpose(1, 2), out=scratch.normed[1])
+            slope = _product(slope, layer.weight_NIH.transpose(1, 2), scratch.normed[1], rough)
     if not of_input:
         return None
     return torch.bmm(slope, views.hidden[0].weight_NIH.transpose(1, 2)).sum(0)

@@ -25,4 +25,4 @@ class FilteredCloning(ResidualTD3):
         self, state: torch.Tensor, base: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, dict[str, float]]:
         action = self._action(self.actor, state, base)
-        return action, torch.zeros(()), {}
+        return action, torch.zeros((), device=self.device), {}

@@ -21,12 +21,12 @@ def mlp(inputs: int, hidden: int, outputs: int, norm: bool = True) -> nn.Sequent
 class EnsembleCritic(nn.Module):
     """N critics Q(s, a): inputs (B, S) and (B, A) -> (N, B). LayerNorm after each hidden layer (RLPD).
 
-    `norm` False leaves it out: a control.
+    `norm` False leaves it out: a control. `rough`: see `EnsembleMLP`.
     """
 
-    def __init__(self, heads: int, inputs: int, hidden: int, norm: bool = True):
+    def __init__(self, heads: int, inputs: int, hidden: int, norm: bool = True, rough: bool = False):
         super().__init__()
-        self.mlp = EnsembleMLP(heads, inputs, hidden, 1, norm)
+        self.mlp = EnsembleMLP(heads, inputs, hidden, 1, norm, rough)
 
     def forward(
         self, state_BS: torch.Tensor, action_BA: torch.Tensor, heads: torch.Tensor | None = None
@@ -38,9 +38,9 @@ class EnsembleCritic(nn.Module):
 class ResidualActor(nn.Module):
     """Residual pi(s, a_base) in [-1, 1]; the last layer starts at zero, so training starts from the base policy."""
 
-    def __init__(self, state_size: int, action_size: int, hidden: int, norm: bool = True):
+    def __init__(self, state_size: int, action_size: int, hidden: int, norm: bool = True, rough: bool = False):
         super().__init__()
-        self.mlp = EnsembleMLP(1, state_size + action_size, hidden, action_size, norm)
+        self.mlp = EnsembleMLP(1, state_size + action_size, hidden, action_size, norm, rough)
         views = self.mlp.views(self.mlp.flat.detach())
         for part in (views.weight_NOH, views.bias_N1O):
             part.zero_()

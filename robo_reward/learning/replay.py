@@ -1,14 +1,14 @@
 """Episode-safe replay: whole episodes in a preallocated ring, n-step windows that never leave their episode.
 
-Sampling is a handful of array operations whatever the size; nothing in it loops over transitions. What it holds is
-rebuilt from the transition store, so nothing here needs to survive a crash.
+Sampling is a handful of array operations whatever the size; only frames are fetched one by one. What it holds
+is rebuilt from the transition store, so nothing here needs to survive a crash.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -44,6 +44,9 @@ class Batch:
     """Importance of each window's error: 1 for uniform sampling."""
     place_B: np.ndarray
     """Where the window was drawn, for `EpisodeReplay.prioritise`."""
+    frames_BVHWC: np.ndarray | None = None
+    """The cameras' frames at the window's first observation, uint8; None for learners without eyes."""
+    next_frames_BVHWC: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,8 @@ class EpisodeReplay:
         # One row per observation: a window then touches two places in memory however many fields it has.
         self._rows = np.zeros((capacity, edges[-1]), np.float32)
         self._phi = np.zeros(capacity, np.float32)
+        self._frames: dict[int, np.ndarray] = {}
+        """Slot -> frames (V, H, W, 3), each a part of its episode's array: replays that share an episode share it."""
         self._starts = np.zeros(capacity, np.int64)
         """A ring of the slots at which a window may begin."""
         self._oldest = 0
@@ -108,8 +113,11 @@ class EpisodeReplay:
         *,
         demonstration: float,
         begin_T: np.ndarray | None = None,
+        frames_TVHWC: np.ndarray | None = None,
     ) -> None:
         """Add one annotated episode with the policy's inputs (T+1, S) and base rows at every observation.
+
+        Frames (T+1, V, H, W, 3) are not copied.
 
         Windows begin at every step, or only where `begin_T` is True; the episode is kept whole all the same, so that a
         window at the edge of a correction ends at its own next observation.
@@ -122,6 +130,11 @@ class EpisodeReplay:
             raise ValueError(
                 f"episode {episode.episode_id} is annotated by {track.model_id}, this replay by {self.model_id}: "
                 "annotate all episodes with one reward model"
+            )
+        if frames_TVHWC is not None and len(frames_TVHWC) <= steps:
+            raise ValueError(
+                f"episode {episode.episode_id} has {len(frames_TVHWC)} frames of {steps + 1}: a learner that sees "
+                "needs every step's"
             )
         if steps + 1 > self.capacity:
             raise ValueError(f"an episode of {steps} steps exceeds agent.replay_capacity={self.capacity}: raise it")
@@ -139,6 +152,8 @@ class EpisodeReplay:
         rows[:steps, self._reward], rows[:steps, self._length] = returns[:, None], lengths[:, None]
         rows[:steps, self._ends] = ((np.arange(steps) + lengths == steps) * float(episode.terminated))[:, None]
         rows[:steps, self._shown] = demonstration
+        if frames_TVHWC is not None:
+            self._frames |= dict(enumerate(frames_TVHWC[: steps + 1], start))
         places = (self._oldest + self.transitions + np.arange(len(begins))) % self.capacity
         self._starts[places] = start + begins
         if self._tree is not None:
@@ -156,6 +171,8 @@ class EpisodeReplay:
             if not behind and (oldest.start >= start + slots or oldest.start + oldest.slots <= start):
                 break
             self._kept.popleft()
+            for slot in range(oldest.start, oldest.start + oldest.slots):
+                self._frames.pop(slot, None)
             gone = oldest.windows
             if self._tree is not None:
                 self._tree.set((self._oldest + np.arange(gone)) % self.capacity, np.zeros(gone))
@@ -195,6 +212,9 @@ class EpisodeReplay:
             weight_B=weight,
             place_B=place,
         )
+        if self._frames:
+            seen, then = (np.stack([self._frames[int(slot)] for slot in at]) for at in (first, first + length))
+            drawn = replace(drawn, frames_BVHWC=seen, next_frames_BVHWC=then)
         return drawn if self.turns is None else turned(drawn, self.turns, rng)
 
     def prioritise(self, place_B: np.ndarray, error_B: np.ndarray) -> None:
@@ -231,7 +251,7 @@ def base_rows(episode: Episode) -> np.ndarray:
 
 def whose_fault(batch: Batch) -> str:
     """Why an update on this batch has no finite gradient, and what to do, in one line."""
-    for name in batch.__dataclass_fields__:
+    for name in _fields(batch):
         if bad := int((~np.isfinite(getattr(batch, name))).reshape(len(batch.place_B), -1).any(1).sum()):
             return f"{name} is not finite in {bad} of a batch's windows: look for the episode with doctor store=FOLDER"
     return "the learner has diverged: lower agent.learning_rate and agent.actor_learning_rate"
@@ -239,5 +259,9 @@ def whose_fault(batch: Batch) -> str:
 
 def concatenate(*batches: Batch) -> Batch:
     """Several batches as one: demonstrations, then online."""
-    names = Batch.__dataclass_fields__
-    return Batch(**{name: np.concatenate([getattr(batch, name) for batch in batches]) for name in names})
+    return Batch(**{n: np.concatenate([getattr(batch, n) for batch in batches]) for n in _fields(batches[0])})
+
+
+def _fields(batch: Batch) -> list[str]:
+    """Those that are not None."""
+    return [name for name in batch.__dataclass_fields__ if getattr(batch, name) is not None]

@@ -58,6 +58,7 @@ class ResidualPPO(ResidualTD3):
         self,
         state_S: np.ndarray,
         base_R: np.ndarray,
+        frames_VHWC: np.ndarray | None = None,
         *,
         deployed: bool = False,
         rng: np.random.Generator | None = None,
@@ -67,9 +68,9 @@ class ResidualPPO(ResidualTD3):
             state, base = self._observe(state_S[None], base_R[None])
             residual = self.actor(state, base)
             if rng is not None and not deployed:
-                normal = torch.from_numpy(rng.standard_normal((1, self.action_size)).astype(np.float32))
+                normal = self._tensor(rng.standard_normal((1, self.action_size)).astype(np.float32))
                 residual = residual + self.actor.log_std.exp() * normal
-            return (base + self.settings.residual_scale * residual).clamp(-1.0, 1.0)[0].numpy()
+            return (base + self.settings.residual_scale * residual).clamp(-1.0, 1.0)[0].cpu().numpy()
 
     def learn_from(self, rollouts: Sequence[Rollout]) -> tuple[int, dict[str, float]]:
         """`agent.epochs` passes over rollouts of the policy as it is now; returns its steps and numbers to log."""
@@ -109,11 +110,11 @@ class ResidualPPO(ResidualTD3):
         )
         states, bases = self._observe(inputs, base_rows(episode))
         with torch.no_grad():
-            value = self.critic(states, bases).mean(0).numpy()
+            value = self.critic(states, bases).mean(0).cpu().numpy()
         surprise = reward + s.gamma * (1 - ended) * value[1:] - value[:-1]
         advantage, ahead = np.zeros(steps, np.float32), 0.0
         for t in range(steps - 1, -1, -1):
             ahead = surprise[t] + s.gamma * s.gae * (1 - ended[t]) * ahead
             advantage[t] = ahead
         columns = (episode.action, advantage, advantage + value[:-1])
-        return states[:-1], bases[:-1], *(torch.from_numpy(column) for column in columns)
+        return states[:-1], bases[:-1], *(self._tensor(column) for column in columns)

@@ -72,18 +72,19 @@ class ResidualSAC(ResidualTD3):
         self,
         state_S: np.ndarray,
         base_R: np.ndarray,
+        frames_VHWC: np.ndarray | None = None,
         *,
         deployed: bool = False,
         rng: np.random.Generator | None = None,
     ) -> np.ndarray:
         """A draw of the newest actor with numbers from `rng`; the mean of the average of actors when `deployed`."""
         if deployed or rng is None:
-            return super().act(state_S, base_R, deployed=deployed)
+            return super().act(state_S, base_R, frames_VHWC, deployed=deployed)
         with torch.no_grad():
-            state, base = self._observe(state_S[None], base_R[None])
-            normal = torch.from_numpy(rng.standard_normal((1, self.action_size)).astype(np.float32))
+            state, base = self._observe(state_S[None], base_R[None], self._look(self.encoder, frames_VHWC))
+            normal = self._tensor(rng.standard_normal((1, self.action_size)).astype(np.float32))
             residual, _ = self.actor.draw(state, base, normal)
-            return self._executed(base, residual)[0].numpy()
+            return self._executed(base, residual)[0].cpu().numpy()
 
     def _next_value(self, state: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
         """Smallest of a few heads at a drawn action, and the entropy there."""
@@ -111,7 +112,7 @@ class ResidualSAC(ResidualTD3):
         }  # fmt: skip
 
     def _draw(self, state: torch.Tensor, base: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.actor.draw(state, base, torch.empty_like(base).normal_(generator=self.generator))
+        return self.actor.draw(state, base, self._normal(base))
 
     def _executed(self, base: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
         return (base + self.reach() * residual).clamp(-1.0, 1.0)

@@ -17,12 +17,15 @@ import torch
 
 from robo_reward.config import AgentConfig
 from robo_reward.learning.bins import BinnedCritic
+from robo_reward.learning.device import device_named
 from robo_reward.learning.networks import EnsembleCritic, ResidualActor
+from robo_reward.learning.pixels import FEATURES, Eyes, PixelEncoder, random_shift
 from robo_reward.learning.reach import Reach
 from robo_reward.learning.replay import Batch
 from robo_reward.shaping import Shaping
 
 _NETWORKS = ("actor", "actor_target", "actor_average", "actor_prior", "reach", "critic", "critic_target")
+_ENCODERS = ("encoder", "encoder_target", "encoder_average")
 
 
 class ResidualTD3:
@@ -30,10 +33,13 @@ class ResidualTD3:
 
     Arguments: mean and standard deviation of the policy's input over the demonstrations (fixed from then on), size of
     the action, settings, the shaping scheme with its scale, a seed, the columns of the observation that the input is
-    made of, and the size of the base's phase.
+    made of, the size of the base's phase, and the cameras that are looked through, None for none.
 
     The phase (which step of a chunk this is) belongs to the state: without it a base that acts in chunks looks random
     to the critics, and the learner on top of it wavers.
+
+    Actor and critics share what the encoder sees. Only the critics' errors teach it; target and average of the actor
+    look through a target and an average of it.
     """
 
     def __init__(
@@ -47,33 +53,41 @@ class ResidualTD3:
         seed: int,
         columns: tuple[int, ...] | None = None,
         phase_size: int = 0,
+        eyes: Eyes | None = None,
     ):
         torch.manual_seed(seed)
         self.settings, self.shaping, self.shaping_scale = settings, shaping, shaping_scale
+        self.device = device_named(settings.device)
+        # Chance is drawn on the CPU, weights are made there: the same numbers whatever the device.
         self.generator = torch.Generator().manual_seed(seed)
-        self.mean, self.std = torch.from_numpy(mean_S), torch.from_numpy(std_S)
+        self.mean, self.std = self._tensor(mean_S), self._tensor(std_S)
         self.action_size, self.phase_size, self.columns = action_size, phase_size, columns
-        size = len(mean_S) + phase_size
-        self.actor = self._new_actor(size)
-        self.actor_target = self._new_actor(size)
-        self.critic, self.critic_target = self._new_critic(size), self._new_critic(size)
+        self.eyes = eyes
+        size = len(mean_S) + phase_size + (FEATURES if eyes else 0)
+        self.actor = self._new_actor(size).to(self.device)
+        self.actor_target = self._new_actor(size).to(self.device)
+        self.critic, self.critic_target = (self._new_critic(size).to(self.device) for _ in range(2))
         self.actor_target.load_state_dict(self.actor.state_dict())
         self.actor_average, self.actor_prior = copy.deepcopy(self.actor), copy.deepcopy(self.actor)
         self.critic_target.load_state_dict(self.critic.state_dict())
+        self.encoder = PixelEncoder(eyes).to(self.device) if eyes else None
+        self.encoder_target, self.encoder_average = copy.deepcopy(self.encoder), copy.deepcopy(self.encoder)
         for network in (self.actor_target, self.actor_average, self.actor_prior, self.critic_target):
             network.requires_grad_(False)
         self.error_B = np.zeros(0, np.float32)
-        self.reach = Reach(settings, action_size)
+        self.reach = Reach(settings, action_size).to(self.device)
         moved = [*self.actor.parameters(), *self.reach.parameters()]
         self.actor_optimiser = torch.optim.Adam(moved, settings.actor_learning_rate, fused=True)
-        self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), settings.learning_rate, fused=True)
+        valuing = [*self.critic.parameters(), *(self.encoder.parameters() if self.encoder else ())]
+        self.critic_optimiser = torch.optim.Adam(valuing, settings.learning_rate, fused=True)
 
     def _new_actor(self, size: int) -> torch.nn.Module:
-        return ResidualActor(size, self.action_size, self.settings.hidden, self.settings.layer_norm)
+        s = self.settings
+        return ResidualActor(size, self.action_size, s.hidden, s.layer_norm, s.precision == "bfloat16")
 
     def _new_critic(self, size: int) -> EnsembleCritic | BinnedCritic:
         s = self.settings
-        shape = (s.heads, size + self.action_size, s.hidden, s.layer_norm)
+        shape = (s.heads, size + self.action_size, s.hidden, s.layer_norm, s.precision == "bfloat16")
         critic = BinnedCritic(*shape, s.value_bins, s.value_limit) if s.value_bins else EnsembleCritic(*shape)
         if s.value_init == "potential":
             # What a critic learns of a shaped reward is Q - Phi: saying 0 it says that Q is the potential.
@@ -91,27 +105,32 @@ class ResidualTD3:
         self,
         state_S: np.ndarray,
         base_R: np.ndarray,
+        frames_VHWC: np.ndarray | None = None,
         *,
         deployed: bool = False,
         rng: np.random.Generator | None = None,
     ) -> np.ndarray:
         """The learned action for one observation and the base's row (action and phase), in [-1, 1], unexplored.
 
+        Of the observation, `frames_VHWC` are what the cameras of `eyes` show.
         `rng` is for agents that draw their actions; this one does not.
 
         The newest actor chases the critics' noise from update to update, so none acts that is not an average:
         over about a hundred environment steps while training, over a dozen episodes when `deployed`.
         """
         actor = self.actor_average if deployed else self.actor_target
+        encoder = self.encoder_average if deployed else self.encoder_target
         with torch.no_grad():
-            state, base = self._observe(state_S[None], base_R[None])
-            return self._action(actor, state, base)[0].numpy()
+            state, base = self._observe(state_S[None], base_R[None], self._look(encoder, frames_VHWC))
+            return self._action(actor, state, base)[0].cpu().numpy()
 
-    def value(self, state_S: np.ndarray, base_R: np.ndarray, action_A: np.ndarray) -> float:
+    def value(
+        self, state_S: np.ndarray, base_R: np.ndarray, frames_VHWC: np.ndarray | None, action_A: np.ndarray
+    ) -> float:
         """Mean of the critics for an action on one observation; arguments as of `act`."""
         with torch.no_grad():
-            state, _ = self._observe(state_S[None], base_R[None])
-            return float(self.critic(state, torch.from_numpy(np.asarray(action_A, np.float32)[None])).mean())
+            state, _ = self._observe(state_S[None], base_R[None], self._look(self.encoder, frames_VHWC))
+            return float(self.critic(state, self._tensor(np.asarray(action_A, np.float32)[None])).mean())
 
     def update_critics(self, batch: Batch) -> dict[str, float]:
         """One step on every head towards the n-step target; the mask is `terminated`, never a time-out.
@@ -119,25 +138,27 @@ class ResidualTD3:
         Leaves the windows' absolute errors, averaged over the heads, in `error_B`: priorities for sampling.
         """
         s = self.settings
-        state, _ = self._observe(batch.state_BS, batch.base_BR)
+        state, _ = self._observe(batch.state_BS, batch.base_BR, self._see(self.encoder, batch.frames_BVHWC))
         reward = self.shaping(
             batch.reward_B, batch.phi_BW, batch.length_B, batch.terminated_B, gamma=s.gamma, scale=self.shaping_scale
         )
         with torch.no_grad():
-            next_q = self._next_value(*self._observe(batch.next_state_BS, batch.next_base_BR))
-            alive_discount = torch.from_numpy(batch.discount_B * (1.0 - batch.terminated_B))
-            target = torch.from_numpy(np.asarray(reward, np.float32)) + alive_discount * next_q
-        action = torch.from_numpy(batch.action_BA)
+            seen = self._see(self.encoder_target, batch.next_frames_BVHWC)
+            next_q = self._next_value(*self._observe(batch.next_state_BS, batch.next_base_BR, seen))
+            alive_discount = self._tensor(batch.discount_B * (1.0 - batch.terminated_B))
+            target = self._tensor(np.asarray(reward, np.float32)) + alive_discount * next_q
+        action = self._tensor(batch.action_BA)
         if isinstance(self.critic, BinnedCritic):
             q_NB, loss_NB = self.critic.fit(state, action, target)
         else:
             q_NB = self.critic(state, action)
             loss_NB = (q_NB - target).square()
         error_NB = q_NB - target
-        loss = (torch.from_numpy(batch.weight_B) * loss_NB).mean(1).sum()
-        self.error_B = error_NB.detach().abs().mean(0).numpy()
+        loss = (self._tensor(batch.weight_B) * loss_NB).mean(1).sum()
+        self.error_B = error_NB.detach().abs().mean(0).cpu().numpy()
         norm = self._step(self.critic_optimiser, loss)
         _move(self.critic_target, self.critic, s.tau)
+        _move(self.encoder_target, self.encoder, s.tau)
         return {"critic_loss": float(loss.detach()) / s.heads, "q": float(q_NB.detach().mean()), "critic_norm": norm}
 
     def _next_value(self, state: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
@@ -147,15 +168,17 @@ class ResidualTD3:
     def _target_action(self, state: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
         """The target policy's action with clipped noise (B, A)."""
         s = self.settings
-        noise = torch.empty_like(base).normal_(generator=self.generator) * s.target_noise
+        noise = self._normal(base) * s.target_noise
         noise = noise.clamp(-s.target_noise_clip, s.target_noise_clip)
         return self._action(self.actor_target, state, base, noise)
 
     def _smallest(self, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         """The smallest value among a few target heads drawn anew (B,)."""
         s = self.settings
-        heads = torch.randperm(s.heads, generator=self.generator)[: s.subset] if s.subset < s.heads else None
-        return self.critic_target(state, action, heads).amin(0)
+        if s.subset == s.heads:
+            return self.critic_target(state, action).amin(0)
+        heads = torch.randperm(s.heads, generator=self.generator)[: s.subset]
+        return self.critic_target(state, action, heads.to(self.device)).amin(0)
 
     def clone(self, batches: Iterable[Batch]) -> None:
         """Start the residual from what demonstrations show: a step of imitation alone for each batch, then every copy
@@ -170,18 +193,20 @@ class ResidualTD3:
     def update_actor(self, batch: Batch) -> dict[str, float]:
         """One step up the critics' lower bound, towards the demonstrated actions, and not far from the prior's."""
         s = self.settings
-        state, base = self._observe(batch.state_BS, batch.base_BR)
+        with torch.no_grad():
+            state, base = self._observe(batch.state_BS, batch.base_BR, self._see(self.encoder, batch.frames_BVHWC))
         action, loss, numbers = self._improvement(state, base)
         imitation, imitated = self._imitation(state, base, action, batch, filtered=s.q_filter)
         loss = loss + s.imitation * imitation
         if s.prior > 0:
             with torch.no_grad():
                 wont = self._action(self.actor_prior, state, base)
-            own_B = torch.from_numpy(batch.demonstration_B == 0)
+            own_B = self._tensor(batch.demonstration_B == 0)
             loss = loss + s.prior * (own_B * (action - wont).square().sum(-1)).mean()
         norm = self._step(self.actor_optimiser, loss)
         _move(self.actor_target, self.actor, s.tau)
         _move(self.actor_average, self.actor, s.average_rate)
+        _move(self.encoder_average, self.encoder, s.average_rate)
         self.reach.grow()
         return {**numbers, **imitated, "actor_norm": norm}
 
@@ -189,7 +214,7 @@ class ResidualTD3:
         self, state: torch.Tensor, base: torch.Tensor, action: torch.Tensor, batch: Batch, filtered: bool = False
     ) -> tuple[torch.Tensor, dict[str, float]]:
         """Squared distance to the nearest action within the residual's reach; the critics learn from the executed."""
-        executed, shown_B = torch.from_numpy(batch.action_BA), torch.from_numpy(batch.demonstration_B)
+        executed, shown_B = self._tensor(batch.action_BA), self._tensor(batch.demonstration_B)
         reach = self.reach().detach()
         shown = torch.minimum(torch.maximum(executed, base - reach), base + reach)
         error_B = (action - shown).square().sum(-1)
@@ -220,11 +245,32 @@ class ResidualTD3:
         with torch.no_grad():
             return (self.critic(state, shown.clamp(-1.0, 1.0)).mean(0) > self.critic(state, action).mean(0)).float()
 
-    def _observe(self, state_BS: np.ndarray, base_BR: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the networks take for the state, standardised input and phase, and the base's action."""
-        state = ((torch.from_numpy(state_BS) - self.mean) / self.std).clamp(-10.0, 10.0)
-        base = torch.from_numpy(base_BR)
-        return torch.cat([state, base[:, self.action_size :]], dim=-1), base[:, : self.action_size]
+    def _observe(
+        self, state_BS: np.ndarray, base_BR: np.ndarray, seen_BF: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the networks take for the state, standardised input, phase and what was seen, and the base's action."""
+        state = ((self._tensor(state_BS) - self.mean) / self.std).clamp(-10.0, 10.0)
+        base = self._tensor(base_BR)
+        parts = [state, base[:, self.action_size :]] + ([] if seen_BF is None else [seen_BF])
+        return torch.cat(parts, dim=-1), base[:, : self.action_size]
+
+    def _see(self, encoder: PixelEncoder | None, frames_BVHWC: np.ndarray | None) -> torch.Tensor | None:
+        """What an encoder makes of a batch's frames (B, F), each shifted anew; None without eyes."""
+        if encoder is None or frames_BVHWC is None:
+            return None
+        return encoder(random_shift(self._tensor(frames_BVHWC), self.settings.random_shift, self.generator))
+
+    def _look(self, encoder: PixelEncoder | None, frames_VHWC: np.ndarray | None) -> torch.Tensor | None:
+        """What an encoder makes of one moment's frames as they are (1, F); None without eyes."""
+        return None if encoder is None or frames_VHWC is None else encoder(self._tensor(frames_VHWC[None]))
+
+    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        """The array on the learner's device; on the CPU the same memory."""
+        return torch.from_numpy(array).to(self.device)
+
+    def _normal(self, like: torch.Tensor) -> torch.Tensor:
+        """Standard normal numbers of this shape."""
+        return torch.empty(like.shape).normal_(generator=self.generator).to(self.device)
 
     def _action(
         self, actor: torch.nn.Module, state: torch.Tensor, base: torch.Tensor, noise: torch.Tensor | None = None
@@ -248,10 +294,14 @@ class ResidualTD3:
         optimiser.step()
         return norm
 
+    @property
+    def _networks(self) -> tuple[str, ...]:
+        return _NETWORKS + _ENCODERS if self.eyes else _NETWORKS
+
     def state_dict(self) -> dict[str, Any]:
         """Everything an exact continuation needs: networks, targets, optimisers, random state."""
         tensors = {"generator": self.generator.get_state()}
-        for name in _NETWORKS:
+        for name in self._networks:
             tensors |= {f"{name}.{key}": value for key, value in getattr(self, name).state_dict().items()}
         for name in ("actor_optimiser", "critic_optimiser"):
             for index, slot in getattr(self, name).state_dict()["state"].items():
@@ -261,7 +311,7 @@ class ResidualTD3:
     def load_state_dict(self, tensors: dict[str, torch.Tensor]) -> None:
         """Restore what `state_dict` returned."""
         self.generator.set_state(tensors["generator"])
-        for name in _NETWORKS:
+        for name in self._networks:
             prefix = f"{name}."
             own = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
             getattr(self, name).load_state_dict(own)
@@ -277,7 +327,9 @@ class ResidualTD3:
             optimiser.load_state_dict(packed)
 
 
-def _move(target: torch.nn.Module, source: torch.nn.Module, tau: float) -> None:
-    """Polyak: target += tau (source - target), all tensors in one call."""
+def _move(target: torch.nn.Module | None, source: torch.nn.Module | None, tau: float) -> None:
+    """Polyak: target += tau (source - target), all tensors in one call; nothing where there is no network."""
+    if target is None or source is None:
+        return
     with torch.no_grad():
         torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), tau)

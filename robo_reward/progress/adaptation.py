@@ -59,7 +59,7 @@ def adapt_reward(
         raise ValueError(
             f"instruction {demo.instruction!r} is known to the reward model: set instruction= to words of the new task"
         )
-    net, added = grow(base.model.net, tuple(sorted(demo.frames)))
+    net, added = grow(base.compact.net, tuple(sorted(demo.frames)))
     settings = replace(settings, model=net.settings)
     label = label_episode(demo, net.settings.stages, keyframes)
     shown = {e.instruction for e, _ in replay if e.success}

@@ -94,7 +94,7 @@ def track_many(
         steps.append(episode.frame_steps[at])
     if not queries:
         return []
-    estimate = model.hop(_join(queries))
+    estimate = model.hop(join_queries(queries))
     found, row = [], 0
     for tracker, at in zip(trackers, steps, strict=True):
         width = HOPS_PER_REFERENCE * len(tracker.reference)
@@ -124,6 +124,8 @@ def stored_at(episode: Episode, every: int) -> Int64[np.ndarray, "Q"]:
             f"episode {episode.episode_id} stores no camera frames: give episodes that were recorded with cameras"
         )
     wanted = np.array(queried_steps(len(episode), every))
+    if len(episode) % every and episode.frame_steps[-1] < len(episode):
+        wanted = wanted[:-1]  # cut off by a crash, nobody looked at its end: the potential is held
     at = np.searchsorted(episode.frame_steps, wanted)
     missing = (at >= len(episode.frame_steps)) | (
         episode.frame_steps[np.minimum(at, len(episode.frame_steps) - 1)] != wanted
@@ -150,8 +152,8 @@ def _episode_query(tracker: ProgressTracker, episode: Episode, at: np.ndarray) -
     return HopQuery(pool, before, after, start, goal, (tracker.instruction,) * len(before))
 
 
-def _join(queries: list[HopQuery]) -> HopQuery:
-    """One query over the concatenated pools."""
+def join_queries(queries: Sequence[HopQuery]) -> HopQuery:
+    """One query over the concatenated pools. ValueError for different cameras."""
     if len(queries) == 1:
         return queries[0]
     views = set(queries[0].frames)
@@ -160,7 +162,8 @@ def _join(queries: list[HopQuery]) -> HopQuery:
     offsets = np.cumsum([0] + [len(next(iter(q.frames.values()))) for q in queries])[:-1]
 
     def column(name: str) -> np.ndarray:
-        return np.concatenate([getattr(q, name) + o for q, o in zip(queries, offsets, strict=True)])
+        columns = [getattr(q, name) for q in queries]
+        return np.concatenate([np.where(c < 0, -1, c + o) for c, o in zip(columns, offsets, strict=True)])
 
     return HopQuery(
         {v: np.concatenate([q.frames[v] for q in queries]) for v in queries[0].frames},

@@ -165,7 +165,7 @@ def train_rival(
     elif rival.encoded:
         if compact is None:
             raise ValueError(f"{kind} looks through a trained compact model's encoder: give its folder")
-        trained = load_reward(compact).model.net.state_dict()
+        trained = load_reward(compact).compact.net.state_dict()
         rival.encoder.load_state_dict({name: trained[name] for name in rival.encoder.state_dict()})
     rival.eval()
     for task, numbers in enumerate(successes.values()):

@@ -9,13 +9,14 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from robo_reward.interfaces import ProcessRewardModel
 from robo_reward.progress.annotate import annotate_many, track_id, track_many
 from robo_reward.progress.completion import CompletionRule, CompletionTarget, calibrate
 from robo_reward.progress.labels import PotentialLabels, label_episode, labels_from_outcome
@@ -77,14 +78,36 @@ class TrainSettings:
             raise ValueError(f"validation_share={self.validation_share} outside [0, 1)")
 
 
+class HopModel(ProcessRewardModel, Protocol):
+    """A reward model that a tracker can follow episodes with, and that is kept in a folder."""
+
+    kind: str
+    settings: Any
+    """With the `views` it knows, the `image_size` that data are read at, and the number of `stages`."""
+
+    def save(self, folder: Path) -> None:
+        """Write what loading it again takes."""
+
+
 @dataclass(frozen=True)
 class RewardModel:
     """What training leaves and annotation needs; an `EpisodeScorer`."""
 
-    model: CompactModel
+    model: HopModel
     references: References
     tracker: TrackerSettings
-    name = "compact"
+
+    @property
+    def name(self) -> str:
+        """The model's kind."""
+        return self.model.kind
+
+    @property
+    def compact(self) -> CompactModel:
+        """The model, where its network itself is wanted. Raises ValueError if it is another than the compact one."""
+        if not isinstance(self.model, CompactModel):
+            raise ValueError(f"this works on the compact model's network, and this is reward={self.name}")
+        return self.model
 
     @property
     def track_id(self) -> str:
@@ -134,7 +157,7 @@ def load_reward(folder: Path, cache: FeatureCache | None = None) -> RewardModel:
     folder = reward_folder(folder)
     if (folder / "rival.json").is_file():
         raise ValueError(f"{folder}: a reward model that scores whole episodes only; use one of reward=compact here")
-    model, references = CompactModel.load(folder, cache), References.load(folder / "references.npz")
+    model, references = _load_model(folder, cache), References.load(folder / "references.npz")
     path = folder / "tracker.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no tracker settings; train the reward model again")
@@ -146,6 +169,22 @@ def load_reward(folder: Path, cache: FeatureCache | None = None) -> RewardModel:
     return RewardModel(model, references, tracker)
 
 
+def _load_model(folder: Path, cache: FeatureCache | None) -> HopModel:
+    if (folder / "grm.json").is_file():
+        from robo_reward.progress.models.grm import GrmModel
+
+        return GrmModel.load(folder)
+    if (folder / "sibling.json").is_file():
+        from robo_reward.progress.models.sibling import SiblingModel
+
+        return SiblingModel.load(folder)
+    if (folder / "remote.json").is_file():
+        from robo_reward.progress.models.remote import load_remote
+
+        return load_remote(folder)
+    return CompactModel.load(folder, cache)
+
+
 def train_reward(
     episodes: Sequence[Episode],
     settings: TrainSettings,
@@ -153,16 +192,21 @@ def train_reward(
     quiet: bool = False,
     validation: Sequence[Episode] | None = None,
     keyframes: Mapping[str, Sequence[int]] | None = None,
+    answers: Mapping[str, PhiTrack] | None = None,
 ) -> dict[str, Any]:
     """Train, calibrate completion on held-out episodes, save everything to `out_dir`, return a flat summary.
 
     keyframes: episode_id -> observation indices from a file; episodes without an entry use their stage predicates.
+    answers: episode_id -> another reward model's track, for every episode, to learn from in place of labels.
     Raises ValueError for episodes without frames of the model's views or without a successful demonstration per task.
     """
     split = (list(episodes), list(validation)) if validation is not None else split_episodes(episodes, settings)
     train, held_out = [e for e in split[0] if e.success or settings.failures], split[1]
     check_episodes(train, settings)
-    labels = label_episodes(train, settings, keyframes or {})
+    if answers is None:
+        labels = label_episodes(train, settings, keyframes or {})
+    else:
+        labels = [PotentialLabels(*[answers[e.episode_id].phi] * 3) for e in train]
     references = References.from_demonstrations(train, settings.references_per_task)
     net, statistics = fit(train, labels, settings, quiet)
     model = CompactModel(net)
@@ -336,7 +380,7 @@ class FramePool:
 
 
 def calibrate_completion(
-    model: CompactModel,
+    model: ProcessRewardModel,
     references: References,
     tracker: TrackerSettings,
     held_out: Sequence[Episode],

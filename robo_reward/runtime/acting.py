@@ -36,7 +36,7 @@ class ResidualRollout:
         self.state, self.base_id = base.initial_state(1), base.policy_id
         self.first_state = self.state
         self.info: Mapping[str, Any] = {}
-        self._seen: tuple[np.ndarray, np.ndarray] | None = None
+        self._seen: tuple[np.ndarray, np.ndarray, np.ndarray | None] | None = None
 
     def watch(self, info: Mapping[str, Any]) -> None:
         """Takes in what the environment says: a base that looks is shown it."""
@@ -48,8 +48,10 @@ class ResidualRollout:
         base_BA, self.state = self.base.act(agent_pos[None], estimate[None], state)
         base = np.concatenate([base_BA[0], phase_BK[0]]).astype(np.float32)
         inputs = policy_input(agent_pos, estimate, self.agent.columns)
-        self._seen = inputs, base
-        action = self.agent.act(inputs, base, deployed=self.deployed, rng=self.rng)
+        eyes = self.agent.eyes
+        frames = None if eyes is None else eyes.frames(self.info["views"])
+        self._seen = inputs, base, frames
+        action = self.agent.act(inputs, base, frames, deployed=self.deployed, rng=self.rng)
         return action if self.explore is None else self.explore(action, agent_pos), base
 
     def value(self, action: np.ndarray) -> float:

@@ -97,7 +97,7 @@ def _train_base(config: Config, data: StageResult, folder: Path) -> dict[str, An
 
 def _successes(config: Config, data: StageResult) -> list[Episode]:
     """The successful online rollouts of the run that is distilled."""
-    from robo_reward.runtime.experience import ONLINE
+    from robo_reward.runtime.experience import DEMONSTRATIONS
 
     run = _store_of(config)
     stage = run.parent / MARKER
@@ -109,7 +109,7 @@ def _successes(config: Config, data: StageResult) -> list[Episode]:
                 "settings of data and reward that it was trained with"
             )
     with TransitionStore(run) as store:
-        wanted = [entry.episode_id for entry in store.episodes() if entry.actor == ONLINE]
+        wanted = [entry.episode_id for entry in store.episodes() if entry.actor != DEMONSTRATIONS]
         found = [episode for name in wanted if (episode := store.read(name, frames=False)).success]
     if not found:
         raise ValueError(f"base.run={config.base.run} has no successful rollout to clone: give a run that succeeded")

@@ -80,18 +80,18 @@ class Operators:
         arbiter = Arbiter(size, blend_steps=hil.blend_steps, clock=lambda: operator.time_s)
         return CorrectedActor(act, operator, arbiter)
 
-    def saw(self, rollout: int, episode: Episode, phi: np.ndarray) -> None:
+    def saw(self, rollout: int, episode: Episode, phi: np.ndarray | None) -> None:
         """Remember what became of the rollout, and the place that it got stuck in.
 
         Args:
-            phi: potential of its observations, (T+1,).
+            phi: potential of its observations, (T+1,); None if nobody has annotated it yet, so that no place is found.
         """
         if not self._attended:
             return
         grade, began = self._next
         driven = 0 if episode.intervention is None else int(episode.intervention.sum())
         self.past.append([grade, -1 if began is None else began.number, bool(episode.success), driven])
-        if isinstance(self.env, Returning) and grade == FREE:
+        if phi is not None and isinstance(self.env, Returning) and grade == FREE:
             patience = round(self.config.hil.patience_s * task_of(self.config.env).fps)
             place = propose(self.env, rollout, episode, phi, patience)
             if place is not None:

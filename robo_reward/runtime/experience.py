@@ -2,7 +2,8 @@
 
 The store and the tracks last; the replays are rebuilt from them. All potentials in use are of one reward model: another
 one is proposed from outside (`robo-reward annotate store=...`), takes over between two rollouts, and only once every
-episode is annotated by it.
+episode is annotated by it. An episode that the reward model has not answered about waits: it lies in the store, and
+enters the replays once it is annotated.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from robo_reward.config import Config
-from robo_reward.data.store import TransitionStore
+from robo_reward.data.store import StoredEpisode, TransitionStore
 from robo_reward.data.tracks import Choice, TrackStore
+from robo_reward.interfaces import Unanswered
 from robo_reward.learning.replay import EpisodeReplay
 from robo_reward.learning.residual_ppo import Rollout
 from robo_reward.learning.residual_td3 import ResidualTD3
@@ -31,7 +33,7 @@ from robo_reward.types import Episode, PhiTrack
 Annotate = Callable[[Sequence[Episode]], list[PhiTrack]]
 """A reward model: the tracks of several episodes, their questions in one batch."""
 DEMONSTRATIONS, ONLINE = "demonstrations", "online"
-"""The actors under which the store keeps them."""
+"""The actors under which the store keeps them; those of an async run are `ONLINE` and their number."""
 
 
 class Experience:
@@ -65,8 +67,12 @@ class Experience:
         self.annotate = annotate if chosen is None else load_annotate(chosen.source)
         self.recent: deque[Rollout] = deque(maxlen=config.agent.on_policy_rollouts)
         """The newest online rollouts, for learners that are not off-policy."""
+        self.waiting: list[str] = []
+        """Ids of the online episodes without annotation, oldest first."""
         self._known: dict[str, PhiTrack] = {}
         self._refused: Choice | None = None
+        self._loaded: tuple[Choice, Annotate] | None = None
+        """The proposed reward model: one elsewhere remembers that it does not answer."""
 
     def add_demonstrations(self, episodes: list[Episode]) -> None:
         """Take the demonstrations in, with the base's actions at their observations; once more changes nothing."""
@@ -81,44 +87,69 @@ class Experience:
         """Take online episodes in under the actor's sequence number; returns the next one. Durable on return."""
         for episode in episodes:
             sequence = self.store.append_episode(ONLINE, sequence, episode)
-        self._remember(self.online, episodes)
+        self._take(episodes)
         return sequence
 
     def relearn(self, demonstrations: list[Episode], episodes: list[Episode]) -> None:
         """Fill all replays anew: with the demonstrations and these online episodes, all of them in the store."""
         self.demonstrations, self.warmup, self.online = (new_replay(self.config, self.agent) for _ in range(3))
         self.recent.clear()
+        self.waiting = []
         self._remember(self.demonstrations, demonstrations, demonstration=True)
         self.take(episodes)
 
     def take(self, episodes: list[Episode]) -> None:
         """Learn from online episodes that lie in the store already."""
         for episode in episodes:
-            self._remember(self.online, [episode])
+            self._take([episode])
 
-    def restore(self, sequence: int) -> list[Episode]:
-        """Fill the online replay with the stored episodes before this sequence number, in order.
+    def catch_up(self) -> None:
+        """Ask once more about the episodes that wait, the newest first, for as long as there are answers."""
+        for name in reversed(self.waiting.copy()):
+            try:
+                self._remember(self.online, [self._stored(name)])
+            except Unanswered:
+                return
+            self.waiting.remove(name)
+            if not self.waiting:
+                say("the reward model answers again: no episode waits for its annotation", self.config.quiet)
+
+    def _take(self, episodes: list[Episode]) -> None:
+        try:
+            self._remember(self.online, episodes)
+        except Unanswered as error:
+            if not self.waiting:
+                say(f"{error}: episodes wait for their annotation, training goes on", self.config.quiet)
+            self.waiting += [episode.episode_id for episode in episodes]
+
+    def _stored(self, episode_id: str) -> Episode:
+        """The episode, with frames where somebody is still to look at them."""
+        looked_at = episode_id not in self._known or self.judge is not None or self.agent.eyes is not None
+        return self.store.read(episode_id, frames=looked_at)
+
+    def restore(self, count: int) -> list[Episode]:
+        """Fill the online replay with the first `count` online episodes of the store.
 
         Returns the later ones: stored, but the run was interrupted before its next checkpoint. A robot could not
         repeat them.
         """
-        later = []
-        for entry in self.store.episodes():
-            if entry.actor == ONLINE and entry.first_sequence < sequence:
-                frames = entry.episode_id not in self._known or self.judge is not None
-                self._remember(self.online, [self.store.read(entry.episode_id, frames=frames)])
-            elif entry.actor == ONLINE:
-                later.append(self.store.read(entry.episode_id))
-        return later
+        online = self.stored_online()
+        for entry in online[:count]:
+            self._take([self._stored(entry.episode_id)])
+        return [self.store.read(entry.episode_id) for entry in online[count:]]
+
+    def stored_online(self) -> list[StoredEpisode]:
+        """The store's online episodes, whoever acted, in the order in which they ended."""
+        return [entry for entry in self.store.episodes() if entry.actor != DEMONSTRATIONS]
 
     @property
     def model_id(self) -> str | None:
         """Id of the reward model behind all potentials in use."""
         return self.demonstrations.model_id
 
-    def potential(self, episode_id: str) -> np.ndarray:
-        """Potential of a known episode's observations, (T+1,)."""
-        return self._known[episode_id].phi
+    def potential(self, episode_id: str) -> np.ndarray | None:
+        """Potential of an episode's observations, (T+1,); None while it waits for its annotation."""
+        return self._known[episode_id].phi if episode_id in self._known else None
 
     def swap_if_proposed(self) -> None:
         """Go over to the reward model that was proposed, if any; one that does not fit is told and passed over."""
@@ -128,13 +159,17 @@ class Experience:
         try:
             if self._own_tracks:
                 raise ValueError("this run's shaping makes its own tracks: use shaping=potential")
-            annotate, known = self.load_annotate(proposal.source), self.tracks.read(proposal.model_id)
+            if self._loaded is None or self._loaded[0] != proposal:
+                self._loaded = proposal, self.load_annotate(proposal.source)
+            annotate, known = self._loaded[1], self.tracks.read(proposal.model_id)
             entries = self.store.episodes()
             for entry in entries:  # the annotator cannot know the newest ones
                 if entry.episode_id not in known:
                     [track] = annotate([self.store.read(entry.episode_id)])
                     self.tracks.write(proposal.model_id, {entry.episode_id: track})
             known = self.tracks.put_in_force(proposal, [entry.episode_id for entry in entries])
+        except Unanswered:
+            return  # it stays proposed
         except (ValueError, FileNotFoundError) as error:
             say(f"the proposed reward model {proposal.model_id} is not taken up: {error}")
             self._refused = proposal
@@ -142,6 +177,7 @@ class Experience:
         for replay in (self.demonstrations, self.warmup, self.online):
             replay.swap_tracks(proposal.model_id, known)
         self.annotate, self._known = annotate, known
+        self.catch_up()
 
     def _remember(self, replay: EpisodeReplay, episodes: list[Episode], demonstration: bool = False) -> None:
         if unknown := [episode for episode in episodes if episode.episode_id not in self._known]:
@@ -151,22 +187,24 @@ class Experience:
             self._known |= fresh
         for episode in episodes:
             inputs = policy_input(episode.agent_pos, episode.perceived, self.agent.columns)
-            track = self._known[episode.episode_id]
+            track, eyes = self._known[episode.episode_id], self.agent.eyes
+            frames = None if eyes is None else eyes.frames(episode.frames)
             if self.judge is not None and not demonstration:
                 episode, track = believed(episode, track, self.judge(episode))
                 inputs = inputs[: len(episode) + 1]
             shown = 1.0 if demonstration else self.self_imitation * episode.success
-            replay.append(episode, inputs, track, demonstration=shown)
+            replay.append(episode, inputs, track, demonstration=shown, frames_TVHWC=frames)
             if demonstration:
                 continue
             if self.warmup.episodes < self._warmup_rollouts:
-                self.warmup.append(episode, inputs, track, demonstration=shown)
+                self.warmup.append(episode, inputs, track, demonstration=shown, frames_TVHWC=frames)
             self.recent.append((replace(episode, frame_steps=episode.frame_steps[:0], frames={}), track, inputs))
             if episode.intervention is not None and episode.intervention.any():
                 # A correction teaches the critics as a demonstration does; it is imitated only where it led to success.
                 self.demonstrations.append(
-                    episode, inputs, track, demonstration=episode.success, begin_T=episode.intervention
-                )
+                    episode, inputs, track, demonstration=episode.success, begin_T=episode.intervention,
+                    frames_TVHWC=frames,
+                )  # fmt: skip
 
     def close(self) -> None:
         """Let store and tracks go."""

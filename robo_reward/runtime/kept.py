@@ -16,6 +16,7 @@ _ROOMS = {
     "collect": ("envs", "policies", "data", "safety"),
     "label": ("progress", "evaluation"),
     "train-reward": ("progress", "data"),
+    "tune-reward": ("progress", "data"),
     "calibrate": ("progress",),
     "bench-reward": ("progress", "shaping"),
     "annotate": ("progress",),
@@ -25,6 +26,7 @@ _ROOMS = {
     "train-base": ("policies",),
     "train": ("envs", "learning", "shaping", "safety", "hil", "runtime"),
     "evaluate": ("envs", "learning", "safety", "evaluation", "runtime"),
+    "compare": ("envs", "learning", "safety", "evaluation", "runtime"),
     "perturb": ("envs", "learning", "safety", "evaluation", "runtime"),
 }
 """Rooms whose code a stage's output depends on, beyond what its input stages already stand for."""

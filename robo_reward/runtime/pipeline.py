@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from robo_reward.config import Config
+from robo_reward.config import HOP_MODELS, Config
 from robo_reward.runtime import collecting, steps
 from robo_reward.runtime.run_folder import RunFolder
 from robo_reward.runtime.stages import StageResult
@@ -33,6 +33,8 @@ def label(config: Config) -> dict[str, Any]:
 
 def train_reward(config: Config) -> dict[str, Any]:
     """Train the process reward model, or learn from one demonstration with demo=."""
+    if config.reward.kind == "grm":
+        return _tune_grm(config)
     with RunFolder(config.run.dir, config, "train-reward", config.quiet) as run:
         if config.demo is not None:
             from robo_reward.runtime.demonstration import demo_stage
@@ -46,9 +48,24 @@ def train_reward(config: Config) -> dict[str, Any]:
         return _finish(run, [data, stage], {"reward_model": str(stage.path)})
 
 
+def _tune_grm(config: Config) -> dict[str, Any]:
+    from robo_reward.runtime.grm_tuning import MODEL, is_grm_data, tune_stage
+
+    with RunFolder(config.run.dir, config, "train-reward", config.quiet) as run:
+        given = config.demo is not None or is_grm_data(config.dataset)
+        data = None if given else collecting.dataset_stage(config)
+        stage = tune_stage(config, data)
+        for step, loss in enumerate(stage.summary["losses"], 1):
+            run.log(step, loss=loss)
+        folder = str(stage.path / MODEL)
+        say(f"fine-tuned: reward=grm reward.model={folder}", config.quiet)
+        return _finish(run, [data, stage] if data else [stage], {"model": folder})
+
+
 def bench_reward(config: Config) -> dict[str, Any]:
     """Measure the reward model against controls and the oracle, score the videos of `video.CAMERA=`, or check its
     completion rule on the rollouts of `store=`."""
+    steps.check_reward(config)
     if config.video:
         return _score_videos(config)
     if config.store is not None:
@@ -128,6 +145,7 @@ def _recheck_store(config: Config) -> dict[str, Any]:
 
 def annotate(config: Config) -> dict[str, Any]:
     """The reward model's potential of every episode of the dataset, or of a transition store."""
+    steps.check_reward(config)
     if config.store is not None:
         return _annotate_store(config)
     if config.to is not None:
@@ -174,6 +192,16 @@ def _reward_model(config: Config) -> tuple[list[StageResult], str]:
     return used, str(used[1].path)
 
 
+def serve_reward(config: Config) -> dict[str, Any]:
+    """Serve the reward model to other processes until Ctrl-C or SIGTERM."""
+    from robo_reward.progress.training import load_reward
+    from robo_reward.service.server import serve
+
+    with RunFolder(config.run.dir, config, "serve-reward", config.quiet) as run:
+        used, reward = _reward_model(config)
+        return _finish(run, used, serve(load_reward(Path(reward)), config.serve, config.quiet))
+
+
 def train_base(config: Config) -> dict[str, Any]:
     """Train the base policy."""
     steps.check_base(config)
@@ -185,22 +213,54 @@ def train_base(config: Config) -> dict[str, Any]:
 
 def train(config: Config) -> dict[str, Any]:
     """The whole line: data, reward model and its benchmark, base, residual, evaluation, report."""
+    if config.evaluate.policies:
+        raise ValueError("evaluate.policies are runs that are over: train evaluates its own, use evaluate")
     return _train_and_evaluate(config, "train")
 
 
+def learner(config: Config) -> dict[str, Any]:
+    """`train` with actors that come from elsewhere."""
+    return _train_and_evaluate(config, "learner")
+
+
 def evaluate(config: Config) -> dict[str, Any]:
-    """Base against trained policy on paired initial states; trains first what is not there yet."""
-    return _train_and_evaluate(config, "evaluate")
+    """Base against trained policy on paired initial states, trained first where not there yet; or those of
+    evaluate.policies=."""
+    if config.evaluate.plan or config.evaluate.compare:
+        from robo_reward.runtime.sim_and_real import compare_sim_real, plan_evaluation
+
+        return plan_evaluation(config) if config.evaluate.plan else compare_sim_real(config)
+    if not config.evaluate.policies:
+        return _train_and_evaluate(config, "evaluate")
+    if len(config.evaluate.policies) > 1 and config.robot:
+        from robo_reward.runtime.ab_evaluating import run_session
+
+        return run_session(config)
+    if len(config.evaluate.policies) > 1:
+        from robo_reward.runtime.comparing import compare_policies
+
+        return compare_policies(config)
+    return _evaluate_finished(config)
+
+
+def _evaluate_finished(config: Config) -> dict[str, Any]:
+    from robo_reward.runtime.finished import finished_run
+
+    run = finished_run(config.evaluate.policies[0], config)
+    _check_evaluation(run.config)
+    with RunFolder(config.run.dir, config, "evaluate", config.quiet) as folder:
+        return _evaluate_line(run.config, folder, run.data, run.reward, run.base, run.trained)
 
 
 def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
-    from robo_reward.runtime import results
+    from robo_reward.learning.device import device_named
     from robo_reward.runtime.clips import clips_stage
     from robo_reward.runtime.local import needs_frames
-    from robo_reward.runtime.robustness import check_axes, robustness_stage
 
-    check_axes(config)
+    _check_evaluation(config)
     steps.check_base(config)
+    steps.check_reward(config)
+    device_named(config.agent.device)
     with RunFolder(config.run.dir, config, command, config.quiet) as run:
         data = collecting.dataset_stage(config)
         reward = steps.reward_stage(config, data) if needs_frames(config) else None
@@ -209,34 +269,123 @@ def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
         seen = steps.observed_stage(config, data)
         base = steps.base_stage(config, seen)
         trained = steps.residual_stage(config, seen, reward, base, run.log)
-        recheck = steps.recheck_stage(config, reward, trained) if reward and config.reward.kind == "compact" else None
-        evaluation = steps.evaluate_stage(config, seen, reward, base, trained)
-        perturbed = robustness_stage(config, seen, reward, base, trained)
-        line = results.Line(data, reward, bench, base, trained, recheck, evaluation, perturbed, clips)
-        summary = results.training_summary(config, line) | dict(perturbed.summary if perturbed else {})
-        path = results.write_training_report(config, run, line, summary)
-        results.print_table(summary, config.quiet)
-        say(f"report: {path}", config.quiet)
-        return _finish(run, line.stages, summary)
+        recheck = steps.recheck_stage(config, reward, trained) if reward and config.reward.kind in HOP_MODELS else None
+        return _evaluate_line(
+            config, run, seen, reward, base, trained, data=data, bench=bench, recheck=recheck, clips=clips
+        )
+
+
+def _check_evaluation(config: Config) -> None:
+    """What the evaluation would refuse after hours of training."""
+    from robo_reward.runtime.evaluating import stopping_test
+    from robo_reward.runtime.robustness import check_axes
+
+    check_axes(config)
+    stopping_test(config)
+
+
+def _evaluate_line(
+    config: Config, run: RunFolder, seen: StageResult, reward: StageResult | None, base: StageResult,
+    trained: StageResult, **others: StageResult | None,
+) -> dict[str, Any]:  # fmt: skip
+    from robo_reward.runtime import results
+    from robo_reward.runtime.evaluating import evaluate_stage
+    from robo_reward.runtime.robustness import robustness_stage
+
+    stages: dict[str, Any] = {"data": seen, "reward": reward, "base": base, "trained": trained, **others}
+    stages["evaluation"] = evaluate_stage(config, seen, reward, base, trained)
+    stages["perturbed"] = perturbed = robustness_stage(config, seen, reward, base, trained)
+    line = results.Line(**stages)
+    summary = results.training_summary(config, line) | dict(perturbed.summary if perturbed else {})
+    path = results.write_training_report(config, run, line, summary)
+    results.print_table(summary, config.quiet)
+    say(f"report: {path}", config.quiet)
+    return _finish(run, line.stages, summary)
 
 
 def export(config: Config) -> dict[str, Any]:
-    """A transition store's episodes as a LeRobotDataset v3."""
+    """The trained policy and the reward model as graphs for the robot's computer; with store=, its episodes as a
+    LeRobotDataset v3; with format=grm, questions about the dataset's episodes."""
+    if config.format == "grm":
+        return _export_questions(config)
+    if config.to is None:
+        raise ValueError("export needs to=FOLDER: with store=FOLDER a new dataset, else what goes to the robot")
+    if config.store is not None:
+        return _export_store(config, config.store, config.to)
+    with RunFolder(config.run.dir, config, "export", config.quiet) as run:
+        if config.reward_model is not None:
+            return _finish(run, [], _export_reward(config, Path(config.reward_model), Path(config.to)))
+        return _finish(run, *_export_line(config, Path(config.to), run.log))
+
+
+def _export_store(config: Config, source: str, to: str) -> dict[str, Any]:
     from robo_reward.data.export import export_episodes
     from robo_reward.data.store import TransitionStore, find_store
     from robo_reward.runtime.tasks import task_of
 
-    if config.store is None or config.to is None:
-        raise ValueError("export needs store=FOLDER (of a training stage) and to=FOLDER (of the new dataset)")
     with RunFolder(config.run.dir, config, "export", config.quiet) as run:
-        store, task = TransitionStore(find_store(config.store)), task_of(config.env)
+        store, task = TransitionStore(find_store(source)), task_of(config.env)
         entries = progress(store.episodes(), len(store.episodes()), "export", config.quiet)
         count = export_episodes(
-            (store.read(entry.episode_id) for entry in entries), config.to, fps=task.fps, robot_type=task.robot,
+            (store.read(entry.episode_id) for entry in entries), to, fps=task.fps, robot_type=task.robot,
             task_stages=task.stages, resume=True,
         )  # fmt: skip
-        say(f"{count} episodes in {config.to}", config.quiet)
-        return _finish(run, [], {"exported_episodes": count, "dataset": config.to})
+        say(f"{count} episodes in {to}", config.quiet)
+        return _finish(run, [], {"exported_episodes": count, "dataset": to})
+
+
+def _export_line(config: Config, to: Path, log: steps.Log) -> tuple[list[StageResult], dict[str, Any]]:
+    """The policy that these settings train, and its reward model where they use a compact one."""
+    from robo_reward.deploy.step import policy_step
+    from robo_reward.deploy.write import write_lerobot, write_policy
+    from robo_reward.runtime.local import needs_frames
+    from robo_reward.runtime.tasks import task_of
+
+    data = collecting.dataset_stage(config)
+    reward = steps.reward_stage(config, data) if needs_frames(config) else None
+    seen = steps.observed_stage(config, data)
+    base = steps.base_stage(config, seen)
+    trained = steps.residual_stage(config, seen, reward, base, log)
+    policy = steps.load_base(config, base)
+    demo = collecting.read_split(seen.path, "demos", views=())[0]
+    agent = steps.load_agent(config, seen, policy, trained)
+    step = policy_step(policy, agent, demo.agent_pos.shape[1], demo.perceived.shape[1])
+    task, noise = task_of(config.env), config.agent
+    about = {
+        "env": config.env.id, "observation": config.observation, "instruction": demo.instruction, "fps": task.fps,
+        "robot_type": task.robot, "dither": [noise.evaluation_noise, noise.noise_correlation],
+    }  # fmt: skip
+    summary: dict[str, Any] = {"policy": str(to), "policy_difference": write_policy(step, to, about)}
+    say(f"policy: {to}/policy.onnx and .ts, at most {summary['policy_difference']:.1g} from torch's", config.quiet)
+    try:
+        write_lerobot(step, to / "lerobot")
+        say(f"for LeRobot: {to}/lerobot", config.quiet)
+    except ImportError:
+        say("no folder for LeRobot: it is not installed", config.quiet)
+    if reward is not None and config.reward.kind == "compact":
+        summary |= _export_reward(config, reward.path, to / "reward_model")
+    return [stage for stage in (data, reward, base, trained) if stage], summary
+
+
+def _export_reward(config: Config, source: Path, to: Path) -> dict[str, Any]:
+    from robo_reward.deploy.write import write_reward
+    from robo_reward.progress.training import load_reward
+
+    difference = write_reward(load_reward(source), to)
+    say(f"reward model: {to}, at most {difference:.1g} from torch's", config.quiet)
+    return {"reward_graph": str(to), "reward_difference": difference}
+
+
+def _export_questions(config: Config) -> dict[str, Any]:
+    from robo_reward.runtime.grm_tuning import export_questions
+
+    if config.to is None:
+        raise ValueError("export format=grm needs to=FOLDER, a new one for the questions and their pictures")
+    with RunFolder(config.run.dir, config, "export", config.quiet) as run:
+        data = collecting.dataset_stage(config)
+        count = export_questions(config, data)
+        say(f"{count} questions in {config.to}", config.quiet)
+        return _finish(run, [data], {"exported_questions": count, "training_data": config.to})
 
 
 def _finish(run: RunFolder, stages: Sequence[StageResult], summary: dict[str, Any]) -> dict[str, Any]:

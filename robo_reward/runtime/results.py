@@ -13,6 +13,7 @@ import yaml
 
 from robo_reward.config import Config
 from robo_reward.evaluation import plots, report
+from robo_reward.runtime.evaluation_results import decision_words, evaluation_sections
 from robo_reward.runtime.reward_results import clips_section, onpolicy_section, reward_sections
 from robo_reward.runtime.robot_results import action_names, robot_sections, robot_summary
 from robo_reward.runtime.run_folder import RunFolder, command_line
@@ -28,11 +29,11 @@ class Line:
 
     data: StageResult
     reward: StageResult | None
-    bench: StageResult | None
     base: StageResult
     trained: StageResult
-    recheck: StageResult | None
     evaluation: StageResult
+    bench: StageResult | None = None
+    recheck: StageResult | None = None
     perturbed: StageResult | None = None
     clips: StageResult | None = None
 
@@ -82,6 +83,8 @@ def print_table(summary: dict[str, Any], quiet: bool) -> None:
     rows.append(("difference, paired", "", f"{summary['difference_low']:+.0%} to {summary['difference_high']:+.0%}"))
     for row in rows:
         say(f"{row[0]:<20}{row[1]:>8}  {row[2]}", quiet)
+    if words := decision_words(summary):
+        say(words, quiet)
     reached = summary["rollouts_to_0_8_success"]
     first = f"80% success first seen after {reached}" if reached else "80% success not reached"
     say(f"{summary['rollouts']} online rollouts; {first}", quiet)
@@ -117,11 +120,10 @@ def write_training_report(config: Config, run: RunFolder, line: Line, summary: d
     if line.recheck:
         sections.append(onpolicy_section(line.recheck.summary))
     if line.perturbed:
-        sections.append(_perturbations(line.perturbed))
+        sections.append(_perturbations(line.perturbed, summary))
     if config.robot:
         sections += robot_sections(line.stages, action_names(robot_of(config)[0]), task_of(config.env).fps)
-    if line.evaluation.summary["videos"]:
-        sections.append(_videos(line.evaluation, run.path))
+    sections += evaluation_sections(line.evaluation, run.path, task_of(config.env).fps)
     sections.append(
         report.settings("Settings", command_line(), {"seed": config.seed, "stages": len(line.stages)},
                         yaml.safe_dump(json.loads(json.dumps(asdict(config))), sort_keys=False))
@@ -141,7 +143,7 @@ def _progress_section(bench: StageResult, fps: int) -> report.Section:
     )
 
 
-def _perturbations(perturbed: StageResult) -> report.Section:
+def _perturbations(perturbed: StageResult, summary: dict[str, Any]) -> report.Section:
     with (perturbed.path / "perturbations.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
 
@@ -151,21 +153,17 @@ def _perturbations(perturbed: StageResult) -> report.Section:
         value, low, high = (format(float(row[f"{name}{suffix}"]), form) for suffix in ("", "_low", "_high"))
         return f"{value} ({low} to {high})"
 
+    def drop(row: dict[str, str], name: str) -> str | None:
+        return f"{summary[name] - float(row[name]):+.0%}" if row[name] else None
+
     return report.table(
-        "In perturbed worlds", ["axis", "severity", "base", "trained", "error of the reward model"],
-        [[r["axis"].replace("_", " "), r["severity"], cell(r, "base_success", ".0%"), cell(r, "final_success", ".0%"),
-          cell(r, "reward_error", ".3f")] for r in rows],
-        note="Success from the same initial states as above, or, where only cameras notice, the reward model's error "
-        "on the trained policy's episodes; 95% intervals.",
+        "In perturbed worlds",
+        ["axis", "severity", "base", "its drop", "trained", "its drop", "error of the reward model"],
+        [[r["axis"].replace("_", " "), r["severity"], cell(r, "base_success", ".0%"), drop(r, "base_success"),
+          cell(r, "final_success", ".0%"), drop(r, "final_success"), cell(r, "reward_error", ".3f")] for r in rows],
+        note="Success from the same initial states as above and how much it fell, or, where only cameras notice, the "
+        "reward model's error on the trained policy's episodes; 95% intervals.",
     )  # fmt: skip
-
-
-def _videos(evaluation: StageResult, folder: Path) -> report.Section:
-    items = [
-        report.VideoItem(evaluation.path / video["file"], f"{video['policy']}, seed {video['seed']}", video["success"])
-        for video in evaluation.summary["videos"]
-    ]
-    return report.videos("Episodes", items, folder, "The curve is the potential that shaped the reward.")
 
 
 def _wins(episodes: list[dict[str, Any]]) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,19 +18,17 @@ from typing import Any
 import numpy as np
 
 from robo_reward.config import Config
-from robo_reward.envs.perturbation import AXES, VISUAL, Perturbed
-from robo_reward.evaluation.paired import MakeActor, run_paired, summarise
-from robo_reward.evaluation.rollout import PolicyActor
+from robo_reward.envs.perturbation import VISUAL, Perturbed, check_axis, paraphrase
+from robo_reward.evaluation.paired import run_paired, summarise
 from robo_reward.evaluation.statistics import bootstrap_interval
 from robo_reward.evaluation.vector import run_episodes
 from robo_reward.runtime import steps
-from robo_reward.runtime.acting import trained_actor
+from robo_reward.runtime.evaluating import evaluation_key, nominal, paired_actors
 from robo_reward.runtime.kept import kept_stage
 from robo_reward.runtime.local import needs_frames
 from robo_reward.runtime.observing import World, sight
 from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.tasks import make_envs
-from robo_reward.settings import unknown
 
 COLUMNS = (
     "axis", "severity", "episodes", "base_success", "base_success_low", "base_success_high", "final_success",
@@ -42,10 +41,11 @@ COLUMNS = (
 def check_axes(config: Config) -> None:
     """Raises ValueError for an axis that cannot be measured, before anything is trained for it."""
     for axis in config.perturb.axes:
-        if axis not in AXES:
-            raise ValueError(unknown("perturb.axes entry", axis, AXES))
+        check_axis(axis, "perturb.axes entry")
         if axis in VISUAL and not needs_frames(config) and config.observation == "state":
             raise ValueError(f"axis '{axis}' changes what cameras see, and this run has no reward model: leave it out")
+        if axis == "instruction" and config.observation == "state" and config.reward.kind != "compact":
+            raise ValueError(f"axis 'instruction' asks reward=compact, not reward={config.reward.kind}: leave it out")
 
 
 def robustness_stage(
@@ -54,7 +54,7 @@ def robustness_stage(
     """One row for every axis and severity; None when no axis is asked for."""
     if not config.perturb.axes:
         return None
-    key = {"perturb": config.perturb, "evaluate": config.evaluate, "every": config.collect.query_every}
+    key = {**evaluation_key(config), "perturb": config.perturb, "every": config.collect.query_every}
     inputs = [data, base, trained, *([reward] if reward else [])]
     return kept_stage(config, "perturb", key, inputs,
                         lambda folder: _measure(config, data, reward, base, trained, folder))  # fmt: skip
@@ -65,12 +65,7 @@ def _measure(
     folder: Path,
 ) -> dict[str, Any]:  # fmt: skip
     base = steps.load_base(config, base_stage)
-    agent = steps.load_agent(config, data, base, trained)
-    actors: dict[str, MakeActor] = {
-        "base": lambda seed: PolicyActor(base),
-        "trained": lambda seed: trained_actor(base, agent, seed),
-    }
-    track = steps.make_annotate(config, reward)
+    actors = paired_actors(base, steps.load_agent(config, data, base, trained))
     rows = []
     for axis in config.perturb.axes:
         for severity in config.perturb.severities:
@@ -78,10 +73,13 @@ def _measure(
             count = min(config.evaluate.episodes, config.perturb.filmed) if visual else config.evaluate.episodes
             seeds = range(config.evaluate.first_seed, config.evaluate.first_seed + count)
             wrap = partial(_perturbed, sight(config, data, base), axis, severity)
-            with closing(make_envs(config.env, wrap)) as env:
+            with closing(make_envs(nominal(config).env, wrap)) as env:
                 if visual:
                     films = run_episodes(env, actors["trained"], seeds, source="policy",
                                          query_every=config.collect.query_every)  # fmt: skip
+                    track = steps.make_annotate(config, reward)
+                    if axis == "instruction" and reward:
+                        track = _under_other_words(reward.path, severity)
                     found = _reward_error(list(films), track)
                 else:
                     outcomes = run_paired(env, actors, seeds, config.quiet)
@@ -91,8 +89,17 @@ def _measure(
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
-    names = ("base_success", "final_success", "reward_error")
-    return {f"perturb_{r['axis']}_{r['severity']}_{n}": r[n] for r in rows for n in names if n in r}
+    return {f"perturb_{r['axis']}_{r['severity']}_{name}": r[name] for r in rows for name in COLUMNS[2:] if name in r}
+
+
+def _under_other_words(reward: Path, severity: int) -> Callable[..., Any]:
+    """The reward model asked in other words; which demonstrations it compares with is told it."""
+    from robo_reward.progress.references import References
+    from robo_reward.progress.training import load_reward
+
+    trained = load_reward(reward)
+    known = {paraphrase(instruction, severity): found for instruction, found in trained.references.items()}
+    return replace(trained, references=References(known)).annotate
 
 
 def _perturbed(see: Callable[[World], World], axis: str, severity: int, env: World) -> World:

@@ -106,6 +106,32 @@ def run_stage(
     return StageResult(name, folder, digest, summary, wall_s, reused=False)
 
 
+def finished_stage(folder: Path) -> tuple[StageResult, list[StageResult]]:
+    """A stage of an earlier run in its folder, and its inputs, which lie beside it.
+
+    Raises:
+        ValueError: one of them is missing or damaged.
+    """
+
+    def read(path: Path, digest: str | None = None) -> StageResult:
+        record = _record(path)
+        found = _verified(path, path.name.rsplit("-", 1)[0], digest or record.get("digest", ""))
+        if found is None:
+            raise ValueError(f"{path} is missing or damaged: run the training that left it again")
+        return found
+
+    inputs = _record(folder).get("inputs", [])
+    return read(folder), [read(folder.parent / f"{name}-{digest[:12]}", digest) for name, digest in inputs]
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return {}
+    return record
+
+
 def stage_digest(name: str, version: int, key: Mapping[str, Any], inputs: Sequence[StageResult]) -> str:
     """sha256 (hex) of what determines a stage's output."""
     whole = [name, version, _jsonable(key), [stage.digest for stage in inputs]]

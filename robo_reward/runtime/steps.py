@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
 
-from robo_reward.config import Config
+from robo_reward.config import HOP_MODELS, SIBLINGS, Config
 from robo_reward.data.split import iterate_split
-from robo_reward.evaluation.rollout import PolicyActor
-from robo_reward.evaluation.vector import Environments, Job, run_jobs
 from robo_reward.interfaces import Policy
 from robo_reward.progress.completion import CompletionTarget
 from robo_reward.progress.models.oracle import oracle_track
@@ -25,19 +23,24 @@ from robo_reward.runtime.bases import cloning_settings as cloning_settings
 from robo_reward.runtime.bases import load_base as load_base
 from robo_reward.runtime.believed import make_judge
 from robo_reward.runtime.collecting import read_split
+from robo_reward.runtime.distil import MakeStudent, teaching
 from robo_reward.runtime.kept import kept_stage
 from robo_reward.runtime.labelling import find_keyframes, known_stages, label_key, write_labels
-from robo_reward.runtime.observing import sight, with_base_actions, write_observed
-from robo_reward.runtime.run_folder import write_atomic
+from robo_reward.runtime.observing import ENCODER, check_frames, eyes_of, sight, with_base_actions, write_observed
+from robo_reward.runtime.remote_reward import check_remote, remote_stage
 from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.tasks import SPLITS, task_of
 from robo_reward.runtime.worlds import open_world, world_key
 from robo_reward.shaping import contrasted, gated
+from robo_reward.terminal import say
 from robo_reward.types import Episode, PhiTrack
 
 if TYPE_CHECKING:
     from robo_reward.learning.residual_td3 import ResidualTD3
+    from robo_reward.progress.models.grm import GrmSettings
+    from robo_reward.progress.models.sibling import SiblingSettings
     from robo_reward.runtime.experience import Annotate
+    from robo_reward.runtime.local import Taught
 
 Log = Callable[..., None]
 
@@ -50,12 +53,42 @@ def label_stage(config: Config, data: StageResult) -> StageResult:
 
 def reward_stage(config: Config, data: StageResult) -> StageResult:
     """The reward model, from demonstrations and weak rollouts; compact's completion calibrated on validation."""
-    settings = {name: value for name, value in asdict(config.reward).items() if name != "rivals"}
+    if config.reward.kind == "remote":
+        return remote_stage(config, data)
+    settings = {name: value for name, value in asdict(config.reward).items() if name not in _OTHERS}
     key = {"reward": settings, "completion": config.completion, "every": config.collect.query_every,
            **label_key(config), "env": world_key(config)}  # fmt: skip
+    if (weights := check_reward(config)) is not None:
+        key["weights"] = weights
     compact = reward_stage(with_reward(config, "compact"), data) if config.reward.kind in _FROZEN else None
     inputs = [data, *([compact] if compact else [])]
     return kept_stage(config, "train-reward", key, inputs, lambda folder: _train_reward(config, data, folder, compact))
+
+
+_OTHERS = ("rivals", "teacher", "teacher_every", "url", "api", "deadline_s", "attempts", "concurrency", "cool_down_s")
+"""Settings that no model that is trained here depends on."""
+
+
+def check_reward(config: Config) -> str | None:
+    """A fingerprint of the vision-language model's files, None where there is none; called before any work begins.
+
+    Raises ValueError for a model that is not there or cannot be loaded, or where nobody has said who serves it.
+    """
+    kind = config.reward.kind
+    if kind == "remote" and config.reward_model is None:
+        check_remote(config)
+    if kind not in ("grm", *SIBLINGS) or config.reward_model is not None:
+        return None
+    from robo_reward.progress.models.vlm_files import check_vlm, find_vlm, fingerprint
+
+    if config.reward.model is None:
+        raise ValueError(
+            f"reward={kind} needs a vision-language model: add reward.model=FOLDER, or OWNER/NAME on the hub"
+        )
+    folder = find_vlm(config.reward.model, config.reward.revision)
+    if kind not in ("vlm_rm", "contrasting"):  # these ask CLIP
+        check_vlm(folder)
+    return fingerprint(folder)
 
 
 _FROZEN = ("transport", "feature_distance")
@@ -64,7 +97,7 @@ _FROZEN = ("transport", "feature_distance")
 
 def with_reward(config: Config, kind: str) -> Config:
     """The same settings with a reward model of another kind."""
-    return replace(config, reward=replace(config.reward, kind=kind))
+    return replace(config, reward=replace(config.reward, kind=kind, model=None))
 
 
 def _train_reward(
@@ -76,6 +109,11 @@ def _train_reward(
     validation = read_split(data.path, "validation", config.collect.query_every, config.reward.views) or None
     settings = reward_settings(config, len(task_of(config.env).stages))
     episodes, keyframes = reward_episodes(config, data), find_keyframes(config, data.path)
+    if config.reward.kind in ("grm", *SIBLINGS):
+        from robo_reward.progress.grm_reward import prepare_grm
+
+        asked = grm_settings(config) if config.reward.kind == "grm" else sibling_settings(config)
+        return prepare_grm(asked, episodes, settings, folder, validation or [])
     if config.reward.kind in RIVALS:
         encoder = compact.path if compact else None
         return train_rival(config.reward.kind, episodes, settings, folder, config.quiet, validation, keyframes, encoder)
@@ -167,6 +205,42 @@ def reward_settings(config: Config, stages: int) -> Any:
     )
 
 
+def grm_settings(config: Config) -> GrmSettings:
+    """The reward section as which vision-language model is asked, and how."""
+    from robo_reward.progress.models.grm import GrmSettings
+
+    r, source = config.reward, config.reward.model or ""
+    if Path(source).expanduser().is_dir():
+        source = str(Path(source).expanduser().resolve())
+    return GrmSettings(
+        source, r.revision, views=r.views or config.env.cameras, stages=len(task_of(config.env).stages),
+        order=r.order, answer=r.answer, answer_mass=r.answer_mass,
+        max_pixels=r.max_pixels, batch=r.batch, device=r.device, four_bit=r.four_bit,
+    )  # fmt: skip
+
+
+def student_of(config: Config) -> MakeStudent:
+    """How a compact model is trained on another reward model's tracks."""
+    from robo_reward.progress.training import train_reward
+
+    settings = reward_settings(config, len(task_of(config.env).stages))
+
+    def make(episodes: Sequence[Episode], answers: Mapping[str, PhiTrack], folder: Path) -> None:
+        train_reward(episodes, settings, folder, quiet=True, answers=answers)
+
+    return make
+
+
+def sibling_settings(config: Config) -> SiblingSettings:
+    """The reward section as which other pretrained model is asked."""
+    from robo_reward.progress.models.sibling import SiblingSettings
+
+    r, asked = config.reward, grm_settings(config)
+    return SiblingSettings(
+        r.kind, asked.source, asked.revision, asked.views, asked.image_size, asked.stages, r.baseline, r.batch, r.device
+    )
+
+
 def completion_target(config: Config) -> CompletionTarget:
     """The completion section as what a calibration has to keep to."""
     return CompletionTarget(config.completion.false_success_bound, config.completion.confidence)
@@ -174,7 +248,7 @@ def completion_target(config: Config) -> CompletionTarget:
 
 def observed_stage(config: Config, data: StageResult) -> StageResult:
     """The demonstrations as learned policies see them: `data` itself, or with the reward model's features."""
-    if config.observation == "state":
+    if config.observation != "features":
         return data
     reward = reward_stage(with_reward(config, "compact"), data)
     return kept_stage(config, "observe", {}, [data, reward],
@@ -186,9 +260,17 @@ def residual_stage(
 ) -> StageResult:
     """The residual learner; resumed from its last checkpoint when it was interrupted."""
     world = {**world_key(config), "count": config.env.count}  # so many rollouts share a policy
-    key = {"agent": config.agent, "shaping": config.shaping, "train": config.train, "seed": config.seed,
+    agent = {name: value for name, value in asdict(config.agent).items() if name != "device"}  # a run may change it
+    key = {"agent": agent, "shaping": config.shaping, "train": config.train, "seed": config.seed,
            "reward": config.reward.kind, "every": config.collect.query_every, "env": world,
            "hil": config.hil}  # fmt: skip
+    if config.reward.teacher is not None:
+        key |= {"teacher": config.reward.teacher, "teacher_every": config.reward.teacher_every}
+    if config.command == "learner" or config.runtime.kind != "local":
+        r = config.runtime
+        key |= {"runtime": {"actors": r.actors, "ahead": r.ahead, "staleness": r.staleness}}
+    if config.observation == "pixels":  # the others show in what `data` is
+        key["observation"] = config.observation
     inputs = [data, base, *([reward] if reward else [])]
     return kept_stage(config, "train", key, inputs, lambda folder: _train(config, data, reward, base, folder, log),
                   resumable=True)  # fmt: skip
@@ -197,13 +279,68 @@ def residual_stage(
 def _train(
     config: Config, data: StageResult, reward: StageResult | None, base: StageResult, folder: Path, log: Log
 ) -> dict[str, Any]:
+    learn = partial(learn_from_actors, config, data, reward, base, folder)
+    if config.command == "learner":
+        from robo_reward.runtime.link import own_token
+
+        def ready(address: str) -> None:
+            say(f"waiting for actors: robo-reward actor runtime.connect={address}")
+
+        return learn(address=config.runtime.listen, token=own_token(), ready=ready, log=log)
+    if config.runtime.kind == "async":
+        from robo_reward.runtime.supervisor import supervise
+
+        return supervise(config, learn, log)
+    if config.runtime.kind == "ray":
+        from robo_reward.runtime.ray_roles import launch
+
+        return launch(config, learn, log)
+
+    from robo_reward.runtime.local import train_residual
+
+    with taught(config, data, reward, base, folder) as school:
+        if config.hil.kind == "console":
+            from robo_reward.console.serving import watch_with
+            from robo_reward.console.training import train_attended
+
+            assert isinstance(school.env, gymnasium.Env)  # Config refuses several with an operator
+            watch = watch_with(reward.path if reward and config.reward.kind in HOP_MODELS else None)
+            return train_attended(
+                config, school.env, school.base, school.demonstrations, school.annotate, load_annotate, watch, folder,
+                log,
+            )  # fmt: skip
+        return train_residual(
+            config, school.env, school.base, school.demonstrations, school.annotate, load_annotate, folder, log,
+            school.judge,
+        )  # fmt: skip
+
+
+def learn_from_actors(
+    config: Config, data: StageResult, reward: StageResult | None, base: StageResult, folder: Path, *, address: str,
+    token: str, ready: Callable[[str], None], log: Log,
+) -> dict[str, Any]:  # fmt: skip
+    """The learner's role of this stage, see `run_learner`."""
+    from robo_reward.runtime.learner import run_learner
+
+    with taught(config, data, reward, base, folder) as school:
+        return run_learner(config, school, folder, log, address=address, token=token, ready=ready)
+
+
+@contextmanager
+def taught(
+    config: Config, data: StageResult, reward: StageResult | None, base: StageResult, folder: Path
+) -> Iterator[Taught]:
+    """What the learner of this stage starts with."""
     import torch
 
-    from robo_reward.runtime.local import needs_frames, train_residual
+    from robo_reward.runtime.local import Taught, frames_every
 
     torch.set_num_threads(1)  # two threads are slower at this size, and one gives the same sums everywhere
-    views = None if needs_frames(config) or config.hil.judge == "classifier" else ()
-    demos = read_split(data.path, "demos", config.collect.query_every, views)
+    every = frames_every(config)
+    views = None if every or config.hil.judge == "classifier" else ()
+    demos = read_split(data.path, "demos", every or config.collect.query_every, views)
+    if (eyes := eyes_of(config)) is not None:
+        check_frames(demos, eyes)
     annotate, policy = learner_annotate(config, reward), load_base(config, base)
     if getattr(policy, "views", ()):
         whole = (with_base_actions(episode, policy) for episode in iterate_split(data.path / "demos"))
@@ -213,16 +350,11 @@ def _train(
         ]
     judged = reward is not None and config.train.task_reward == "completion"
     judge = make_judge(reward.path, config.train.done_at) if reward and judged else None
-    if config.hil.kind == "console":
-        from robo_reward.console.serving import watch_with
-        from robo_reward.console.training import train_attended
-
-        watch = watch_with(reward.path if reward and config.reward.kind == "compact" else None)
-        with closing(open_world(config, folder, sight(config, data, policy))) as world:
-            assert isinstance(world, gymnasium.Env)  # Config refuses several with an operator
-            return train_attended(config, world, policy, demos, annotate, load_annotate, watch, folder, log)
-    with closing(open_world(config, folder, sight(config, data, policy))) as env:
-        return train_residual(config, env, policy, demos, annotate, load_annotate, folder, log, judge)
+    files = {"base": base.path}
+    if config.observation == "features":
+        files[ENCODER] = data.path / ENCODER
+    with teaching(config, folder), closing(open_world(config, folder, sight(config, data, policy))) as env:
+        yield Taught(env, policy, demos, annotate, load_annotate, judge, files)
 
 
 def recheck_stage(config: Config, reward: StageResult, trained: StageResult) -> StageResult:
@@ -237,65 +369,6 @@ def _recheck(config: Config, reward: StageResult, trained: StageResult, folder: 
     summary, rows = recheck_completion(trained.path, reward.path, config.quiet)
     write_rows(rows, folder)
     return summary
-
-
-KEPT_EPISODES = "episodes.jsonl"
-"""In the folder of an evaluation under way: a line an episode."""
-
-
-def evaluate_stage(
-    config: Config, data: StageResult, reward: StageResult | None, base: StageResult, trained: StageResult
-) -> StageResult:
-    """Base and trained policy on the same initial states, and videos of some with the progress curve under them.
-
-    An interrupted evaluation goes on with the episodes that it has seen.
-    """
-    inputs = [data, base, trained, *([reward] if reward else [])]
-    return kept_stage(config, "evaluate", {"evaluate": config.evaluate, "env": world_key(config)}, inputs,
-                  lambda folder: _evaluate(config, data, reward, base, trained, folder), resumable=True)  # fmt: skip
-
-
-def _evaluate(
-    config: Config, data: StageResult, reward: StageResult | None, base_stage: StageResult, trained: StageResult,
-    folder: Path,
-) -> dict[str, Any]:  # fmt: skip
-    from robo_reward.evaluation.paired import run_paired, summarise
-    from robo_reward.runtime.acting import trained_actor
-
-    base = load_base(config, base_stage)
-    agent = load_agent(config, data, base, trained)
-    first = config.evaluate.first_seed
-    actors = {"base": lambda seed: PolicyActor(base), "trained": lambda seed: trained_actor(base, agent, seed)}
-    with closing(open_world(config, folder, sight(config, data, base))) as env:
-        seeds, kept = range(first, first + config.evaluate.episodes), folder / KEPT_EPISODES
-        outcomes = run_paired(env, actors, seeds, config.quiet, kept)
-        videos = _videos(config, env, actors, reward, folder) if config.evaluate.videos else []
-    episodes = {name: [asdict(outcome) for outcome in found] for name, found in outcomes.items()}
-    write_atomic(folder / "episodes.json", json.dumps(episodes))
-    kept.unlink()
-    return {**summarise(outcomes["base"], outcomes["trained"]), "videos": videos}
-
-
-def _videos(
-    config: Config, env: Environments, actors: dict[str, Any], reward: StageResult | None, folder: Path
-) -> list[dict[str, Any]]:
-    """The first initial states, base and trained, filmed at every step; the curve is the reward model's own."""
-    from robo_reward.evaluation.video import write_episode_video
-
-    curve = make_annotate(config, reward)
-    first = config.evaluate.first_seed
-    films = [(("base", "trained")[number % 2], first + number // 2) for number in range(config.evaluate.videos)]
-    made = []
-    for episode in run_jobs(env, (Job(seed, name, actors[name](seed)) for name, seed in films), query_every=1):
-        name, seed = episode.source, episode.seed
-        path = folder / f"{name}-{seed}.mp4"
-        write_episode_video(
-            path, episode.frames, curve([episode])[0].phi, fps=task_of(config.env).fps,
-            perspectives={} if episode.oracle is None else {"oracle": episode.oracle},
-            success=episode.success, title=f"{name}: {episode.instruction}",
-        )  # fmt: skip
-        made.append({"file": path.name, "policy": name, "seed": seed, "success": episode.success})
-    return made
 
 
 def make_annotate(config: Config, reward: StageResult | None) -> Annotate:

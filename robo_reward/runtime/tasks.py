@@ -123,7 +123,16 @@ def make_env(env: EnvConfig) -> gymnasium.Env[Any, Any]:
         raise ValueError(f"env.id={REAL} is a real arm: add robot=NAME, or choose a simulated world")
     made = gymnasium.make(env.id, cameras=env.cameras, image_size=env.image_size, horizon=env.horizon)
     made.close()  # the cameras were only named to be checked
-    return gymnasium.make(env.id, cameras=(), image_size=env.image_size, horizon=env.horizon)
+    world = gymnasium.make(env.id, cameras=(), image_size=env.image_size, horizon=env.horizon)
+    if env.arm:
+        from robo_reward.evaluation.identification import apply_parameters, load_parameters
+
+        apply_parameters(world, load_parameters(env.arm))
+    if not env.randomise:
+        return world
+    from robo_reward.envs.perturbation import Randomised
+
+    return Randomised(world, env.randomise)
 
 
 def make_envs(env: EnvConfig, wrap: Callable[[Any], Any] | None = None) -> Environments:

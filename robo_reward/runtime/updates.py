@@ -25,6 +25,8 @@ class Progress:
     rollouts: int = 0
     env_steps: int = 0
     updates: int = 0
+    owed: int = 0
+    """Updates that were due while no online episode was annotated."""
     learn_s: float = 0.0
     past: list[list[Any]] = field(default_factory=list)
     """What `corrections.Operators` remembers of every rollout."""
@@ -40,9 +42,11 @@ def follow_reward(
     config: Config, experience: Experience, counters: Progress, rng: np.random.Generator,
     breathe: Callable[[str], None] = lambda busy: None,
 ) -> None:  # fmt: skip
-    """Go over to a reward model that was proposed; the critics catch up, whose values were of another reward."""
+    """Go over to a reward model that was proposed; the critics catch up, whose values were of another reward. Ask again
+    about episodes that wait for their annotation."""
     experience.swap_if_proposed()
-    if counters.model_id not in (None, experience.model_id):
+    experience.catch_up()
+    if counters.model_id not in (None, experience.model_id) and experience.online.transitions:
         learn(experience.agent, experience, config.train.warmup_updates, config.agent, rng, False, breathe)
     counters.model_id = experience.model_id
 
@@ -57,6 +61,9 @@ def learn_from(
         due = (rollout + 1) % config.agent.on_policy_rollouts == 0
         updates, numbers = agent.learn_from(experience.recent) if due else (0, {})
     else:
+        updates, counters.owed = updates + counters.owed, 0
+        if not experience.online.transitions:
+            updates, counters.owed = 0, updates
         moves = rollout >= config.train.warmup_rollouts
         numbers = learn(agent, experience, updates, config.agent, rng, moves, breathe)
     counters.learn_s += time.monotonic() - started
@@ -83,9 +90,10 @@ def learn(
     means: dict[str, list[float]] = {}
     shown = round(settings.batch * settings.demonstration_share)
     anchored = shown + round((settings.batch - shown) * settings.anchor_share)
+    warmup = experience.warmup if experience.warmup.transitions else experience.online
     shares = (
         (experience.demonstrations, slice(0, shown)),
-        (experience.warmup, slice(shown, anchored)),
+        (warmup, slice(shown, anchored)),
         (experience.online, slice(anchored, settings.batch)),
     )
     parts = [(replay, rows) for replay, rows in shares if rows.start < rows.stop]

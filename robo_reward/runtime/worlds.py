@@ -48,6 +48,10 @@ def open_world(config: Config, folder: Path, wrap: Callable[[Any], Any] | None =
 def world_key(config: Config) -> dict[str, Any]:
     """The settings that an episode depends on: how many environments run at once is none of them."""
     world = {name: value for name, value in asdict(config.env).items() if name != "count"}
+    if config.env.arm:  # by what the file says, not by its name
+        from robo_reward.evaluation.identification import load_parameters
+
+        world["arm"] = asdict(load_parameters(config.env.arm))
     if config.robot:
         robot, limits = robot_of(config)
         settings = {name: value for name, value in asdict(robot).items() if name not in _WHERE}

@@ -22,12 +22,13 @@ LEVELS = [
     {"", "types", "interfaces", "settings", "config", "terminal", "extras", "conf"},
     {"progress", "shaping", "learning", "data", "safety", "hil"},
     {"envs", "policies", "hardware"},
-    {"runtime", "evaluation", "console", "testing", "lerobot_plugin"},
-    {"cli", "doctor"},
+    {"runtime", "evaluation", "console", "service", "testing", "lerobot_plugin", "deploy"},
+    {"cli", "doctor", "examples"},
 ]
 """A room imports from its own line and the lines above."""
 
-DISTRIBUTION_OF = {"yaml": "pyyaml", "hydra": "hydra-core", "PIL": "pillow", "cv2": "opencv-python-headless"}
+DISTRIBUTION_OF = {"yaml": "pyyaml", "hydra": "hydra-core", "PIL": "pillow", "cv2": "opencv-python-headless",
+                   "grpc": "grpcio", "google": "protobuf"}  # fmt: skip
 COMES_WITH = dict.fromkeys(("datasets", "pyarrow", "pandas", "torchvision", "torchcodec", "draccus"), "lerobot")
 """Packages that an extra's own package brings along."""
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import robo_reward.envs  # noqa: F401 - registers the ids
-from robo_reward.envs.perturbation import AXES, VISUAL, Perturbed
+from robo_reward.envs.perturbation import AXES, VISUAL, Perturbed, Randomised, paraphrase
 
 pytest.importorskip("mujoco")
 
@@ -27,8 +27,6 @@ def perturbed(world):
         return made[-1]
 
     yield make
-    base = world.unwrapped
-    base.spread = base.estimate_error = 1.0
     for env in reversed(made):
         env.restore()
 
@@ -52,7 +50,12 @@ def test_the_initial_state_is_that_of_the_seed(world, perturbed, axis):
 def test_only_what_moves_is_moved_by_a_physical_axis(world, perturbed, axis):
     plain, other = rollout(world), rollout(perturbed(axis, 3))
     same = all(np.array_equal(a, b) for a, b in zip(plain, other, strict=True))
-    contact_free = ("friction", "mass", "size")  # the arm holds the peg's weight, and nothing is touched up there
+    contact_free = (
+        "object",
+        "friction",
+        "mass",
+        "size",
+    )  # nothing is touched up there
     assert same == (axis in VISUAL) or axis in contact_free
 
 
@@ -100,3 +103,64 @@ def test_unknown_axes_and_severities_are_one_line(world):
         Perturbed(world, "frictoin", 1)
     with pytest.raises(ValueError, match="severity 4 of axis 'mass' is unknown: choose 1, 2 or 3"):
         Perturbed(world, "mass", 4)
+
+
+@pytest.mark.parametrize(("severity", "expected"), [
+    (1, "put the peg into the blue socket"), (2, "put the pin into the blue hole"),
+    (3, "please go ahead and put the pin into the blue hole now"),
+])  # fmt: skip
+def test_instructions_are_put_in_other_words_and_the_goal_stays(perturbed, severity, expected):
+    assert paraphrase("insert the peg into the blue socket", severity) == expected
+    env = perturbed("instruction", severity)
+    said = env.reset(seed=3)[1]["instruction"]
+    assert said == paraphrase(env.unwrapped.instruction, severity) != env.unwrapped.instruction
+    assert env.step(np.zeros(4, np.float32))[4]["instruction"] == said
+
+
+def test_another_object_differs_in_colour_size_and_weight_and_is_gone_afterwards(world, perturbed):
+    model = world.unwrapped.model
+    peg = model.geom("peg").id
+    before = model.geom_size[peg].copy(), model.geom_rgba[peg].copy(), model.body_mass.copy()
+    env = perturbed("object", 2)
+    env.reset(seed=0)
+    after = model.geom_size[peg].copy(), model.geom_rgba[peg].copy(), model.body_mass.copy()
+    assert not any(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+    np.testing.assert_allclose(after[0], before[0], rtol=0.021)
+    env.restore()
+    assert np.array_equal(model.geom_size[peg], before[0]) and np.array_equal(model.geom_rgba[peg], before[1])
+
+
+def test_a_randomised_world_is_drawn_anew_from_every_seed_and_has_all_severities(world):
+    env = Randomised(world, ["mass", "control_noise", "layout"])
+    drawn = []
+    for seed in range(40):
+        env.reset(seed=seed)
+        drawn.append(dict(env.severities))
+    assert {d["mass"] for d in drawn} == {d["layout"] for d in drawn} == {0, 1, 2, 3}
+    assert len({tuple(d.values()) for d in drawn}) > 15
+    first = rollout(env, seed=5)
+    np.testing.assert_array_equal(rollout(env, seed=5)[0], first[0])
+    env.restore()
+    assert world.unwrapped.spread == 1.0
+
+
+def test_an_unknown_axis_to_train_under_names_the_nearest(world):
+    with pytest.raises(ValueError, match="unknown perturbation axis 'mas': did you mean 'mass'"):
+        Randomised(world, ["mas"])
+
+
+def test_robosuites_objects_are_spread_but_not_into_walls(monkeypatch):
+    pytest.importorskip("robosuite")
+    lift = gymnasium.make("robo_reward/NutAssemblySquare-v0")
+    sideways = {}
+    for severity in (None, 3):
+        env = lift if severity is None else Perturbed(lift, "layout", severity)
+        places = [env.reset(seed=seed)[0]["environment_state"][1] for seed in range(8)]
+        sideways[severity] = np.array(places)
+    np.testing.assert_allclose(np.ptp(sideways[3]), 1.6 * np.ptp(sideways[None]), rtol=0.02)
+    Perturbed(lift, "size", 2).reset(seed=0)  # the nut is made of boxes
+    lift.close()
+    can = gymnasium.make("robo_reward/PickPlaceCan-v0")
+    with pytest.raises(ValueError, match="axis 'layout' is not defined for PickPlaceCanEnv: leave it out"):
+        Perturbed(can, "layout", 1)
+    can.close()

@@ -3,6 +3,7 @@
 import itertools
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from robo_reward.doctor import doctor  # noqa: E402
 from robo_reward.evaluation import vector  # noqa: E402
 from robo_reward.learning.weights import load_weights  # noqa: E402
 from robo_reward.runtime import pipeline  # noqa: E402
-from robo_reward.runtime.pipeline import train  # noqa: E402
+from robo_reward.runtime.pipeline import evaluate, train  # noqa: E402
 from robo_reward.runtime.run_folder import read_metrics  # noqa: E402
 
 TINY = [
@@ -66,6 +67,23 @@ def whole(tmp_path_factory):
     return root, train(config), config
 
 
+def test_its_policies_are_evaluated_again_by_the_runs_folder(whole, tmp_path):
+    root, summary, config = whole
+    words = [f"run.root={tmp_path}", "quiet=true", "env.horizon=40", "evaluate.episodes=3", "evaluate.videos=0"]
+    alone = evaluate(load_config([*words, f"policies={config.run.dir}", "perturb=mass:1"], "evaluate"))
+    assert alone.keys() >= {"final_success", "final_cycle_s", "perturb_mass_1_final_success"}
+    assert sum(count for name, count in alone.items() if name.startswith("final_outcome_")) == 3
+    folder = root.parent / "seen"
+    both = [f"policies=base:{config.run.dir},{config.run.dir}", "evaluate.looks=3", f"run.dir={folder}"]
+    found = evaluate(load_config([*words, *both], "evaluate"))
+    assert found["decision"] == "undecided" and found["decision_pairs"] == 3
+    rows = (folder / "policies.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows[1:]] == [
+        f"base of {Path(config.run.dir).name}",
+        Path(config.run.dir).name,
+    ]
+
+
 def test_it_leaves_what_it_promises(whole):
     _, summary, config = whole
     (folder,) = [path for path in whole[0].iterdir() if path.name != "stages"]
@@ -93,6 +111,32 @@ def test_a_second_call_reuses_every_stage_and_says_the_same(whole):
     assert stage_files(root) == before
     assert numbers(again) == numbers(summary)
     assert again["wall_s"] == summary["wall_s"] and again["updates_per_s"] == summary["updates_per_s"]
+
+
+def test_the_trained_policy_goes_to_the_robot_and_acts_as_it_was_trained(whole, tmp_path):
+    """`export` after `train`: no stage anew, and the graph drives an episode as base and residual did."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    from contextlib import closing
+
+    from robo_reward.deploy.policy import ExportedPolicy
+    from robo_reward.runtime.tasks import make_env
+
+    root, _, config = whole
+    before = stage_files(root)
+    exported = load_config([*ORACLE, f"run.root={root}", f"run.dir={tmp_path / 'run'}", f"to={tmp_path / 'robot'}"])
+    summary = pipeline.export(exported)
+    assert stage_files(root) == before and 0 < summary["policy_difference"] < 1e-4
+    assert {"policy.onnx", "policy.ts", "policy.json"} <= {path.name for path in (tmp_path / "robot").iterdir()}
+    assert not (tmp_path / "robot" / "reward_model").exists()  # the potential was the simulator's
+    policy = ExportedPolicy(tmp_path / "robot")
+    assert policy.description["env"] == config.env.id
+    state = policy.initial_state(1)
+    with closing(make_env(config.env)) as env:
+        seen, _ = env.reset(seed=0)
+        for _ in range(12):
+            action, state = policy.act(seen["agent_pos"][None], seen["estimate"][None], state)
+            seen = env.step(action[0])[0]
 
 
 @pytest.fixture

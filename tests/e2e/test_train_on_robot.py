@@ -16,9 +16,10 @@ for package in ("torch", "mujoco", "cyclonedds", "matplotlib"):
     pytest.importorskip(package)
 
 from robo_reward.config import load_config  # noqa: E402
+from robo_reward.data.split import iterate_split  # noqa: E402
 from robo_reward.data.store import TransitionStore  # noqa: E402
+from robo_reward.runtime.evaluating import KEPT  # noqa: E402
 from robo_reward.runtime.pipeline import train  # noqa: E402
-from robo_reward.runtime.steps import KEPT_EPISODES  # noqa: E402
 from robo_reward.runtime.worlds import ROBOT_LOG  # noqa: E402
 
 pytestmark = pytest.mark.slow
@@ -62,14 +63,15 @@ def test_a_killed_run_goes_on_after_its_last_stored_rollout(tmp_path):
 @pytest.mark.fault
 def test_an_evaluation_that_was_killed_goes_on_with_the_episodes_it_has_seen(tmp_path):
     settings = [*ORACLE, "train.rollouts=1", "train.evaluate_every=1", "evaluate.episodes=2"]
-    kill_when(words(tmp_path, settings, 20), tmp_path, f"evaluate-*.partial/{KEPT_EPISODES}")
-    [seen] = tmp_path.glob(f"stages/evaluate-*.partial/{KEPT_EPISODES}")
-    before = [json.loads(line) for line in seen.read_text().splitlines()]
+    kill_when(words(tmp_path, settings, 20), tmp_path, f"evaluate-*.partial/{ROBOT_LOG}")
+    [kept] = tmp_path.glob(f"stages/evaluate-*.partial/{KEPT}")
+    before = list(iterate_split(kept))
     summary = train(load_config(words(tmp_path, settings, 20)))
     [folder] = tmp_path.glob("stages/evaluate-*")
-    episodes, first = json.loads((folder / "episodes.json").read_text()), before[0]
-    assert {key: first[key] for key in episodes["base"][0]} == episodes[first["policy"]][0]
-    assert summary["evaluation_episodes"] == 2 and not (folder / KEPT_EPISODES).exists()
+    episodes = json.loads((folder / "episodes.json").read_text())
+    for seen in before:
+        assert [row["steps"] for row in episodes[seen.source] if row["seed"] == seen.seed] == [len(seen)]
+    assert summary["evaluation_episodes"] == 2 and not (folder / KEPT).exists()
     assert len((folder / ROBOT_LOG).read_text().splitlines()) == 4
 
 

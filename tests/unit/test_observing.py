@@ -158,9 +158,9 @@ def test_demonstrations_get_the_base_actions_that_a_rollout_would_have_had():
     class Silent:
         """A residual of nothing."""
 
-        columns, settings = None, None
+        columns, settings, eyes = None, None, None
 
-        def act(self, inputs, base, deployed, rng):
+        def act(self, inputs, base, frames, deployed, rng):
             return base[:2]
 
     env = Seeing(Corridor(), None, show=True)

@@ -8,6 +8,7 @@ import pytest
 from gymnasium import spaces
 
 from robo_reward.evaluation.paired import run_paired, summarise
+from robo_reward.evaluation.sequential import design
 
 SEEDS = range(100, 106)
 
@@ -54,23 +55,27 @@ def actors():
     return {"base": make, "trained": make}
 
 
+def told(found):
+    return {
+        name: [(e.seed, e.success, len(e), e.action.tolist()) for e in episodes] for name, episodes in found.items()
+    }
+
+
 @pytest.mark.parametrize("seen", [1, 4, 11])
 def test_an_interrupted_evaluation_goes_on_and_ends_as_one_left_alone(tmp_path, seen):
     expected = run_paired(Line(), actors(), SEEDS, quiet=True)
-    kept = tmp_path / "episodes.jsonl"
+    kept = tmp_path / "episodes"
     with pytest.raises(KeyboardInterrupt):
         run_paired(Line(fails_at=seen), actors(), SEEDS, quiet=True, kept=kept)
     world = Line()
     found = run_paired(world, actors(), SEEDS, quiet=True, kept=kept)
-    assert found == expected and len(world.begun) == 2 * len(SEEDS) - seen
+    assert told(found) == told(expected) and len(world.begun) == 2 * len(SEEDS) - seen
     assert summarise(found["base"], found["trained"]) == summarise(expected["base"], expected["trained"])
 
 
-def test_a_line_torn_by_a_crash_is_run_again(tmp_path):
-    kept = tmp_path / "episodes.jsonl"
-    expected = run_paired(Line(), actors(), SEEDS, quiet=True, kept=kept)
-    whole = kept.read_bytes()
-    kept.write_bytes(whole[:-7])
-    world = Line()
-    assert run_paired(world, actors(), SEEDS, quiet=True, kept=kept) == expected
-    assert world.begun == [SEEDS[-1]] and kept.read_bytes() == whole
+def test_of_a_sequential_test_too_each_block_is_passed_over(tmp_path):
+    test, kept = design(len(SEEDS), 3), tmp_path / "episodes"
+    expected = run_paired(Line(), actors(), SEEDS, quiet=True, test=test)
+    with pytest.raises(KeyboardInterrupt):
+        run_paired(Line(fails_at=3), actors(), SEEDS, quiet=True, test=test, kept=kept)
+    assert told(run_paired(Line(), actors(), SEEDS, quiet=True, test=test, kept=kept)) == told(expected)

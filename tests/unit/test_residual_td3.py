@@ -151,6 +151,19 @@ def test_single_precision_agrees_to_a_millionth():
         torch.testing.assert_close(ours.reshape(theirs.shape), theirs, atol=1e-6, rtol=1e-5)
 
 
+def test_bfloat16_products_agree_to_a_few_hundredths_but_for_a_single_observation_which_is_exact():
+    torch.manual_seed(0)
+    half = EnsembleMLP(2, 50, 256, 1, rough=True)
+    exact, x = copy.deepcopy(half), torch.randn(256, 50)
+    exact.rough = False
+    assert not torch.equal(half(x), exact(x)), "the products were single precision"
+    torch.testing.assert_close(half(x), exact(x), atol=0.02, rtol=0)
+    found, wanted = (torch.autograd.grad(e(x).square().mean(), e.flat)[0] for e in (half, exact))
+    assert (found - wanted).norm() < 0.03 * wanted.norm()
+    with torch.no_grad():
+        assert torch.equal(half(x[:1]), exact(x[:1]))
+
+
 def test_a_copy_of_an_ensemble_is_a_network_of_its_own():
     """Also after calls, and when its parameters are moved to other memory."""
     ensemble, x = EnsembleMLP(3, 4, 8, 1), torch.randn(5, 4)
@@ -526,7 +539,7 @@ def test_the_anchor_share_of_what_is_online_comes_from_the_warm_up(share):
 
 
 def test_bins_hold_a_target_s_mass_and_give_its_value_back():
-    critic = BinnedCritic(2, S + A, 16, True, bins=51, limit=1.0)
+    critic = BinnedCritic(2, S + A, 16, norm=True, rough=False, bins=51, limit=1.0)
     target = torch.tensor([-0.8, -0.013, 0.0, 0.5, 0.9])
     mass = critic.spread(target)
     torch.testing.assert_close(mass.sum(1), torch.ones(5))

@@ -8,6 +8,7 @@ from robo_reward.evaluation.statistics import (
     clopper_pearson,
     interquartile_mean,
     paired_difference_interval,
+    performance_profile,
     wilson_interval,
 )
 
@@ -118,3 +119,12 @@ def test_bootstrap_resamples_the_seeds_of_each_task_on_their_own():
 def test_values_outside_their_range_are_named_in_a_value_error(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_a_performance_profile_falls_from_all_to_none_within_its_band():
+    profile = performance_profile([0.2, 0.5, 0.5, 0.9], [0.0, 0.2, 0.5, 0.9])
+    np.testing.assert_allclose(profile[:, 0], [1.0, 0.75, 0.25, 0.0])
+    assert np.all(profile[:, 1] <= profile[:, 0]) and np.all(profile[:, 0] <= profile[:, 2])
+    assert profile[2, 1] < 0.25 < profile[2, 2]
+    tasks = performance_profile([[0.1, 0.9], [0.1, 0.9]], [0.5])
+    np.testing.assert_allclose(tasks, [[0.5, 0.5, 0.5]])  # seeds are drawn within their task

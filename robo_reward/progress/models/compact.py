@@ -233,6 +233,8 @@ class CompactModel:
     must not change afterwards.
     """
 
+    kind = "compact"
+
     def __init__(self, net: CompactNet, cache: FeatureCache | None = None) -> None:
         self.net, self.cache = net.eval(), cache
         self.settings = net.settings

@@ -1,0 +1,1 @@
+"""What goes to the robot's computer: trained policy and reward model as graphs, and their readers without torch."""

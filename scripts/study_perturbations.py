@@ -1,0 +1,91 @@
+"""Success of base and trained policy in perturbed worlds, axis by axis, into docs/results/perturbations.csv.
+
+    python scripts/study_perturbations.py --run runs/train-peg_insert-s0-... [setting=value ...]
+
+The run is a finished one of `robo-reward train`. A cell, an axis at a severity, is 100 episodes of either policy from
+the same initial states; it is written when it is there, and cells that are there already are passed over, so the script
+can be interrupted. `none` is the world as it was in training. Severity 2 of every axis comes first, then 1 and 3.
+Axes that only cameras and the reward model notice are measured on the reward model: its error, and no success.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from robo_reward.config import load_config
+from robo_reward.envs.perturbation import PHYSICAL, VISUAL
+from robo_reward.evaluation.statistics import wilson_interval
+from robo_reward.runtime.pipeline import evaluate
+from robo_reward.runtime.run_folder import CONFIG
+
+TABLE = Path(__file__).parents[1] / "docs" / "results" / "perturbations.csv"
+COLUMNS = (
+    "task", "axis", "severity", "policy", "episodes", "success", "success_low", "success_high", "drop", "reward_error",
+    "reward_error_low", "reward_error_high", "command",
+)  # fmt: skip
+
+
+def cells(visual: bool) -> list[tuple[str, int]]:
+    """(axis, severity), the first of no axis."""
+    axes = (*PHYSICAL, *(VISUAL if visual else ()))
+    return [("none", 0), *((axis, severity) for severity in (2, 1, 3) for axis in axes)]
+
+
+def command_of(run: Path, axis: str, severity: int, words: Sequence[str]) -> str:
+    """What gives a cell, the run by its name; where it is written is left out."""
+    words = [word for word in words if not word.startswith("run.")]
+    perturb = [f"perturb={axis}:{severity}"] if severity else []
+    return " ".join(["robo-reward evaluate", f"evaluate.policies=[runs/{run.name}]", *perturb, *words])
+
+
+def rows_of(task: str, axis: str, severity: int, summary: dict[str, Any], command: str) -> list[dict[str, Any]]:
+    """The cell's rows, from the summary of `evaluate`."""
+    stem = f"perturb_{axis}_{severity}_" if severity else ""
+    cell = {"task": task, "axis": axis, "severity": severity, "command": command}
+    if (error := summary.get(f"{stem}reward_error")) is not None and severity:
+        bounds = {f"reward_error_{side}": round(summary[f"{stem}reward_error_{side}"], 4) for side in ("low", "high")}
+        return [{**cell, "policy": "reward model", "reward_error": round(error, 4), **bounds}]
+    rows = []
+    for policy, word in (("base", "base"), ("trained", "final")):
+        success, count = summary[f"{stem}{word}_success"], summary["evaluation_episodes"]
+        low, high = wilson_interval(round(success * count), count)
+        rows.append({**cell, "policy": policy, "episodes": count, "success": success, "success_low": round(low, 4),
+                     "success_high": round(high, 4),
+                     "drop": round(summary[f"{word}_success"] - success, 4)})  # fmt: skip
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, required=True, help="folder of a finished run of train")
+    parser.add_argument("--table", type=Path, default=TABLE)
+    parser.add_argument("--visual", action="store_true", help="the reward model's axes too; the run has to have one")
+    arguments, words = parser.parse_known_args()
+    own = yaml.safe_load((arguments.run / CONFIG).read_text(encoding="utf-8"))
+    for axis, severity in cells(arguments.visual):
+        known = []
+        if arguments.table.exists():
+            with arguments.table.open(newline="", encoding="utf-8") as file:
+                known = list(csv.DictReader(file))
+        command = command_of(arguments.run, axis, severity, words)
+        if any(row["command"] == command for row in known):
+            continue
+        print(command, flush=True)
+        extra = [f"experiment={own['name']}", f"evaluate.policies=[{arguments.run}]", "evaluate.videos=0", "quiet=true"]
+        perturb = [f"perturb={axis}:{severity}"] if severity else []
+        summary = evaluate(load_config([*extra, *perturb, *words], "evaluate"))
+        with arguments.table.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            if not known:
+                writer.writeheader()
+            writer.writerows(rows_of(own["name"], axis, severity, summary, command))
+
+
+if __name__ == "__main__":
+    main()

@@ -109,6 +109,7 @@ class Session:
         """Whether the world is a robot, which keeps the time itself and is told to rest."""
         self._stopped, self._overruns, self._steps, self._notice, self._busy = False, 0, 0, "", ""
         self._due, self._going = 0.0, False
+        self._info: Mapping[str, Any] = {}
         self._live: LiveEpisode | None = None
         """The newest episode; None before the first."""
         self._running = False

@@ -304,7 +304,7 @@ class Session:
     def _show_scene(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         """Put the world into the initial state of the present scene."""
         observation, info = self.env.reset(seed=self.first_seed + self.protocol.scene)
-        self._info: Mapping[str, Any] = info
+        self._info = info
         self._look()
         return observation, info
 

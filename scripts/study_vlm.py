@@ -86,6 +86,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="folder of a collect stage to measure on; default: collect")
     parser.add_argument("--model", help="folder of a model that `experiment=small_vlm` left; default: train it")
+    parser.add_argument("--note", help="written beside the figures")
     arguments, words = parser.parse_known_args()
     config = load_config(["experiment=small_vlm", *words], "train-reward")
     data = collecting.collect_stage(config) if arguments.data is None else recorded(Path(arguments.data))
@@ -106,6 +107,7 @@ def main() -> None:
         **measure(config, data, folder),
         **trained,
         "tiny_command": " ".join(["python scripts/study_vlm.py", *shown]),
+        **({"tiny_note": arguments.note} if arguments.note else {}),
         "tiny_date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "tiny_git_revision": git_revision(),
     }

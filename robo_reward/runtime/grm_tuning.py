@@ -57,8 +57,8 @@ def tune_stage(config: Config, data: StageResult | None) -> StageResult:
     """
     tune, r = config.tune, config.reward
     key: dict[str, Any] = {
-        "tune": tune, "seed": r.seed, "swap": r.swap_references, "failures": r.failures, "views": r.views,
-        "every": config.collect.query_every, "instruction": config.instruction,
+        "tune": tune, "seed": r.seed, "swap": r.swap_references, "failures": r.failures,
+        "views": r.views or config.env.cameras, "every": config.collect.query_every, "instruction": config.instruction,
     }  # fmt: skip
     if not tune.from_scratch:
         key["weights"] = check_reward(config)

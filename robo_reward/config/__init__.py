@@ -339,7 +339,9 @@ def register(command: str) -> None:
 
     def digest(_root_: DictConfig) -> str:
         sections = {str(key): value for key, value in _root_.items_ex(resolve=False) if key not in ("run", "hydra")}
-        plain = {k: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for k, v in sections.items()}
+        plain: dict[str, Any] = {
+            k: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for k, v in sections.items()
+        }
         plain["runtime"] = {name: value for name, value in plain["runtime"].items() if name not in REACHED}
         return settings_digest(plain)
 

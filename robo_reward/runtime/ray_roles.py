@@ -37,8 +37,9 @@ class _Role:
 
         return run_actor(config, address, number, token)
 
-    def pid(self) -> int:
-        return os.getpid()
+    def where(self) -> tuple[int, str]:
+        """Process id and node."""
+        return os.getpid(), ray.get_runtime_context().get_node_id()
 
 
 def launch(
@@ -82,7 +83,7 @@ def launch(
     except ray.exceptions.RayTaskError as error:
         raise (error.cause if isinstance(error.cause, (ValueError, OSError)) else error) from None
     finally:
-        for handle in (learner, *actors, rows.actor):
+        for handle in (learner, *actors, rows.actor) if ray.is_initialized() else ():
             ray.kill(handle)
         if ours:
             ray.shutdown()

@@ -27,7 +27,7 @@ from robo_reward.runtime.run_folder import CONFIG
 TABLE = Path(__file__).parents[1] / "docs" / "results" / "perturbations.csv"
 COLUMNS = (
     "task", "axis", "severity", "policy", "episodes", "success", "success_low", "success_high", "drop", "reward_error",
-    "reward_error_low", "reward_error_high", "command",
+    "reward_error_low", "reward_error_high", "reward_error_unperturbed", "command",
 )  # fmt: skip
 
 
@@ -49,7 +49,8 @@ def rows_of(task: str, axis: str, severity: int, summary: dict[str, Any], comman
     stem = f"perturb_{axis}_{severity}_" if severity else ""
     cell = {"task": task, "axis": axis, "severity": severity, "command": command}
     if (error := summary.get(f"{stem}reward_error")) is not None and severity:
-        bounds = {f"reward_error_{side}": round(summary[f"{stem}reward_error_{side}"], 4) for side in ("low", "high")}
+        others = ("low", "high", "unperturbed")
+        bounds = {f"reward_error_{other}": round(summary[f"{stem}reward_error_{other}"], 4) for other in others}
         return [{**cell, "policy": "reward model", "reward_error": round(error, 4), **bounds}]
     rows = []
     for policy, word in (("base", "base"), ("trained", "final")):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,25 @@ def rows_of(task: str, axis: str, severity: int, summary: dict[str, Any], comman
     return rows
 
 
+def write_summary(table: Path) -> None:
+    """The same as `perturbations.json`, a row a cell, for the tables of the docs."""
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    cells: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        axis = row["axis"].replace("_", " ")
+        name = f"{axis}, severity {row['severity']}" if row["severity"] != "0" else "as in training"
+        cell = cells.setdefault(name if row["task"] == "peg_insert" else f"{row['task']}: {name}", {})
+        if row["success"]:
+            cell[row["policy"]] = [float(row[key]) for key in ("success", "success_low", "success_high")]
+            cell[f"{row['policy']}, drop"] = float(row["drop"])
+        else:
+            cell["reward error"] = [float(row[f"reward_error{end}"]) for end in ("", "_low", "_high")]
+            cell["unperturbed"] = float(row["reward_error_unperturbed"])
+    result = {"table": cells, "command": "python scripts/study_perturbations.py --visual --run RUN"}
+    table.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="folder of a finished run of train")
@@ -86,6 +106,7 @@ def main() -> None:
             if not known:
                 writer.writeheader()
             writer.writerows(rows_of(own["name"], axis, severity, summary, command))
+        write_summary(arguments.table)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The table of perturbed worlds: its cells, its rows, its commands."""
 
 import csv
+import json
 
 import pytest
 
@@ -53,5 +54,8 @@ def test_finished_cells_are_passed_over_and_paths_left_out(script, tmp_path, mon
     monkeypatch.setattr(study, "cells", lambda visual: [("none", 0), ("object", 2), ("mass", 2)])
     study.main()
     assert asked[3:] == ["mass:2"]
+    text = table.read_text()
     rows = list(csv.DictReader(table.open()))
-    assert len(rows) == 6 and "secret" not in table.read_text() and "runs/train-x" in rows[0]["command"]
+    table = json.loads((tmp_path / "table.json").read_text())["table"]
+    assert table["mass, severity 2"]["trained"][0] == 0.9 and table["as in training"]["base, drop"] == 0
+    assert len(rows) == 6 and "secret" not in text and "runs/train-x" in rows[0]["command"]

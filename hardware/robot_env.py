@@ -85,13 +85,14 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self._last: dict[str, Any] = {}
         self._steps: list[tuple[np.ndarray, np.ndarray, float]] = []
         """Of the running episode: action requested, action executed, age of the state after it [s]."""
-        self._faults = 0
+        self._faults, self._age_s, self._resting = 0, 0.0, False
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """A new scene, the arm armed at rest. ValueError when that is not possible, or after too many faults."""
         super().reset(seed=seed)
+        self._write_log(False, "")  # of an episode that was cut off
         self._seed = int(self.np_random.integers(2**31)) if seed is None else seed
         try:
             self._robot.disarm("reset")
@@ -100,7 +101,7 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             seen = self._armed()
         except RobotFault as error:
             raise ValueError(str(error)) from None
-        self._executed, self._steps, self._due = np.zeros(self.action_space.shape or ()), [], time.monotonic()
+        self._executed, self._resting, self._due = np.zeros(self.action_space.shape or ()), False, time.monotonic()
         self._last = self._observe(seen)
         return self._last, self._info()
 
@@ -122,6 +123,9 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         Raises ValueError when `RECOVERIES` episodes before this one have ended in a fault too.
         """
         action, fault = check_action(action, len(self._executed)), ""
+        if self._resting:
+            self._armed()
+            self._resting, self._due = False, time.monotonic()
         try:
             self._executed = self._robot.send(action)
             self._due = max(self._due + self._period, time.monotonic())  # late: the next period starts now
@@ -141,6 +145,11 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         if success or truncated:
             self._end(bool(success), fault)
         return self._last, float(success), success, truncated, info
+
+    def hold(self, reason: str) -> None:
+        """Let the arm rest in the middle of an episode; the next step arms it again."""
+        self._robot.hold(reason)
+        self._resting = True
 
     def render_views(self) -> dict[str, np.ndarray]:
         """The pictures of the newest observation."""
@@ -170,23 +179,29 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         if not fault:
             self._robot.hold("the episode is over")
         self._faults = self._faults + 1 if fault else 0
-        if self._log is not None:
-            requested, executed, ages = zip(*self._steps, strict=True) if self._steps else ((), (), ())
-            line = {
-                "seed": self._seed, "steps": len(self._steps), "success": success, "fault": fault,
-                "requested": np.round(requested, 3).tolist(), "executed": np.round(executed, 3).tolist(),
-                "age_ms": np.round(1e3 * np.array(ages), 2).tolist(),
-            }  # fmt: skip
-            with open(self._log, "a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+        self._write_log(success, fault)
         if self._faults > (RECOVERIES_OF_ITS_OWN if REPORTS in fault else RECOVERIES):
             raise ValueError(
                 f"{self._faults} episodes in a row ended in a fault of the robot, at last: {fault}; put it right and "
                 "run the same command again"
             )
 
+    def _write_log(self, success: bool, fault: str) -> None:
+        """A line of the running episode, which ends it; nothing of one without a step or a fault."""
+        steps, self._steps = self._steps, []
+        if self._log is None or not (steps or fault):
+            return
+        requested, executed, ages = zip(*steps, strict=True) if steps else ((), (), ())
+        line = {
+            "seed": self._seed, "steps": len(steps), "success": success, "fault": fault,
+            "requested": np.round(requested, 3).tolist(), "executed": np.round(executed, 3).tolist(),
+            "age_ms": np.round(1e3 * np.array(ages), 2).tolist(),
+        }  # fmt: skip
+        with open(self._log, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
     def _observe(self, seen: RobotObservation) -> dict[str, Any]:
-        sensed = seen.sensed
+        sensed, self._age_s = seen.sensed, seen.age_s
         setpoint = np.where(np.isfinite(seen.setpoint), seen.setpoint, sensed.pose)
         opening = GRIPPER_OPENING if seen.opening is None else seen.opening
         parts = [sensed.joints, sensed.pose, sensed.wrench, setpoint - sensed.pose, [opening], self._executed]
@@ -203,6 +218,7 @@ class RobotEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             "is_success": success,
             "instruction": self.instruction,
             "trips": self._robot.status().trips,
+            "age_s": self._age_s,
         }
 
 

@@ -33,6 +33,7 @@ EXTRA_OF = {
     "serial": "lerobot",
     "grpc": "async",
     "google": "async",
+    "ray": "ray",
     "websockets": "remote",
     "msgpack": "remote",
     "onnx": "export",

@@ -110,13 +110,13 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="print the commands that are missing, run nothing")
     parser.add_argument("--result", type=Path, default=RESULT)
     arguments, words = parser.parse_known_args()
-    known = {line["command"] for line in read_lines(arguments.result)}
-    wanted = [(arm, seed) for seed in arguments.seeds for arm in arguments.arms]
-    missing = [(arm, seed) for arm, seed in wanted if command_of(arm, seed, words) not in known]
-    if arguments.list:
-        print("\n".join(command_of(arm, seed, words) for arm, seed in missing))
-        return
-    for arm, seed in missing:
+    for arm, seed in [(arm, seed) for seed in arguments.seeds for arm in arguments.arms]:
+        command = command_of(arm, seed, words)
+        if command in {line["command"] for line in read_lines(arguments.result)}:
+            continue  # asked each time: another sitting may have run it meanwhile
+        if arguments.list:
+            print(command)
+            continue
         print(f"{arm}, seed {seed}", flush=True)
         run(arm, seed, ["quiet=true", *words], arguments.result)
         table = means_by(read_lines(arguments.result), "arm", MEANS)

@@ -1,10 +1,12 @@
 """Updates a second of the learner at equal networks and batches, beside other learners and the limit of the products.
 
     python scripts/bench_learner.py [--quick] [--threads 1 2] [--repeats 25]
+    python scripts/bench_learner.py --device cuda        # has not been run on a GPU by us
 
 Writes docs/results/learner_speed.json. Learners that cannot be imported are passed over, with a line that says so
 (`pip install stable-baselines3 torchrl lerobot`). All take turns in one process, so that a busy machine strikes all of
-them; each figure is a median. One thread is measured in processor time, several by the clock.
+them; each figure is a median. One thread is measured in processor time, several by the clock. With --device only ours
+are measured there, the default one and the one that sees pixels, a GPU by the clock: learner_speed_DEVICE.json.
 
 The limit is what batched products of 256 x 256 x 256 reach in the same run, in single precision. `share_of_limit` is
 the time that an update's products would take at that speed, divided by the time that the update takes. The rows with
@@ -31,6 +33,7 @@ import torch
 from learner_peers import ACTION, OBSERVATION, PEERS, ROWS
 
 from robo_reward.config import AgentConfig
+from robo_reward.learning.pixels import Eyes
 from robo_reward.learning.replay import EpisodeReplay
 from robo_reward.learning.residual_td3 import ResidualTD3
 from robo_reward.runtime.run_folder import git_revision
@@ -41,12 +44,13 @@ from robo_reward.types import Episode, PhiTrack
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "learner_speed.json"
 SIZES = (10_000, 100_000, 1_000_000)
 EPISODE = 1000
+EYES = Eyes(("front", "side", "wrist"), 84)
 NETWORKS = {"2x256": (2, 256, 256), "10heads": (10, 256, 256)}
 """Heads, width of two hidden layers, batch."""
 
 
-def filled(rows: int, settings: AgentConfig) -> EpisodeReplay:
-    """A replay of this many transitions with the default experiment's sizes."""
+def filled(rows: int, settings: AgentConfig, eyes: Eyes | None = None) -> EpisodeReplay:
+    """A replay of this many transitions with the default experiment's sizes; its episodes look alike."""
     rng, phase = np.random.default_rng(0), 8
     state = OBSERVATION - phase
     replay = EpisodeReplay(rows + 2 * rows // EPISODE, state, ACTION, settings.n_step, settings.gamma, phase_size=phase)
@@ -58,16 +62,19 @@ def filled(rows: int, settings: AgentConfig) -> EpisodeReplay:
         truncated=False, success=True, frame_steps=np.zeros(0, np.int64), frames={}, base_action=action,
         base_phase=normal[:, :phase],
     )  # fmt: skip
+    frames = None
+    if eyes is not None:
+        frames = rng.integers(0, 256, (EPISODE + 1, len(eyes.views), eyes.size, eyes.size, 3), dtype=np.uint8)
     for _ in range(rows // EPISODE):
-        replay.append(episode, normal, PhiTrack("none", zeros, zeros), demonstration=False)
+        replay.append(episode, normal, PhiTrack("none", zeros, zeros), demonstration=False, frames_TVHWC=frames)
     return replay
 
 
-def ours(settings: AgentConfig, rows: int = ROWS) -> Callable[[], None]:
+def ours(settings: AgentConfig, rows: int = ROWS, eyes: Eyes | None = None) -> Callable[[], None]:
     """Two updates of the residual learner, sampling and logged numbers included."""
-    demonstrations, online = filled(ROWS, settings), filled(rows, settings)
+    demonstrations, online = filled(ROWS, settings, eyes), filled(rows, settings, eyes)
     zeros = np.zeros(OBSERVATION - 8, np.float32)
-    agent = ResidualTD3(zeros, zeros + 1, ACTION, settings, SCHEMES["potential"], 1.0, 0, phase_size=8)
+    agent = ResidualTD3(zeros, zeros + 1, ACTION, settings, SCHEMES["potential"], 1.0, 0, phase_size=8, eyes=eyes)
     experience: Any = SimpleNamespace(demonstrations=demonstrations, warmup=online, online=online)
     rng = np.random.default_rng(0)
     return lambda: (learn(agent, experience, 2, settings, rng), None)[1]
@@ -121,10 +128,20 @@ def contenders(quick: bool) -> tuple[dict[str, Callable[[], None]], dict[str, Ag
     return made, settings, missing
 
 
-def measure(made: dict[str, Callable[[], None]], threads: int, repeats: int) -> dict[str, float]:
+def on_device(device: str, threads: int, repeats: int) -> dict[str, float]:
+    """Updates a second of our default learner on a device, and of the one that sees pixels."""
+    settings = AgentConfig(device=device)
+    made = {"default": ours(settings), "pixels_3x84": ours(settings, eyes=EYES)}
+    seconds = measure(made, threads, repeats, by_clock=device != "cpu")
+    return {f"updates_per_s_{name}": 2 / seconds[name] for name in made}
+
+
+def measure(
+    made: dict[str, Callable[[], None]], threads: int, repeats: int, by_clock: bool = False
+) -> dict[str, float]:
     """Median seconds of each, all in turn."""
     torch.set_num_threads(threads)
-    clock = time.process_time if threads == 1 else time.perf_counter
+    clock = time.perf_counter if by_clock or threads > 1 else time.process_time
     times: dict[str, list[float]] = {name: [] for name in made}
     for _ in range(repeats):
         for name, run in made.items():
@@ -165,12 +182,17 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="three turns, and nothing is written")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="of the products, one after the other")
     parser.add_argument("--repeats", type=int, default=25, help="turns that each median is of")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="ours on this device alone, pixels too")
     args = parser.parse_args()
-    made, settings, missing = contenders(args.quick)
+    repeats = 3 if args.quick else args.repeats
+    made, settings, missing = ({}, {}, []) if args.device else contenders(args.quick)
     result: dict[str, float] = {}
     for threads in args.threads:
         suffix = "" if threads == 1 else f"_{threads}_threads"
-        found = figures(measure(made, threads, 3 if args.quick else args.repeats), settings)
+        if args.device:
+            found = on_device(args.device, threads, repeats)
+        else:
+            found = figures(measure(made, threads, repeats), settings)
         result |= {name + suffix: round(value, 4) for name, value in found.items()}
     about: dict[str, Any] = {"missing": missing, "command": shlex.join(["python", *sys.argv]), "turns": args.repeats,
                "git_revision": git_revision(), "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -178,7 +200,7 @@ def main() -> None:
     text = json.dumps({**result, **about}, indent=1)
     print(text)
     if not args.quick:
-        RESULT.write_text(text + "\n")
+        (RESULT.with_stem(f"{RESULT.stem}_{args.device}") if args.device else RESULT).write_text(text + "\n")
 
 
 if __name__ == "__main__":

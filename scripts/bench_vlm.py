@@ -9,8 +9,9 @@ in three ways: `single`, each in a call of its own, nothing kept; `batched`, sev
 
 `bound` is what the token counts allow: the floating-point operations of `single` over those of `cached`, from the
 tokens, patches and attended positions that each sends through the model. `share_of_token_bound` is the measured ratio
-over that bound, of the released order. With `--device cuda` the true sizes in bfloat16, and the time for 100 videos of
-75 s at one frame a second.
+over that bound, of the released order. `token_bound_at_3b` and `_at_8b` are the same counts at the sizes of the
+released models. With `--device cuda` those sizes are measured in bfloat16, and the time for 100 videos of 75 s at one
+frame a second.
 """
 
 from __future__ import annotations
@@ -33,18 +34,40 @@ from robo_reward.progress.models.vlm_files import Vlm, load_vlm
 from robo_reward.progress.models.vlm_questions import Work
 from robo_reward.progress.tracker import hop_rows
 from robo_reward.runtime.run_folder import git_revision, write_atomic
-from robo_reward.testing.tiny_vlm import SMALL, VlmSize, build_vlm
+from robo_reward.testing.tiny_vlm import SMALL, build_vlm, local_processor, random_model
 from robo_reward.types import HopQuery
 
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "vlm.json"
 TASK, VIEWS, HEIGHT, WIDTH = "insert the peg into the red socket", ("front", "side", "wrist"), 240, 320
-RELEASED = {
-    "3b": ("qwen2_5_vl", VlmSize(2048, 36, 16, 1280, 32, 151_936, 8192)),
-    "8b": ("qwen2_5_vl", VlmSize(3584, 28, 28, 1280, 32, 152_064, 8192)),
-    "4b_2": ("qwen3_vl", VlmSize(2560, 36, 32, 1024, 24, 151_936, 8192)),
-    "8b_2": ("qwen3_vl", VlmSize(4096, 36, 32, 1152, 27, 151_936, 8192)),
-}
-"""Width and depth of the released models, for a GPU."""
+
+
+def shape(
+    hidden: int, intermediate: int, layers: int, heads: int, kv_heads: int, vocabulary: int, *,
+    head: int | None = None, tied: bool = True,
+) -> dict[str, Any]:  # fmt: skip
+    """The language half of a model; `head`: width of an attention head where it is given and not hidden / heads."""
+    own = {"head_dim": head} if head else {}
+    section = [24, 20, 20] if head else [16, 24, 24]
+    return {
+        "hidden_size": hidden, "intermediate_size": intermediate, "num_hidden_layers": layers, "vocab_size": vocabulary,
+        "num_attention_heads": heads, "num_key_value_heads": kv_heads, "tie_word_embeddings": tied,
+        "max_position_embeddings": 8192, **own,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": section},
+    }  # fmt: skip
+
+
+RELEASED: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "3b": ("qwen2_5_vl", shape(2048, 11008, 36, 16, 2, 151_936), {"depth": 32, "hidden_size": 1280, "num_heads": 16,
+           "intermediate_size": 3420, "fullatt_block_indexes": [7, 15, 23, 31]}),
+    "8b": ("qwen2_5_vl", shape(3584, 18944, 28, 28, 4, 152_064, tied=False), {"depth": 32, "hidden_size": 1280,
+           "num_heads": 16, "intermediate_size": 3420, "fullatt_block_indexes": [7, 15, 23, 31]}),
+    "4b_2": ("qwen3_vl", shape(2560, 9728, 36, 32, 8, 151_936, head=128), {"depth": 24, "hidden_size": 1024,
+             "num_heads": 16, "intermediate_size": 4096, "deepstack_visual_indexes": [5, 11, 17]}),
+    "8b_2": ("qwen3_vl", shape(4096, 12288, 36, 32, 8, 151_936, head=128, tied=False), {"depth": 27,
+             "hidden_size": 1152, "num_heads": 16, "intermediate_size": 4304,
+             "deepstack_visual_indexes": [8, 16, 24]}),
+}  # fmt: skip
+"""Shapes of Qwen2.5-VL 3B and 7B and Qwen3-VL 4B and 8B, which the released reward models have."""
 VIDEOS, SECONDS = 100, 75
 """The published measurement: 31.7 min for GRM-8B, 46 s for Robometer-4B, on one H100."""
 
@@ -127,6 +150,12 @@ def measure(vlm: Vlm, frames: int, batch: int, repeats: int) -> dict[str, Any]:
         "share_of_token_bound_rules_first": single.cpu_s / found["cached_rules_first"].cpu_s / reordered,
         "largest_difference_of_answers": float(np.abs(single.hop - cached.hop).max()),
     }  # fmt: skip
+    for name in ("3b", "8b") if vlm.architecture == "qwen2_5_vl" else ():
+        with torch.device("meta"):
+            large = released(name)
+        costs = {way: operations(large, timed.work) for way, timed in found.items()}
+        out[f"token_bound_at_{name}"] = costs["single"] / costs["cached"]
+        out[f"token_bound_rules_first_at_{name}"] = costs["single"] / costs["cached_rules_first"]
     for name, timed in found.items():
         out |= {
             f"{name}_frames_per_s": frames / timed.cpu_s,
@@ -156,15 +185,27 @@ def latency(vlm: Vlm, batch: int, queries: int) -> dict[str, float]:
     return out
 
 
+def released(name: str) -> Vlm:
+    """A released shape with random weights in bfloat16, on torch's default device."""
+    architecture, text, vision = RELEASED[name]
+    processor = local_processor(architecture, SMALL.vocabulary)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        model = random_model(architecture, processor, text, {**vision, "out_hidden_size": text["hidden_size"]})
+    finally:
+        torch.set_default_dtype(before)
+    return Vlm(model.eval(), processor, architecture, "random", "bfloat16")
+
+
 def on_gpu(name: str) -> dict[str, Any]:
-    """A released size with random weights in bfloat16: rows for a GPU."""
-    architecture, size = RELEASED[name]
-    with tempfile.TemporaryDirectory() as folder:
-        vlm = load_vlm(str(build_vlm(folder, architecture, size)), device="cuda")
+    """A released shape: rows for a GPU."""
+    with torch.device("cuda"):
+        vlm = released(name)
     row = measure(vlm, frames=24, batch=16, repeats=2)
-    query = episode_query(SECONDS, 3)
     settings = GrmSettings("random", views=VIEWS, batch=16, answer_mass=0.0)
-    row["minutes_for_100_videos_of_75_s"] = VIDEOS * ask(vlm, query, settings, True).seconds / 60
+    taken = ask(vlm, episode_query(SECONDS, 3), settings, True).seconds
+    row["minutes_for_100_videos_of_75_s"] = VIDEOS * taken / 60
     return {f"gpu_{name}_{key}": value for key, value in row.items()} | {"gpu": torch.cuda.get_device_name()}
 
 
@@ -183,7 +224,7 @@ def main() -> None:
     else:
         with tempfile.TemporaryDirectory() as folder:
             vlm = load_vlm(str(build_vlm(folder, "qwen2_5_vl", SMALL)), device="cpu")
-        result = measure(vlm, 2, 4, 1) if arguments.quick else measure(vlm, 6, 6, 1) | latency(vlm, 6, 3)
+        result = measure(vlm, 2, 4, 1) if arguments.quick else measure(vlm, 6, 6, 1) | latency(vlm, 6, 2)
     result = {key: round(value, 6) if isinstance(value, float) else value for key, value in result.items()}
     about = {"bench_command": "python scripts/bench_vlm.py", "bench_git_revision": git_revision(),
              "bench_date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "bench_threads": 1,

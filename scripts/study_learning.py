@@ -33,7 +33,7 @@ from robo_reward.runtime.stages import MARKER
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 TASKS = {
     "peg_insert": ["train.rollouts=75", "train.evaluate_every=15"],
-    "peg_insert_long": ["experiment=peg_insert_long", "train.evaluate_every=15"],
+    "peg_insert_long": ["experiment=peg_insert_long", "train.rollouts=90", "train.evaluate_every=15"],
     # 75k environment steps are about 420 rollouts, and nobody measures every tenth of them on 40 episodes.
     "nut_assembly": ["experiment=nut_assembly", "train.rollouts=420", "train.evaluate_every=30",
                      "train.evaluate_episodes=25"],

@@ -27,7 +27,7 @@ from robo_reward.config.reward import (
     SuiteConfig,
     TuneConfig,
 )
-from robo_reward.config.runtime import RuntimeConfig
+from robo_reward.config.runtime import REACHED, RuntimeConfig
 from robo_reward.settings import build, choice, number, settings_digest, unknown
 
 SEEING = ("residual_td3", "residual_sac")
@@ -35,6 +35,7 @@ SEEING = ("residual_td3", "residual_sac")
 
 __all__ = [
     "HOP_MODELS",
+    "REACHED",
     "RIVALS",
     "SIBLINGS",
     "AdaptConfig",
@@ -92,13 +93,16 @@ class Config:
     outcomes: str | None = None
     """JSON file of an operator's outcomes, episode id -> success, partial or failure, that `bench-reward` with store=
     counts in place of the recorded ones."""
+    preferences: str | None = None
+    """The console's preferences.jsonl, which of two clips a person preferred: `bench-reward` with store= says how often
+    the reward model agrees."""
     observation: str = choice("state", "state", "features", "pixels")
     """What learned policies see: state, what the arm knows and the task's noisy estimates; features, what the arm knows
     and the trained reward model's view of the cameras, without any estimate; pixels, for the learner, what the arm
     knows and the cameras themselves, while the base policy sees what it sees under state."""
     reward_model: str | None = None
-    """Folder of a trained reward model, or of the run that trained it, for `annotate` with store= or to= and
-    `bench-reward` with store= or video.CAMERA=; null: the one that the settings train."""
+    """Folder of a trained reward model, or of the run that trained it, for `serve-reward`, `annotate` with store= or
+    to= and `bench-reward` with store= or video.CAMERA=; null: the one that the settings train."""
     to: str | None = None
     """Folder that `export` writes, of the copy that `annotate` adds its columns to (where an interrupted one is gone on
     with or made anew), or of the model that `bench-reward` with store= recalibrates."""
@@ -172,6 +176,8 @@ class Config:
             raise ValueError(f"demo= is for train-reward: give {self.command} the model that it leaves, reward_model=")
         if self.outcomes is not None and self.store is None:
             raise ValueError(f"outcomes={self.outcomes} are those of a store's episodes: add store=FOLDER")
+        if self.preferences is not None and self.store is None:
+            raise ValueError(f"preferences={self.preferences} are those of a store's clips: add store=FOLDER")
         if not self.collect.all_frames and self.observation != "state" and self.dataset is None:
             raise ValueError(f"observation={self.observation} looks at every frame: set collect.all_frames=true")
         if self.observation == "pixels":
@@ -257,11 +263,16 @@ class Config:
         for name, value in {**changed, "suite.tasks": self.suite.tasks}.items():
             if value:
                 raise ValueError(f"{name}=[{','.join(value)}] with robot=: only a simulated world can be changed")
+        if self.hil.kind == "console" and not self.robot.get("simulated"):
+            raise ValueError(
+                "hil=console with robot=: so far with robot=sim_arm alone; a real arm's scene is asked for at the "
+                "terminal, not on the page"
+            )
         if self.command == "console":
             raise ValueError("console shows the simulated world: leave robot= out")
 
     def _check_remote(self) -> None:
-        """What a reward model elsewhere needs, and what cannot wait for it."""
+        """What cannot wait for a reward model elsewhere, or learn from it."""
         r = self.reward
         if r.teacher is not None and (
             r.kind != "compact" or self.shaping.kind in ("none", "gated", "contrast", "ra_bc")
@@ -270,13 +281,7 @@ class Config:
                 f"reward.teacher={r.teacher} teaches a compact model whose potential is used as it is: set "
                 "reward=compact and shaping=potential"
             )
-        if r.kind != "remote":
-            return
-        if r.url is None:
-            raise ValueError("reward=remote asks a server: add reward.url=http://HOST:PORT")
-        if r.api == "openai" and r.model is None:
-            raise ValueError("reward.api=openai needs the name of a model that the server knows: add reward.model=NAME")
-        if self.agent.kind == "residual_ppo":
+        if r.kind == "remote" and self.agent.kind == "residual_ppo":
             raise ValueError(
                 "agent=residual_ppo learns from its newest rollouts, which reward=remote may annotate too late: use "
                 "another agent"
@@ -341,7 +346,10 @@ def register(command: str) -> None:
 
     def digest(_root_: DictConfig) -> str:
         sections = {str(key): value for key, value in _root_.items_ex(resolve=False) if key not in ("run", "hydra")}
-        plain = {k: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for k, v in sections.items()}
+        plain: dict[str, Any] = {
+            k: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for k, v in sections.items()
+        }
+        plain["runtime"] = {name: value for name, value in plain["runtime"].items() if name not in REACHED}
         return settings_digest(plain)
 
     OmegaConf.register_new_resolver("settings_digest", digest, replace=True)

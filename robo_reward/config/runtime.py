@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from robo_reward.settings import choice, number
 
+REACHED = ("listen", "connect", "actor", "ray", "patience_s")
+"""Settings that say how a run is reached, not which one it is."""
+
 
 @dataclass(frozen=True)
 class RuntimeConfig:

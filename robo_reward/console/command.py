@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from robo_reward.config import Config
-from robo_reward.console.session import Session, worlds_word
+from robo_reward.console.curves import shaping_term
+from robo_reward.console.labels import worlds_word
+from robo_reward.console.session import Session
 from robo_reward.hil.corrected import Policy as PlanningActor
 from robo_reward.hil.protocol import ABORTED, LABELS
 from robo_reward.hil.session import summarise_session
@@ -67,7 +69,7 @@ def console(config: Config) -> dict[str, Any]:
                 env, _actors(config, data, seen, base, policy, run), Path(config.run.dir) / "session", fps=task.fps,
                 first_seed=first_seed(config.seed, "session"), watch=watch_with(reward.path if reward else None),
                 query_every=config.collect.query_every, blend_steps=config.hil.blend_steps,
-                automatic=worlds_word if watching else None,
+                automatic=worlds_word if watching else None, term=shaping_term(config),
             )  # fmt: skip
             with serving(session, config.console.port, watching):
                 if watching:

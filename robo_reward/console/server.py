@@ -10,7 +10,6 @@ import asyncio
 import hmac
 import json
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +17,14 @@ import numpy as np
 from aiohttp import WSMsgType, web
 
 from robo_reward.console.archive import Archive
+from robo_reward.console.curves import tail
 from robo_reward.console.session import COMMANDS, Session
 from robo_reward.console.web import Server, application, jpeg
 from robo_reward.hil.arbitration import HumanInput
 
 __all__ = ["Client", "Console", "Server"]
 
-FILES = {"/": "index.html", "/console.js": "console.js"}
+FILES = {"/": "index.html", "/console.js": "console.js", "/strip.js": "strip.js"}
 POLL_S, FRAMES_HZ = 0.01, 15.0
 MESSAGE_BYTES, MESSAGES_PER_S = 1024, 100
 """What one browser may send; more ends its connection."""
@@ -186,7 +186,9 @@ class Console:
                     "type": "state",
                     "you": you,
                     "free": self.operator is None and not self.watching,
-                    **_tail(view.state, known),
+                    **view.state,
+                    **tail(view.state, known),
+                    "first": known,  # observation that the curves begin with: an episode may be long
                 }
                 curve, known = view.state["curve"], len(view.state["oracle"])
                 await client.socket.send_json(news)
@@ -196,10 +198,3 @@ class Console:
                     picture = await asyncio.to_thread(jpeg, frame)
                     await client.socket.send_bytes(name.encode() + b"\0" + picture)
             await asyncio.sleep(POLL_S)
-
-
-def _tail(state: Mapping[str, Any], known: int) -> dict[str, Any]:
-    """The state with what is new in its curves, from observation `first` on: an episode may be long."""
-    curves = {"oracle": state["oracle"][known:], "model": state["model"][known:],
-              "sources": state["sources"][max(known - 1, 0) :]}  # fmt: skip
-    return {**state, **curves, "first": known}

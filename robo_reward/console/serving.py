@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from robo_reward.console.live_episode import Watch
 from robo_reward.console.server import Console
-from robo_reward.console.session import Session, Watch
+from robo_reward.console.session import Session
 from robo_reward.console.web import Server, Site
 from robo_reward.terminal import say
 

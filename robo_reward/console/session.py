@@ -7,9 +7,7 @@ loop's thread: it works between two episodes and lets the session `breathe`.
 
 from __future__ import annotations
 
-import itertools
 import json
-import queue
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -20,60 +18,24 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from robo_reward.console.curves import Curves, Term
+from robo_reward.console.labels import ACTOR, Labels, episode_name
+from robo_reward.console.live_episode import LiveEpisode, Watch
+from robo_reward.console.mailbox import Mailbox, Requests
 from robo_reward.data.disk import replace_file
 from robo_reward.data.store import TransitionStore
-from robo_reward.evaluation.rollout import EpisodeRecorder, is_query
-from robo_reward.hil.arbitration import Arbiter, HumanInput
+from robo_reward.hil.arbitration import Arbiter
 from robo_reward.hil.corrected import CorrectedActor
 from robo_reward.hil.corrected import Policy as PlanningActor
-from robo_reward.hil.protocol import IN_FLIGHT, LABELS, VERDICTS, Protocol
-from robo_reward.types import Episode, Progress
+from robo_reward.hil.protocol import IN_FLIGHT, LABELS, Protocol
+from robo_reward.types import Episode
 
 COMMANDS = ("arm", "disarm", "start", "pause", "resume", *LABELS, "undo", "e_stop", "clear")
 """Events that come from outside; the loop itself tells of the others."""
-MARKS = {"policy": "p", "human": "h", "pause": "-"}
-"""Who led to an observation, a letter a step."""
-ACTOR = "session"
-"""Under which the store keeps the episodes, and what their ids begin with."""
-
-
-def episode_name(number: int) -> str:
-    """Id of a session's n-th episode."""
-    return f"{ACTOR}-{number:05d}"
-
-
-def worlds_word(episode: Episode) -> bool:
-    """What the world says of an episode."""
-    return episode.success
 
 
 class Refusal(ValueError):
     """What an operator asked for is not possible; the session goes on."""
-
-
-Watch = Callable[[Mapping[str, np.ndarray]], Progress]
-"""A reward model that follows one episode: the views of the next observation -> progress."""
-
-
-class Mailbox:
-    """The operator's newest input; empty while nobody has control. How old it may be is the `Arbiter`'s to judge."""
-
-    def __init__(self) -> None:
-        self._newest: tuple[HumanInput | None, int] = None, 0
-        self.driven = 0
-        """The sender's number of the input that was read last."""
-
-    def put(self, human: HumanInput | None, number: int = 0) -> None:
-        """Replace the input; from any thread."""
-        self._newest = human, number
-
-    def watch(self, info: Mapping[str, Any]) -> None:
-        """A person looks at the cameras."""
-
-    def read(self, agent_pos: np.ndarray, estimate: np.ndarray) -> HumanInput | None:
-        """The newest input, however old."""
-        human, self.driven = self._newest
-        return human
 
 
 @dataclass
@@ -105,6 +67,7 @@ class Session:
         name: likewise.
         automatic: judges an episode that ended without a person's label, None where it cannot; then the next one starts
             by itself. None leaves all that to a person.
+        term: what shaping adds to a step's reward, for the page.
         at_place: lets the next reset with a seed begin at a place, given the place's number and the seed; ValueError
             for a number that it does not know.
         clock: monotonic seconds.
@@ -126,6 +89,7 @@ class Session:
         name: str = ACTOR,
         automatic: Callable[[Episode], bool | None] | None = None,
         at_place: Callable[[int, int], None] | None = None,
+        term: Term | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.env, self.actor, self.fps, self.first_seed = env, actor, fps, first_seed
@@ -136,21 +100,24 @@ class Session:
         (folder / "curves").mkdir(parents=True, exist_ok=True)
         self.store = TransitionStore(folder / "store", writable=True) if store is None else store
         self.protocol = Protocol(folder / "protocol.json")
+        self.labels = Labels(self.protocol, self.store, folder)
         self.figures: Mapping[str, Any] = {}
         """What a learner has to show, JSON values."""
         self.operator, self.view = Mailbox(), View()
-        self._events: queue.PriorityQueue[tuple[bool, int, str, Future[str]]] = queue.PriorityQueue()
-        self._posted = itertools.count()
+        self._requests, self._term = Requests(), term
+        self._holds = env.has_wrapper_attr("hold")
+        """Whether the world is a robot, which keeps the time itself and is told to rest."""
         self._stopped, self._overruns, self._steps, self._notice, self._busy = False, 0, 0, "", ""
         self._due, self._going = 0.0, False
-        self._recorder: EpisodeRecorder | None = None
+        self._info: Mapping[str, Any] = {}
+        self._live: LiveEpisode | None = None
+        """The newest episode; None before the first."""
+        self._running = False
+        """Whether it is under way."""
         self._unjudged: Episode | None = None
         self._curve = 0
         """Counts episodes, re-judged ones once: whose curves they are."""
         self._arbiter: Arbiter
-        self._actor: CorrectedActor
-        self._watch: Watch | None = None
-        self._clear_curves()
 
     # ---- for other threads ----
 
@@ -159,9 +126,7 @@ class Session:
 
         An e-stop overtakes every other event.
         """
-        reply: Future[str] = Future()
-        self._events.put((event != "e_stop", next(self._posted), event, reply))
-        return reply
+        return self._requests.post(event)
 
     def relabel(self, name: str, label: str) -> Future[str]:
         """Ask to judge a past episode anew; the future gives the state, or the ValueError that refuses it."""
@@ -207,16 +172,6 @@ class Session:
                 raise KeyboardInterrupt
             self._tick()
 
-    def judged(self, by_person: bool = False) -> list[list[str]]:
-        """Id and label of every stored episode that was judged a success, a failure or partial, in order.
-
-        Args:
-            by_person: leave those out that nobody but `automatic` judged.
-        """
-        out = self.protocol.unattended if by_person else ()
-        named = [[episode_name(n), label] for n, label in enumerate(self.protocol.labels) if n not in out]
-        return [pair for pair in named if pair[1] in VERDICTS and pair[0] in self.store.index.episodes]
-
     def __enter__(self) -> Session:
         self._show_scene()
         self._due = self.clock()
@@ -244,7 +199,8 @@ class Session:
             self._step()
         self._publish()
         self._due += 1 / self.fps
-        if self.clock() > self._due:
+        late = self.clock() - self._due
+        if late > (1 / self.fps if self._holds else 0):  # a robot's step lasts a period by itself
             self._overruns += not self._busy
             self._due = self.clock()
 
@@ -268,15 +224,14 @@ class Session:
         success = automatic(episode) if episode is not None else None
         if success is not None:
             self.protocol.apply("success" if success else "failure", unattended=True)
-            self._write_outcomes()
+            self.labels.write()
 
     def _serve(self, until: float) -> None:
         """Answer events until it is time for the next step, one of them in any case."""
         while True:
-            try:
-                _, _, event, reply = self._events.get(timeout=max(until - self.clock(), 0.0))
-            except queue.Empty:
+            if (asked := self._requests.wait(until - self.clock())) is None:
                 return
+            event, reply = asked
             try:
                 if event.startswith("relabel "):
                     reply.set_result(self._relabel(*event.split(" ")[1:]))
@@ -292,13 +247,10 @@ class Session:
                 return
 
     def _relabel(self, name: str, label: str) -> str:
-        if name not in self.store.index.episodes:
-            raise Refusal(f"episode {name} is gone: it keeps what it has")
         try:
-            self.protocol.relabel(int(name.removeprefix(f"{ACTOR}-")), label)
+            self.labels.relabel(name, label)
         except ValueError as error:
             raise Refusal(str(error)) from None
-        self._write_outcomes()
         return self.protocol.state
 
     def _begin_at(self, place: int) -> str:
@@ -312,9 +264,6 @@ class Session:
         self._show_scene()
         return self.protocol.state
 
-    def _write_outcomes(self) -> None:
-        replace_file(self.folder / "outcomes.json", (json.dumps(dict(self.judged())) + "\n").encode())
-
     def _check(self, event: str) -> None:
         if event not in COMMANDS:
             raise Refusal(f"{event!r} is no command: choose {', '.join(COMMANDS)}")
@@ -324,7 +273,7 @@ class Session:
             raise Refusal(str(error)) from None
         if event == "start" and self._busy:
             raise Refusal(f"{self._busy}: the next episode starts when that is done")
-        if event in LABELS and self.protocol.state in IN_FLIGHT and not self._sources:
+        if event in LABELS and self.protocol.state in IN_FLIGHT and not self._live:
             raise Refusal("the episode has no step yet: judge it after the first")
 
     def _obey(self, event: str, reply: Future[str]) -> None:
@@ -336,13 +285,15 @@ class Session:
             state = self.protocol.apply(event)
             if event in (*LABELS, "undo"):
                 self._unjudged = None
-                self._write_outcomes()
+                self.labels.write()
             if event in ("start", "disarm", "e_stop"):  # the first start, and the one after a stop, are a person's
                 self._going = event == "start"
             if event == "start":
                 self._begin()
             elif event == "resume":
                 self._arbiter.resume()
+            elif event == "pause":
+                self._hold("paused at the console")
             elif in_flight and event == "e_stop":
                 self._keep()
         except BaseException as error:
@@ -361,74 +312,58 @@ class Session:
         observation, info = self._show_scene()
         self._number = len(self.protocol.labels)
         self._curve += 1
-        self._clear_curves()
         self._arbiter = Arbiter(self.action_size, stale_s=self.stale_s, blend_steps=self.blend_steps, clock=self.clock)
-        self._actor = CorrectedActor(self.actor(), self.operator, self._arbiter)
-        self._watch = None if self._make_watch is None else self._make_watch(info["instruction"])
-        seed = self.first_seed + self.protocol.scene
-        self._recorder = EpisodeRecorder(self._actor, seed, "policy", observation, info, self.view.frames)
-        self._note("")
+        self._live, self._running = LiveEpisode(
+            CorrectedActor(self.actor(), self.operator, self._arbiter), self.first_seed + self.protocol.scene,
+            observation, info, self.view.frames,
+            watch=None if self._make_watch is None else self._make_watch(info["instruction"]),
+            term=self._term, query_every=self.query_every,
+        ), True  # fmt: skip
 
     def _step(self) -> None:
-        assert self._recorder is not None
-        action = self._recorder.action()
-        decision = self._actor.decision
-        assert decision is not None
-        observation, reward, terminated, truncated, self._info = self.env.step(action)
+        assert self._live is not None
+        source = self._live.step(self.env, self._look)
+        self._info = self._live.info
         self._steps += 1
-        frames = self._look()
-        ended = terminated or truncated
-        views = frames if is_query(len(self._sources) + 1, self.query_every, ended) else None
-        self._recorder.append(observation, reward, terminated, truncated, self._info, views)
-        self._note(MARKS[decision.source])
-        if decision.source == "human" and self.protocol.state == "running":
+        if source == "human" and self.protocol.state == "running":
             self.protocol.apply("take_over")
-        elif decision.source != "human" and self.protocol.state == "taken_over":
+        elif source != "human" and self.protocol.state == "taken_over":
             self.protocol.apply("release")
-        if ended:
+        if self._live.ended:
             self._keep()
             self.protocol.apply("finish")
-        elif decision.source == "pause":
+            self._notice = f"the robot ended the episode: {fault}" if (fault := self._info.get("fault")) else ""
+        elif source == "pause":
             self.protocol.apply("pause")
+            self._hold("the operator's input is lost")
             self._notice = "paused: the operator's input went away, was wrong, or came too late"
 
     def _keep(self) -> None:
         """The episode under way into the store; one that was cut off counts as truncated."""
-        recorder, self._recorder = self._recorder, None
-        if recorder is None or not self._sources:
+        live, running, self._running = self._live, self._running, False
+        if live is None or not running:
             return
-        if not recorder.ended:
-            recorder.cut(self.view.frames)
+        if not live.ended:
+            self._hold("the episode was ended at the console")
+        if not len(live):
+            return
         name = episode_name(self._number)
-        curves = {"oracle": self._oracle, "model": self._model, "sources": self._sources}
-        replace_file(self.folder / "curves" / f"{name}.json", json.dumps(curves).encode())
-        episode = replace(recorder.episode(), episode_id=name)
+        replace_file(self.folder / "curves" / f"{name}.json", json.dumps(live.curves.state()).encode())
+        self._unjudged = episode = replace(live.episode(self.view.frames), episode_id=name)
         known = self.store.index.actors.get(self.name)
-        self._unjudged = episode
         self.store.append_episode(self.name, known.acknowledged + 1 if known else 0, episode)
 
-    # ---- what there is to see ----
+    def _hold(self, reason: str) -> None:
+        """A robot would wait for the next action until its watchdog stopped it; a simulated world stands still."""
+        if self._holds:
+            self.env.get_wrapper_attr("hold")(reason)
 
-    def _clear_curves(self) -> None:
-        self._sources = ""
-        self._oracle: list[float] = []
-        self._model: list[list[float]] = []
-        self._completed = False
+    # ---- what there is to see ----
 
     def _look(self) -> Mapping[str, np.ndarray]:
         frames = self.env.get_wrapper_attr("render_views")()
         self.view = View(self.view.state, frames, self.view.number + 1)
         return frames
-
-    def _note(self, source: str) -> None:
-        """Add this observation, and who led to it, to the curves."""
-        self._sources += source
-        self._oracle.append(round(float(self._info["progress_oracle"]), 4))
-        if self._watch is not None:
-            seen = self._watch(self.view.frames)
-            values = (seen.phi, seen.incremental, seen.forward, seen.backward, seen.confidence)
-            self._model.append([round(float(value), 4) for value in values])
-            self._completed = seen.completed
 
     def _publish(self) -> None:
         protocol = self.protocol
@@ -443,12 +378,11 @@ class Session:
             "labels": list(protocol.labels),
             "instruction": self._info["instruction"],
             "curve": self._curve,
-            "sources": self._sources,
-            "oracle": list(self._oracle),
-            "model": list(self._model),
+            **(self._live.curves if self._live else Curves()).state(),
             "success": bool(self._info["is_success"]),
-            "completed": self._completed,
-            "gated": bool(self._info.get("gated", False)),
+            "completed": bool(self._live and self._live.completed),
+            "age_s": self._info.get("age_s", 0.0),
+            "fault": self._info.get("fault", ""),
             "driven": self.operator.driven,
             "notice": self._notice,
             "steps": self._steps,

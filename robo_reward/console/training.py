@@ -16,8 +16,11 @@ import gymnasium
 import numpy as np
 
 from robo_reward.config import Config
+from robo_reward.console.curves import shaping_term
+from robo_reward.console.labels import episode_name, worlds_word
+from robo_reward.console.live_episode import Watch
 from robo_reward.console.serving import serving
-from robo_reward.console.session import Session, Watch, episode_name, worlds_word
+from robo_reward.console.session import Session
 from robo_reward.evaluation.rollout import Actor
 from robo_reward.hil.judging import judged
 from robo_reward.hil.places import Returning, load_places, propose, save_place
@@ -111,6 +114,7 @@ def train_attended(
             world, actor, folder, fps=task_of(config.env).fps, first_seed=first_seed(config.seed, "online"),
             watch=watch, query_every=local.frames_every(config) or config.collect.query_every,
             blend_steps=config.hil.blend_steps, store=experience.store, name=ONLINE, automatic=judge, at_place=at_place,
+            term=shaping_term(config),
         )  # fmt: skip
         if checkpoint.load():
             experience.take(read(learned))
@@ -119,7 +123,7 @@ def train_attended(
         with session, serving(session, config.console.port):
             taught, patience = None, round(config.hil.patience_s * session.fps)
             while counters.rollouts < train.rollouts:
-                if classifier is not None and (told := session.judged(by_person=True)):
+                if classifier is not None and (told := session.labels.judged(by_person=True)):
                     if taught is None or len(told) >= taught + config.hil.classifier_every:
                         learned_success = classifier.learn([*demonstrations, *read(told)], session.breathe)
                         taught = len(told) if learned_success else taught
@@ -131,8 +135,8 @@ def train_attended(
                     "rollouts": counters.rollouts, "of": train.rollouts, "curve": list(counters.curve),
                     "places": places,
                 }  # fmt: skip
-                session.run_until(lambda: session.protocol.state != "judging" and session.judged() != learned)
-                found = session.judged()
+                session.run_until(lambda: session.protocol.state != "judging" and session.labels.judged() != learned)
+                found = session.labels.judged()
                 if found[: len(learned)] != learned:  # a label was taken back
                     before = {name for name, _ in learned}
                     learned[:] = [pair for pair in found if pair[0] in before]

@@ -12,7 +12,7 @@ from robo_reward.hil.arbitration import Arbiter, Decision, HumanInput
 
 class Policy(Protocol):
     """What acts, see `robo_reward.evaluation.rollout.Actor`; `flush` makes it drop what it had planned, and it may have
-    `watch`."""
+    `watch`, and `value` of an action in the last step."""
 
     base_id: str
 
@@ -50,6 +50,11 @@ class CorrectedActor:
     def human_action(self) -> np.ndarray | None:
         """What the operator asked for in the last step; None where it did not drive."""
         return None if self.decision is None else self.decision.human_action
+
+    def value(self, action: np.ndarray) -> float | None:
+        """What the policy's critics expect of an action in the last step; None where it has none."""
+        ask = getattr(self._act, "value", None)
+        return None if ask is None else float(ask(action))
 
     def __call__(self, agent_pos: np.ndarray, estimate: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         human = self._operator.read(agent_pos, estimate)

@@ -52,12 +52,13 @@ class PixelEncoder(nn.Module):
         views, inputs = len(eyes.views), 3
         layers: list[Any] = []
         for stride in STRIDES:  # a group of channels for each camera: none sees another's pixels
-            layers += [nn.Conv2d(views * inputs, views * CHANNELS, 3, stride, groups=views), nn.ReLU()]
+            layer = nn.Conv2d(views * inputs, views * CHANNELS, 3, stride, groups=views)
+            weight, bias = layer.parameters()
+            nn.init.kaiming_normal_(weight, nonlinearity="relu")
+            nn.init.zeros_(bias)
+            layers += [layer, nn.ReLU()]
             inputs = CHANNELS
         self.convolutions = nn.Sequential(*layers, nn.Flatten())
-        for layer in layers[::2]:
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
         with torch.no_grad():
             size = self.convolutions(torch.zeros(1, 3 * views, eyes.size, eyes.size)).shape[1]
         self.summary = nn.Sequential(nn.Linear(size, FEATURES), nn.LayerNorm(FEATURES), nn.Tanh())

@@ -124,6 +124,14 @@ class ResidualTD3:
             state, base = self._observe(state_S[None], base_R[None], self._look(encoder, frames_VHWC))
             return self._action(actor, state, base)[0].cpu().numpy()
 
+    def value(
+        self, state_S: np.ndarray, base_R: np.ndarray, frames_VHWC: np.ndarray | None, action_A: np.ndarray
+    ) -> float:
+        """Mean of the critics for an action on one observation; arguments as of `act`."""
+        with torch.no_grad():
+            state, _ = self._observe(state_S[None], base_R[None], self._look(self.encoder, frames_VHWC))
+            return float(self.critic(state, self._tensor(np.asarray(action_A, np.float32)[None])).mean())
+
     def update_critics(self, batch: Batch) -> dict[str, float]:
         """One step on every head towards the n-step target; the mask is `terminated`, never a time-out.
 

@@ -28,6 +28,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ANSWER_BYTES = 8 << 20
 PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
 """[s] a pause is drawn from 0 to the first, doubled for every attempt, up to the second."""
+LONGEST = 16
+"""How many cool-downs a server is left alone that stays away."""
 BUSY = (408, 429, 500, 502, 503, 504)
 """Status codes after which another attempt may help."""
 
@@ -66,7 +68,7 @@ class Caller:
     """One server.
 
     After a request that failed to the last attempt the server is left alone for `cool_down_s`; then one attempt shows
-    whether it is back.
+    whether it is back, and each that fails doubles the time, up to `LONGEST` times as much.
 
     Args:
         url: http(s)://HOST:PORT with an optional path in front of all others.
@@ -94,7 +96,7 @@ class Caller:
                 f"reward.url={url}: a token does not travel over plain http beyond this machine: use https://, a "
                 f"tunnel to 127.0.0.1, or unset {TOKEN}"
             )
-        self._closed_until, self._reason, self._failed = -1.0, "", False
+        self._closed_until, self._reason, self._failures = -1.0, "", 0
 
     def ask(self, calls: Sequence[Call[T]]) -> list[T]:
         """The answers in order, up to `concurrency` requests at once. Unanswered when one of them has none."""
@@ -105,10 +107,11 @@ class Caller:
         except Refused:
             raise
         except Unanswered as error:
-            self._closed_until, self._reason = self._clock() + self.settings.cool_down_s, str(error)
-            self._failed = True
+            alone_s = self.settings.cool_down_s * min(2**self._failures, LONGEST)
+            self._closed_until, self._reason = self._clock() + alone_s, str(error)
+            self._failures += 1
             raise
-        self._failed = False
+        self._failures = 0
         return found
 
     async def _ask(self, calls: Sequence[Call[T]]) -> list[T]:
@@ -134,7 +137,7 @@ class Caller:
                 await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _attempts(self, session: aiohttp.ClientSession, call: Call[T]) -> T:
-        attempts = 1 if self._failed else self.settings.attempts
+        attempts = 1 if self._failures else self.settings.attempts
         for attempt in range(attempts):
             try:
                 return await self._once(session, call)

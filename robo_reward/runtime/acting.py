@@ -36,6 +36,7 @@ class ResidualRollout:
         self.state, self.base_id = base.initial_state(1), base.policy_id
         self.first_state = self.state
         self.info: Mapping[str, Any] = {}
+        self._seen: tuple[np.ndarray, np.ndarray, np.ndarray | None] | None = None
 
     def watch(self, info: Mapping[str, Any]) -> None:
         """Takes in what the environment says: a base that looks is shown it."""
@@ -49,8 +50,13 @@ class ResidualRollout:
         inputs = policy_input(agent_pos, estimate, self.agent.columns)
         eyes = self.agent.eyes
         frames = None if eyes is None else eyes.frames(self.info["views"])
+        self._seen = inputs, base, frames
         action = self.agent.act(inputs, base, frames, deployed=self.deployed, rng=self.rng)
         return action if self.explore is None else self.explore(action, agent_pos), base
+
+    def value(self, action: np.ndarray) -> float:
+        """What the critics expect of an action on the last observation; nan before there was one."""
+        return float("nan") if self._seen is None else self.agent.value(*self._seen, action)
 
     def flush(self) -> None:
         """Drop what the base had planned: somebody else has moved the arm meanwhile."""

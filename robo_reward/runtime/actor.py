@@ -6,37 +6,44 @@ learner, whatever that does; see `uplink` for what happens between two.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium
 import numpy as np
 
+from robo_reward import __version__
 from robo_reward.config import Config
 from robo_reward.evaluation.rollout import EpisodeRecorder, run_episode
+from robo_reward.interfaces import Policy
+from robo_reward.learning.residual_td3 import ResidualTD3
 from robo_reward.runtime.bases import load_base
-from robo_reward.runtime.link import Client, Lost, own_token
+from robo_reward.runtime.link import Client, own_token
 from robo_reward.runtime.local import exploring_actor, frames_every
-from robo_reward.runtime.messages import Ask, Part, Welcome
+from robo_reward.runtime.messages import Ask, Join, Part, Welcome
 from robo_reward.runtime.observing import sight
 from robo_reward.runtime.published import About, fetch_files, new_actor_agent, read_about, take_weights
 from robo_reward.runtime.role_log import RoleLog
 from robo_reward.runtime.spool import Spool
 from robo_reward.runtime.tasks import first_seed
-from robo_reward.runtime.uplink import CALL_S, Uplink, join
+from robo_reward.runtime.uplink import Uplink, ask
 from robo_reward.runtime.worlds import open_world
 from robo_reward.settings import build
 from robo_reward.terminal import say
 
-_FETCH_S = 10 * CALL_S
+ACTORS = "actors"
+"""Below `run.root`: the spools, and the logs of actors that were started by hand."""
+R = TypeVar("R")
 
 
 def actor(config: Config) -> dict[str, Any]:
@@ -45,10 +52,11 @@ def actor(config: Config) -> dict[str, Any]:
     Returns:
         {"rollouts": how many it has played}
     """
-    if config.runtime.connect is None:
+    if (address := config.runtime.connect) is None:
         raise ValueError("actor needs the learner's address: runtime.connect=HOST:PORT")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the world is closed, an arm stopped
-    played = run_actor(config, config.runtime.connect, config.runtime.actor, own_token())
+    config = replace(config, run=replace(config.run, dir=str(Path(config.run.root) / ACTORS)))
+    played = run_actor(config, address, config.runtime.actor, own_token())
     say(f"the run is over: {played} rollouts played", config.quiet)
     return {"rollouts": played}
 
@@ -69,21 +77,31 @@ def run_actor(own: Config, address: str, number: int, token: str) -> int:
     torch.set_num_threads(1)
     session = os.urandom(8).hex()
     with closing(Client(address, token)) as client:
-        patience_s = own.runtime.patience_s
-        welcome = join(
-            client, number, session, patience_s, lambda why: say(f"waiting for {address} ({why})", own.quiet)
-        )
+
+        def tell(method: str, message: Any, reply: type[R]) -> R:
+            def waiting(why: str) -> None:
+                say(f"waiting for the learner at {address} ({why})", own.quiet)
+
+            return ask(client, method, message, reply, own.runtime.patience_s, waiting)
+
+        def part(name: str, offset: int) -> bytes:
+            return tell("Get", Ask(number, session, name, offset), Part).data
+
+        welcome = tell("Join", Join(__version__, number, session, take=False), Welcome)
         config, about = _settings(own, welcome), read_about(welcome.about)
-        folder = Path(own.run.root) / "actors" / f"{_word(welcome.run)}-{number}"
-        with closing(Spool(folder)) as spool, closing(RoleLog(folder, "actor", welcome.run)) as log:
+        folder = Path(own.run.root) / ACTORS / f"{_word(welcome.run)}-{number}"
+        with (
+            closing(Spool(folder)) as spool,
+            closing(RoleLog(Path(own.run.dir), f"actor-{number}", welcome.run)) as log,
+        ):
+            # Only now: another process that holds the spool keeps its place in the run.
+            welcome = tell("Join", Join(__version__, number, session), Welcome)
             log.tell("joined", address=address, next=welcome.next, waiting=spool.records)
-            fetch_files(about, folder / "files", lambda name, offset: _fetch(client, number, session, name, offset))
-            base = load_base(config, folder / "files" / "base")
-            agent = new_actor_agent(config, about)
-            first, count = first_seed(config.seed, "online") + number, config.runtime.actors
-            begun = welcome.begun
+            fetch_files(about, folder / "files", part)
+            base, agent = load_base(config, folder / "files" / "base"), new_actor_agent(config, about)
+            first, begun = first_seed(config.seed, "online") + number, welcome.begun
             if spool.newest_seed is not None:
-                begun = max(begun, (spool.newest_seed - first) // count + 1)
+                begun = max(begun, (spool.newest_seed - first) // config.runtime.actors + 1)
             for _ in range(begun):
                 base.initial_state(1)  # a scripted base draws every episode's style: pass over those that were used
             with closing(open_world(config, folder, sight(config, folder / "files", base))) as world:
@@ -91,22 +109,30 @@ def run_actor(own: Config, address: str, number: int, token: str) -> int:
                 _check_world(world, about)
                 uplink = Uplink(client, welcome, session, spool, agent, config.runtime, number, log.tell)
                 with closing(uplink):
-                    played = 0
-                    while uplink.wait_turn(lambda words: say(words, own.quiet)):
-                        if (fresh := uplink.weights()) is not None:
-                            take_weights(agent, fresh[1])
-                        pace = Pace(spool)
-                        rollout = number + count * (begun + played)
-                        every = frames_every(config)
-                        episode = run_episode(
-                            world, exploring_actor(config, base, agent, rollout), seed=first_seed(config.seed, "online")
-                            + rollout, source="policy", query_every=every, follow=pace,
-                        )  # fmt: skip
-                        played += 1
-                        log.tell("played", rollout=rollout, success=episode.success, version=uplink.version,
-                                 sent_bytes=uplink.sent_bytes, **pace.summary())  # fmt: skip
+                    rollouts = itertools.count(number + config.runtime.actors * begun, config.runtime.actors)
+                    played = _play(config, world, base, agent, uplink, spool, log, rollouts)
             log.tell("done", played=played)
         shutil.rmtree(folder, ignore_errors=True)
+    return played
+
+
+def _play(
+    config: Config, world: gymnasium.Env[Any, Any], base: Policy, agent: ResidualTD3, uplink: Uplink, spool: Spool,
+    log: RoleLog, rollouts: Iterator[int],
+) -> int:  # fmt: skip
+    """Rollouts of these numbers until the run is over; returns how many there were."""
+    played = 0
+    while uplink.wait_turn(lambda words: say(words, config.quiet)):
+        if (fresh := uplink.weights()) is not None:
+            take_weights(agent, fresh[1])
+        pace, rollout = Pace(spool), next(rollouts)
+        episode = run_episode(
+            world, exploring_actor(config, base, agent, rollout), seed=first_seed(config.seed, "online") + rollout,
+            source="policy", query_every=frames_every(config), follow=pace,
+        )  # fmt: skip
+        played += 1
+        log.tell("played", rollout=rollout, success=episode.success, version=uplink.version,
+                 sent_bytes=uplink.sent_bytes, **pace.summary())  # fmt: skip
     return played
 
 
@@ -138,7 +164,7 @@ def _settings(own: Config, welcome: Welcome) -> Config:
     """The run's settings, but for where this actor writes and how patient it is."""
     try:
         config = build(Config, json.loads(welcome.config))
-    except (ValueError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"the learner's settings cannot be used here: {error}") from None
     runtime = replace(config.runtime, patience_s=own.runtime.patience_s)
     return replace(config, run=own.run, runtime=runtime, quiet=own.quiet)
@@ -159,13 +185,6 @@ def _check_world(world: gymnasium.Env[Any, Any], about: About) -> None:
     columns = range(seen) if about.columns is None else about.columns
     if len(columns) != len(about.mean) or not all(0 <= column < seen for column in columns):
         raise ValueError(f"this actor's world shows {seen} numbers an observation, not what the learner's agent sees")
-
-
-def _fetch(client: Client, number: int, session: str, name: str, offset: int) -> bytes:
-    try:
-        return client.call("Get", Ask(number, session, name, offset), Part, _FETCH_S).data
-    except Lost as error:
-        raise ValueError(f"the learner went away before {name} was here ({error}): start the actor again") from None
 
 
 def _word(run: str) -> str:

@@ -24,7 +24,7 @@ from robo_reward.evaluation.statistics import (
     wilson_interval,
 )
 from robo_reward.runtime import steps
-from robo_reward.runtime.evaluating import EPISODES, decision_summary, nominal, stopping_test, told
+from robo_reward.runtime.evaluating import EPISODES, decision_summary, evaluation_key, nominal, stopping_test, told
 from robo_reward.runtime.evaluation_results import decision_words, outcome_section
 from robo_reward.runtime.finished import (
     BASE,
@@ -40,7 +40,6 @@ from robo_reward.runtime.observing import sight
 from robo_reward.runtime.run_folder import RunFolder, write_atomic
 from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.tasks import make_envs, task_of
-from robo_reward.runtime.worlds import world_key
 from robo_reward.terminal import say
 
 TABLE = "policies.csv"
@@ -83,12 +82,18 @@ def policies_of(config: Config) -> tuple[dict[str, FinishedRun], list[bool]]:
     entries = config.evaluate.policies
     if len(set(entries)) < len(entries):
         raise ValueError(f"evaluate.policies=[{','.join(entries)}] names a policy twice: give each once")
+    if config.evaluate.looks > 1 and len(entries) > 2:
+        raise ValueError(
+            f"evaluate.looks={config.evaluate.looks} tells two policies apart, and evaluate.policies names "
+            f"{len(entries)}: leave it out"
+        )
     runs = [finished_run(entry.removeprefix(BASE), config) for entry in entries]
     return dict(zip(policy_names(entries), runs, strict=True)), [entry.startswith(BASE) for entry in entries]
 
 
 def _compare_stage(config: Config, runs: Mapping[str, FinishedRun], bases: Sequence[bool]) -> StageResult:
-    key = {"evaluate": config.evaluate, "perturb": config.perturb, "env": world_key(nominal(config))}
+    named = [[name, base] for name, base in zip(runs, bases, strict=True)]
+    key = {**evaluation_key(config), "condition": condition_of(config), "policies": named}
     inputs = {stage.path: stage for run in runs.values() for stage in (run.data, run.base, run.trained)}
     return kept_stage(config, "compare", key, list(inputs.values()),
                       lambda folder: _compare(config, runs, bases, folder))  # fmt: skip

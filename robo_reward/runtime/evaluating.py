@@ -43,12 +43,17 @@ def evaluate_stage(
     An interrupted evaluation goes on with the episodes that it has seen.
     """
     inputs = [data, base, trained, *([reward] if reward else [])]
-    key = {"evaluate": config.evaluate, "env": world_key(nominal(config))}
 
     def build(unfinished: Path) -> dict[str, Any]:
         return _evaluate(config, data, reward, base, trained, unfinished)
 
-    return kept_stage(config, "evaluate", key, inputs, build, resumable=True)
+    return kept_stage(config, "evaluate", evaluation_key(config), inputs, build, resumable=True)
+
+
+def evaluation_key(config: Config) -> dict[str, Any]:
+    """What an evaluation's outcome depends on: its world and its own settings, not whose folder a policy came from."""
+    names = ("episodes", "first_seed", "videos", "looks", "error")
+    return {"evaluate": {name: getattr(config.evaluate, name) for name in names}, "env": world_key(nominal(config))}
 
 
 def paired_actors(base: Policy, agent: ResidualTD3) -> dict[str, MakeActor]:

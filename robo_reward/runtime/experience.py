@@ -71,6 +71,8 @@ class Experience:
         """Ids of the online episodes without annotation, oldest first."""
         self._known: dict[str, PhiTrack] = {}
         self._refused: Choice | None = None
+        self._loaded: tuple[Choice, Annotate] | None = None
+        """The proposed reward model: one elsewhere remembers that it does not answer."""
 
     def add_demonstrations(self, episodes: list[Episode]) -> None:
         """Take the demonstrations in, with the base's actions at their observations; once more changes nothing."""
@@ -157,7 +159,9 @@ class Experience:
         try:
             if self._own_tracks:
                 raise ValueError("this run's shaping makes its own tracks: use shaping=potential")
-            annotate, known = self.load_annotate(proposal.source), self.tracks.read(proposal.model_id)
+            if self._loaded is None or self._loaded[0] != proposal:
+                self._loaded = proposal, self.load_annotate(proposal.source)
+            annotate, known = self._loaded[1], self.tracks.read(proposal.model_id)
             entries = self.store.episodes()
             for entry in entries:  # the annotator cannot know the newest ones
                 if entry.episode_id not in known:

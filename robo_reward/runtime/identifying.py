@@ -43,7 +43,8 @@ def identify(config: Config) -> dict[str, Any]:
     Recordings that the run folder already has are not made again.
 
     Raises:
-        ValueError: no robot or no file to write, a robot that takes no target poses, or one that cannot be reached.
+        ValueError: no robot or no file to write, a robot that takes no target poses, one that cannot be reached, or
+            parameters that do not hold on the recording that was held out.
     """
     if not config.robot or config.to is None:
         raise ValueError("identify needs robot=NAME to move and to=FILE.json to write the arm's parameters into")
@@ -59,6 +60,11 @@ def identify(config: Config) -> dict[str, Any]:
             env = world.unwrapped
             fitted = fit(env, logs[:-1])
             before, after = (trajectory_error(env, logs[-1:], p) for p in (ArmParameters(), fitted))
+        if after["position_mm"] >= before["position_mm"]:
+            raise ValueError(
+                f"the fit does not hold: error on the recording held out {before['position_mm']:.2f} mm before and "
+                f"{after['position_mm']:.2f} mm after; delete {run.path} and record again on a quieter machine"
+            )
         save_parameters(fitted, Path(config.to))
         for name, unit in (("position_mm", "mm"), ("rotation_mrad", "mrad")):
             say(f"held out: {name.split('_')[0]} {before[name]:.2f} {unit} before, {after[name]:.2f} {unit} after",

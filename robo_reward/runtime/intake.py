@@ -66,7 +66,7 @@ class Intake:
         return {"Join": (Join, self.join), "Send": (Records, self.send), "Get": (Ask, self.get)}
 
     def join(self, joining: Join) -> Welcome:
-        """Take an actor in; one of the same number that was there is replaced."""
+        """Tell an actor what the run is, and take it in; one of the same number that was there is replaced."""
         if joining.version != __version__:
             raise ValueError(
                 f"the actor has robo_reward {joining.version[:40]}, the learner {__version__}: install the same on both"
@@ -79,15 +79,17 @@ class Intake:
         if not re.fullmatch(r"[0-9a-f]{8,64}", joining.session):
             raise ValueError("a session is 8 to 64 hex digits")
         with self._changed:
-            self._sessions[joining.actor] = joining.session
-            self._heard[joining.actor] = time.monotonic()
+            if joining.take:
+                self._sessions[joining.actor] = joining.session
+                self._heard[joining.actor] = time.monotonic()
             known = self._store.index.actors.get(_name(joining.actor))
             seeds = [entry.header.seed for entry in self._online if entry.actor == _name(joining.actor)]
             if known is not None and known.open is not None:
                 seeds.append(known.open.header.seed)
             begun = max(((seed - self._first_seed) // self.config.runtime.actors + 1 for seed in seeds), default=0)
             following = 0 if known is None else known.acknowledged + 1
-        self._log.tell("joined", actor=joining.actor, session=joining.session, next=following)
+        if joining.take:
+            self._log.tell("joined", actor=joining.actor, session=joining.session, next=following)
         settings = json.dumps(asdict(self.config))
         return Welcome(self.run, settings, self._about.to_json(), following, begun)
 
@@ -120,8 +122,8 @@ class Intake:
 
     def get(self, ask: Ask) -> Part:
         """The newest weights, or a part of a file."""
-        self._know(ask.actor, ask.session)
         if not ask.file:
+            self._know(ask.actor, ask.session)
             return self._weights
         return Part(0, "", file_part(self._files, self._about, ask.file, ask.offset))
 
@@ -140,9 +142,8 @@ class Intake:
 
     def end(self) -> None:
         """Tell every actor that the run is over; returns once they know, or after a few seconds."""
-        told = time.monotonic()
         with self._changed:
-            self._done = True
+            self._done, told = True, time.monotonic()
         while time.monotonic() < told + 3:
             with self._changed:
                 if all(heard > told or heard < told - 5 for heard in self._heard.values()):

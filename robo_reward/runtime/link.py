@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own lines beside ours: read when it is imported
 import grpc
 
 from robo_reward.runtime.messages import MAX_BYTES, decode, encode

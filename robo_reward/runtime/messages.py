@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, TypeVar
 
-MAX_BYTES = 16 << 20
+MAX_BYTES = 64 << 20
 """Of one message."""
 PART_BYTES = 1 << 20
 """Of a file or of records that travel in one message, when more than one record does."""
@@ -31,6 +31,8 @@ class Join:
     actor: int
     session: str
     """Drawn anew by every process: a replacement takes its forerunner's place."""
+    take: bool = True
+    """Whether to take that place, or only to ask what the run is."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class Ask:
     actor: int
     session: str
     file: str
+    """Empty: the weights."""
     offset: int
 
 

@@ -23,11 +23,21 @@ def remote_stage(config: Config, data: StageResult) -> StageResult:
     Raises:
         Unanswered, ValueError: no such server, or one that cannot be this run's reward model.
     """
+    check_remote(config)
     model = open_remote(config)
     r, settings = config.reward, model.caller.settings
     key = {"url": r.url, "api": r.api, "model": r.model, "served": model.settings, "calls": settings,
            "fusion": r.fusion, "every": config.collect.query_every}  # fmt: skip
     return kept_stage(config, "train-reward", key, [data], lambda folder: _keep(config, data, model, folder))
+
+
+def check_remote(config: Config) -> None:
+    """Raises ValueError where it is not said which server, or which of its models."""
+    r = config.reward
+    if r.url is None:
+        raise ValueError("reward=remote asks a server: add reward.url=http://HOST:PORT")
+    if r.api == "openai" and r.model is None:
+        raise ValueError("reward.api=openai needs the name of a model that the server knows: add reward.model=NAME")
 
 
 def open_remote(config: Config) -> RemoteModel | ChatModel:
@@ -46,7 +56,7 @@ def open_remote(config: Config) -> RemoteModel | ChatModel:
             f"reward.url={r.url}: its model knows the views {', '.join(served.views)}, here there is "
             f"{', '.join(cameras)}: serve a model of this task"
         )
-    if served.image_size != config.env.image_size:
+    if served.image_size not in (None, config.env.image_size):
         raise ValueError(
             f"reward.url={r.url}: its model takes pictures of {served.image_size} px: set "
             f"env.image_size={served.image_size}"
@@ -61,9 +71,7 @@ def _open_chat(config: Config, caller: Caller, cameras: tuple[str, ...]) -> Chat
 
     name = config.reward.model or ""
     rule = CompletionRule(sustain=config.completion.sustain)
-    served = Served(
-        ask_name(caller, name), cameras, config.env.image_size, len(task_of(config.env).stages), 1, False, rule
-    )
+    served = Served(ask_name(caller, name), cameras, None, len(task_of(config.env).stages), 1, False, rule)
     return ChatModel(caller, served, name)
 
 

@@ -23,7 +23,7 @@ from typing import IO, Any
 
 import yaml
 
-from robo_reward.config import Config
+from robo_reward.config import REACHED, Config
 from robo_reward.data.disk import replace_file
 from robo_reward.terminal import progress, say
 
@@ -156,9 +156,9 @@ class RunFolder:
         self.close()
 
 
-def _take_folder(folder: Path) -> IO[str]:
+def _take_folder(folder: Path, create: bool = True) -> IO[str]:
     """One process writes a run folder; its place goes with it, however it ends."""
-    lock = open(folder / ".lock", "w", encoding="utf-8")
+    lock = open(folder / ".lock", "w" if create else "r", encoding="utf-8")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -167,6 +167,17 @@ def _take_folder(folder: Path) -> IO[str]:
             f"another process is writing {folder}: wait for it, or choose another folder with run.dir=..."
         ) from None
     return lock
+
+
+def is_live(folder: Path) -> bool:
+    """Whether a process is writing this run folder now."""
+    try:
+        _take_folder(folder, create=False).close()
+    except ValueError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 class _Board:
@@ -254,19 +265,23 @@ def _refuse_other_settings(path: Path, settings: Mapping[str, Any]) -> None:
     earlier = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(earlier, dict):
         return
-    old, new = _flat(earlier), _flat(settings)
+    old, new = flat_settings(earlier), flat_settings(settings)
     for name in [*new, *old]:
-        if name.split(".")[0] not in _ELSEWHERE and old.get(name) != new.get(name):
+        section, _, setting = name.partition(".")
+        if section in _ELSEWHERE or (section == "runtime" and setting in REACHED):
+            continue
+        if old.get(name) != new.get(name):
             raise ValueError(
                 f"{path.parent} holds a run with {name}={old.get(name)}, not {new.get(name)}: "
                 "choose another run.dir, or delete that folder"
             )
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Sections within sections as `section.name` -> value."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
-        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value})
+        flat.update(flat_settings(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value})
     return flat
 
 

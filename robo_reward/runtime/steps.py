@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from robo_reward.runtime.distil import MakeStudent, teaching
 from robo_reward.runtime.kept import kept_stage
 from robo_reward.runtime.labelling import find_keyframes, known_stages, label_key, write_labels
 from robo_reward.runtime.observing import ENCODER, check_frames, eyes_of, sight, with_base_actions, write_observed
-from robo_reward.runtime.remote_reward import remote_stage
+from robo_reward.runtime.remote_reward import check_remote, remote_stage
 from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.tasks import SPLITS, task_of
 from robo_reward.runtime.worlds import open_world, world_key
@@ -71,9 +72,11 @@ _OTHERS = ("rivals", "teacher", "teacher_every", "url", "api", "deadline_s", "at
 def check_reward(config: Config) -> str | None:
     """A fingerprint of the vision-language model's files, None where there is none; called before any work begins.
 
-    Raises ValueError for a model that is not there or cannot be loaded.
+    Raises ValueError for a model that is not there or cannot be loaded, or where nobody has said who serves it.
     """
     kind = config.reward.kind
+    if kind == "remote" and config.reward_model is None:
+        check_remote(config)
     if kind not in ("grm", *SIBLINGS) or config.reward_model is not None:
         return None
     from robo_reward.progress.models.vlm_files import check_vlm, find_vlm, fingerprint
@@ -211,8 +214,8 @@ def grm_settings(config: Config) -> GrmSettings:
         source = str(Path(source).expanduser().resolve())
     return GrmSettings(
         source, r.revision, views=r.views or config.env.cameras, stages=len(task_of(config.env).stages),
-        order=r.order, answer=r.answer, answer_mass=r.answer_mass, max_pixels=r.max_pixels,
-        batch=r.batch, device=r.device, four_bit=r.four_bit,
+        order=r.order, answer=r.answer, answer_mass=r.answer_mass,
+        max_pixels=r.max_pixels, batch=r.batch, device=r.device, four_bit=r.four_bit,
     )  # fmt: skip
 
 
@@ -276,19 +279,22 @@ def residual_stage(
 def _train(
     config: Config, data: StageResult, reward: StageResult | None, base: StageResult, folder: Path, log: Log
 ) -> dict[str, Any]:
+    learn = partial(learn_from_actors, config, data, reward, base, folder)
     if config.command == "learner":
-        from robo_reward.runtime.learner import run_learner
         from robo_reward.runtime.link import own_token
 
-        with taught(config, data, reward, base, folder) as school:
-            return run_learner(
-                config, school, folder, log, address=config.runtime.listen, token=own_token(),
-                ready=lambda address: say(f"waiting for actors: robo-reward actor runtime.connect={address}"),
-            )  # fmt: skip
+        def ready(address: str) -> None:
+            say(f"waiting for actors: robo-reward actor runtime.connect={address}")
+
+        return learn(address=config.runtime.listen, token=own_token(), ready=ready, log=log)
     if config.runtime.kind == "async":
         from robo_reward.runtime.supervisor import supervise
 
-        return supervise(config, data, reward, base, folder, log)
+        return supervise(config, learn, log)
+    if config.runtime.kind == "ray":
+        from robo_reward.runtime.ray_roles import launch
+
+        return launch(config, learn, log)
 
     from robo_reward.runtime.local import train_residual
 
@@ -307,6 +313,17 @@ def _train(
             config, school.env, school.base, school.demonstrations, school.annotate, load_annotate, folder, log,
             school.judge,
         )  # fmt: skip
+
+
+def learn_from_actors(
+    config: Config, data: StageResult, reward: StageResult | None, base: StageResult, folder: Path, *, address: str,
+    token: str, ready: Callable[[str], None], log: Log,
+) -> dict[str, Any]:  # fmt: skip
+    """The learner's role of this stage, see `run_learner`."""
+    from robo_reward.runtime.learner import run_learner
+
+    with taught(config, data, reward, base, folder) as school:
+        return run_learner(config, school, folder, log, address=address, token=token, ready=ready)
 
 
 @contextmanager

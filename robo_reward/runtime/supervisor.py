@@ -22,28 +22,17 @@ from typing import Any
 
 from robo_reward.config import Config
 from robo_reward.extras import missing_extra
-from robo_reward.runtime.learner import run_learner
 from robo_reward.runtime.role_log import RoleLog
 from robo_reward.runtime.run_folder import plain_number
-from robo_reward.runtime.stages import StageResult
 from robo_reward.terminal import say
 
 Log = Callable[..., None]
+Learn = Callable[..., dict[str, Any]]
+"""The learner's role, picklable: `learn(address=, token=, ready=, log=)` returns the summary, see `run_learner`."""
 DEATHS = 5
 """In a row, without a rollout learned from in between, after which a role is given up."""
 _LEAVE_S = 10.0
 _SPAWN = multiprocessing.get_context("spawn")  # gRPC and OpenGL do not survive a fork
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What the training stage stands on."""
-
-    config: Config
-    data: StageResult
-    reward: StageResult | None
-    base: StageResult
-    folder: Path
 
 
 @dataclass
@@ -61,22 +50,23 @@ class _Role:
         return self.process.exitcode == 0
 
 
-def supervise(
-    config: Config, data: StageResult, reward: StageResult | None, base: StageResult, folder: Path, log: Log
-) -> dict[str, Any]:
-    """Train in processes of their own; arguments and result are those of the training stage.
+def supervise(config: Config, learn: Learn, log: Log) -> dict[str, Any]:
+    """Train in processes of their own; returns the learner's summary.
+
+    Args:
+        learn: the learner's role.
+        log: see `RunFolder.log`.
 
     Raises:
         ValueError: a role gave up, in its words, or died again and again.
     """
-    inputs, token = Inputs(config, data, reward, base, folder), secrets.token_hex(16)
-    own = RoleLog(Path(config.run.dir), "supervisor", "")
+    token, address = secrets.token_hex(16), "127.0.0.1:0"
+    own, summary = RoleLog(Path(config.run.dir), "supervisor", ""), None
     roles: dict[str, _Role] = {}
-    address, summary = "127.0.0.1:0", None
 
     def start(name: str, deaths: int = 0) -> None:
         line, its = _SPAWN.Pipe()
-        target = (_learn, (inputs, address, token, its)) if name == "learner" else (
+        target = (_learn, (learn, address, token, its)) if name == "learner" else (
             _act, (config, address, int(name.split("-")[1]), token, its)
         )  # fmt: skip
         process = _SPAWN.Process(target=target[0], args=target[1], name=name)
@@ -88,9 +78,10 @@ def supervise(
     try:
         start("learner")
         while summary is None:
-            running = [role for role in roles.values() if not role.over]
+            running = [role for role in roles.values() if not role.over or role.name == "learner"]
             wait([*(role.line for role in running), *(role.process.sentinel for role in running)])
             for role in running:
+                alive = role.process.is_alive()  # before its last words are read
                 for kind, *content in _said(role.line):
                     if kind == "ready":
                         address = content[0]
@@ -105,7 +96,7 @@ def supervise(
                         summary = content[0]
                     else:
                         raise ValueError(f"{role.name}: {content[0]}")
-                if summary is None and not role.process.is_alive() and not role.over:
+                if summary is None and not alive and (not role.over or role.name == "learner"):
                     own.tell("died", name=role.name, code=role.process.exitcode)
                     if role.deaths + 1 >= DEATHS:
                         raise ValueError(
@@ -153,10 +144,9 @@ def _end(roles: dict[str, _Role]) -> None:
         role.line.close()
 
 
-def _learn(inputs: Inputs, address: str, token: str, line: Connection) -> None:
+def _learn(learn: Learn, address: str, token: str, line: Connection) -> None:
     """The learner's process."""
     _with_parent()
-    i = inputs
 
     def tell(*content: Any) -> None:
         line.send_bytes(json.dumps(content).encode())
@@ -164,16 +154,10 @@ def _learn(inputs: Inputs, address: str, token: str, line: Connection) -> None:
     def log(step: int, **numbers: Any) -> None:
         tell("row", int(step), {name: plain_number(value) for name, value in numbers.items()})
 
-    def learn() -> None:
-        from robo_reward.runtime.steps import taught
+    def work() -> None:
+        tell("done", learn(address=address, token=token, ready=lambda at: tell("ready", at), log=log))
 
-        with taught(i.config, i.data, i.reward, i.base, i.folder) as school:
-            summary = run_learner(
-                i.config, school, i.folder, log, address=address, token=token, ready=lambda at: tell("ready", at)
-            )
-        tell("done", summary)
-
-    _told(tell, learn)
+    _told(tell, work)
 
 
 def _act(config: Config, address: str, number: int, token: str, line: Connection) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import torch
 
@@ -21,24 +22,27 @@ from robo_reward.runtime.messages import PART_BYTES, Ask, Join, Part, Receipt, R
 from robo_reward.runtime.published import unpack_weights
 from robo_reward.runtime.spool import Spool
 
+R = TypeVar("R")
 CALL_S = 2.0
 """Deadline of a call [s]: a line that is dead without saying so is noticed by it."""
 _IDLE_S, _RETRY_S = 0.05, 0.2
 
 
-def join(client: Client, actor: int, session: str, patience_s: float, waiting: Callable[[str], None]) -> Welcome:
-    """Be taken in by the learner, which may not be there yet.
+def ask(
+    client: Client, method: str, message: Any, reply: type[R], patience_s: float, waiting: Callable[[str], None]
+) -> R:
+    """The answer of a learner that may not be there yet, or not just now.
 
     Args:
-        waiting: told once why it is not.
+        waiting: told once why there is none.
 
     Raises:
-        ValueError: the learner refuses, or did not answer for `patience_s`.
+        ValueError: it refuses, or did not answer for `patience_s`.
     """
     begun, told = time.monotonic(), False
     while True:
         try:
-            return client.call("Join", Join(__version__, actor, session), Welcome, CALL_S)
+            return client.call(method, message, reply, CALL_S)
         except Lost as error:
             if time.monotonic() - begun > patience_s:
                 raise ValueError(_silence(client.address, patience_s, 0, str(error))) from None

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from queue import SimpleQueue
 
 from robo_reward.progress.annotate import join_queries
 from robo_reward.types import HopEstimate, HopQuery
@@ -41,7 +44,9 @@ class Batcher:
         self._hop, self._rows, self._wait_s, self._saw = hop, rows, wait_s, saw
         self._line: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, "reward-model")
+        self._jobs: SimpleQueue[tuple[HopQuery, asyncio.Future[HopEstimate]]] = SimpleQueue()
+        # Not an executor's thread, which a model that hangs would keep from ending with the service.
+        threading.Thread(target=self._ask_model, name="reward-model", daemon=True).start()
         self._batch_s, self._began_s = 0.0, 0.0
 
     @property
@@ -100,26 +105,43 @@ class Batcher:
     async def _answer(self, batch: list[_Waiting]) -> None:
         try:
             estimate = await self._timed(join_queries([w.query for w in batch]))
+            row = 0
+            for waiting in batch:
+                part = slice(row, row := row + len(waiting.query))
+                columns = (estimate.hop_B[part], estimate.confidence_B[part], estimate.valid_B[part])
+                _settle(waiting.answer, HopEstimate(*columns))
         except Exception as error:  # noqa: BLE001  (a model may raise anything: it is the asker's)
             if len(batch) == 1:
-                if not batch[0].answer.done():
-                    batch[0].answer.set_exception(error)
-                return
+                return _settle(batch[0].answer, error)
             for waiting in batch:  # one of them is at fault
                 await self._answer([waiting])
-            return
-        row = 0
-        for waiting in batch:
-            part = slice(row, row := row + len(waiting.query))
-            if not waiting.answer.done():
-                waiting.answer.set_result(
-                    HopEstimate(estimate.hop_B[part], estimate.confidence_B[part], estimate.valid_B[part])
-                )
 
     async def _timed(self, query: HopQuery) -> HopEstimate:
+        answer: asyncio.Future[HopEstimate] = asyncio.get_running_loop().create_future()
         self._began_s = time.monotonic()
+        self._jobs.put((query, answer))
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._hop, query)
+            return await answer
         finally:
             self._batch_s, self._began_s = self.busy_s, 0.0
             self._saw(len(query), self._batch_s)
+
+    def _ask_model(self) -> None:
+        while True:
+            query, answer = self._jobs.get()
+            settle: Callable[[], None]
+            try:
+                settle = partial(_settle, answer, self._hop(query))
+            except Exception as error:  # noqa: BLE001  (a model may raise anything: it is the asker's)
+                settle = partial(_settle, answer, error)
+            with suppress(RuntimeError):  # the service has ended
+                answer.get_loop().call_soon_threadsafe(settle)
+
+
+def _settle(answer: asyncio.Future[HopEstimate], found: HopEstimate | Exception) -> None:
+    if answer.done():
+        return  # nobody waits any more
+    if isinstance(found, Exception):
+        answer.set_exception(found)
+    else:
+        answer.set_result(found)

@@ -106,7 +106,10 @@ class Service:
             return web.Response(status=413, text=f"a question has at most {BODY_BYTES} bytes: ask in parts")
         self._in_flight += 1
         try:
-            query = decode_query(await asyncio.wait_for(request.read(), UPLOAD_S))
+            try:
+                query = decode_query(await asyncio.wait_for(request.read(), UPLOAD_S))
+            except asyncio.TimeoutError:
+                return web.Response(status=408, text=f"the question did not arrive within {UPLOAD_S:g} s")
             self._check(query)
             estimate = await asyncio.wait_for(self.batcher.ask(query), self.settings.deadline_s)
             self.asked += 1
@@ -121,7 +124,7 @@ class Service:
         if not set(query.frames) & set(views):
             raise ValueError(f"cameras {', '.join(sorted(query.frames))}: this model knows {', '.join(views)}")
         for view, frames in query.frames.items():
-            if view in views and frames.shape[1:3] != (size, size):
+            if size is not None and view in views and frames.shape[1:3] != (size, size):
                 raise ValueError(f"view {view}: {frames.shape[1:3]} pixels, this model takes {size} square")
 
     async def _model(self, request: web.Request) -> web.Response:

@@ -32,7 +32,9 @@ from robo_reward.types import Episode, PhiTrack
 ROLLOUTS = 5
 
 
-def small_config(folder: Path, rollouts: int = ROLLOUTS, horizon: int = 8, **runtime: Any) -> Config:
+def small_config(
+    folder: Path, rollouts: int = ROLLOUTS, horizon: int = 8, evaluate_every: int = 2, **runtime: Any
+) -> Config:
     """Settings of a run that writes into `folder`; `runtime`: as in `RuntimeConfig`."""
     return Config(
         quiet=True,
@@ -41,7 +43,7 @@ def small_config(folder: Path, rollouts: int = ROLLOUTS, horizon: int = 8, **run
         reward=RewardConfig(kind="oracle"),
         agent=AgentConfig(hidden=16, heads=3, batch=8, updates_per_step=1),
         train=TrainConfig(
-            rollouts=rollouts, warmup_rollouts=1, warmup_updates=3, evaluate_every=2, evaluate_episodes=1
+            rollouts=rollouts, warmup_rollouts=1, warmup_updates=3, evaluate_every=evaluate_every, evaluate_episodes=1
         ),
         runtime=replace(RuntimeConfig(kind="async", patience_s=20.0), **runtime),
     )  # fmt: skip
@@ -70,12 +72,12 @@ def oracle(episodes: Sequence[Episode]) -> list[PhiTrack]:
     return found
 
 
-def learn_locally(config: Config, school: Taught, folder: Path) -> dict[str, Any]:
+def learn_locally(
+    config: Config, school: Taught, folder: Path, log: Callable[..., None] = lambda *_, **numbers: None
+) -> dict[str, Any]:
     """The same run with runtime=local."""
     s = school
-    return train_residual(
-        config, s.env, s.base, s.demonstrations, s.annotate, s.load_annotate, folder, lambda *_, **numbers: None
-    )
+    return train_residual(config, s.env, s.base, s.demonstrations, s.annotate, s.load_annotate, folder, log)
 
 
 @dataclass
@@ -125,3 +127,13 @@ def learning(
     if made.error is not None:
         raise made.error
     yield made
+
+
+def learn_small(
+    config: Config, folder: Path, *, address: str, token: str, ready: Callable[[str], None], log: Callable[..., None]
+) -> dict[str, Any]:
+    """The learner's role of a small run, for `supervise` and `launch`."""
+    from robo_reward.runtime.learner import run_learner
+
+    school = small_school(config, folder)
+    return run_learner(config, school, folder / "stage", log, address=address, token=token, ready=ready)

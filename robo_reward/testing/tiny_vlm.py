@@ -14,6 +14,8 @@ from robo_reward.data.torchvision_cure import cure
 from robo_reward.progress.models.grm_prompt import ANSWERS, MAX_PIXELS, MIN_PIXELS, answer_text, prompt_texts
 
 ARCHITECTURES = ("qwen2_5_vl", "qwen3_vl")
+PATCH = {"qwen2_5_vl": 14, "qwen3_vl": 16}
+"""Sides of a patch [pixels]."""
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>",
            "<|video_pad|>")  # fmt: skip
 SPLIT = (
@@ -58,73 +60,85 @@ def build_vlm(folder: str | Path, architecture: str = "qwen2_5_vl", size: VlmSiz
 
     Raises ValueError for an unknown architecture.
     """
+    import torch
+
+    processor = local_processor(architecture, size.vocabulary)
+    width, last = size.hidden // size.heads, size.vision_layers - 1
+    text: dict[str, Any] = {
+        "vocab_size": len(processor.tokenizer), "hidden_size": size.hidden, "intermediate_size": 3 * size.hidden,
+        "num_hidden_layers": size.layers, "num_attention_heads": size.heads, "num_key_value_heads": size.heads // 2,
+        "max_position_embeddings": size.context, "initializer_range": size.spread,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6,
+                            "mrope_section": [width // 2 - 2 * (width // 6), width // 6, width // 6]},
+    }  # fmt: skip
+    vision: dict[str, Any] = {
+        "depth": size.vision_layers, "hidden_size": size.vision_hidden, "num_heads": size.vision_hidden // 16,
+        "intermediate_size": 3 * size.vision_hidden, "out_hidden_size": size.hidden, "initializer_range": size.spread,
+    }  # fmt: skip
+    if architecture == "qwen2_5_vl":
+        vision |= {"window_size": 112, "fullatt_block_indexes": [last]}
+    else:
+        text["head_dim"] = width
+        vision |= {"deepstack_visual_indexes": list(range(last)), "num_position_embeddings": 256}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = random_model(architecture, processor, text, vision)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return Path(folder)
+
+
+def local_processor(architecture: str, vocabulary: int) -> Any:
+    """The architecture's processor around a tokenizer made here. Raises ValueError for an unknown architecture."""
     if architecture not in ARCHITECTURES:
         raise ValueError(f"architecture={architecture!r}: expected one of {', '.join(ARCHITECTURES)}")
     cure()
-    import torch
     from transformers import (
-        Qwen2_5_VLConfig,
-        Qwen2_5_VLForConditionalGeneration,
         Qwen2_5_VLProcessor,
         Qwen2Tokenizer,
         Qwen2VLImageProcessor,
         Qwen2VLVideoProcessor,
-        Qwen3VLConfig,
-        Qwen3VLForConditionalGeneration,
         Qwen3VLProcessor,
         Qwen3VLVideoProcessor,
     )
 
     older = architecture == "qwen2_5_vl"
     tokenizer = Qwen2Tokenizer(
-        tokenizer_object=_tokenizer(size.vocabulary), eos_token="<|im_end|>", pad_token="<|endoftext|>",
-        unk_token=cast(str, None), padding_side="left",
+        tokenizer_object=_tokenizer(vocabulary), eos_token="<|im_end|>", pad_token="<|endoftext|>",
+        unk_token=cast(str, None),
+        padding_side="left",
     )  # fmt: skip
-    patch = 14 if older else 16
     area = {"shortest_edge": MIN_PIXELS, "longest_edge": MAX_PIXELS}
-    images = Qwen2VLImageProcessor(patch_size=patch, size=area)
-    video = (Qwen2VLVideoProcessor if older else Qwen3VLVideoProcessor)(patch_size=patch)
-    processor = (Qwen2_5_VLProcessor if older else Qwen3VLProcessor)(
-        images, tokenizer, video, chat_template=TEMPLATES[architecture]
+    images = Qwen2VLImageProcessor(patch_size=PATCH[architecture], size=area)
+    video = (Qwen2VLVideoProcessor if older else Qwen3VLVideoProcessor)(patch_size=PATCH[architecture])
+    kind: Any = Qwen2_5_VLProcessor if older else Qwen3VLProcessor
+    return kind(images, tokenizer, video, chat_template=TEMPLATES[architecture])
+
+
+def random_model(architecture: str, processor: Any, text: dict[str, Any], vision: dict[str, Any]) -> Any:
+    """A model of these shapes for this processor, from torch's own random numbers."""
+    from transformers import (
+        Qwen2_5_VLConfig,
+        Qwen2_5_VLForConditionalGeneration,
+        Qwen3VLConfig,
+        Qwen3VLForConditionalGeneration,
     )
-    ids: Any = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in
-           ("image_pad", "video_pad", "vision_start", "vision_end")}  # fmt: skip
-    width = size.hidden // size.heads
-    text: dict[str, Any] = {
-        "vocab_size": len(tokenizer), "hidden_size": size.hidden, "intermediate_size": 3 * size.hidden,
-        "num_hidden_layers": size.layers, "num_attention_heads": size.heads, "num_key_value_heads": size.heads // 2,
-        "max_position_embeddings": size.context, "head_dim": width, "bos_token_id": None,
-        "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id,
-        "initializer_range": size.spread,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6,
-                            "mrope_section": [width // 2 - 2 * (width // 6), width // 6, width // 6]},
-    }  # fmt: skip
-    vision: dict[str, Any] = {
-        "depth": size.vision_layers, "hidden_size": size.vision_hidden, "num_heads": size.vision_hidden // 16,
-        "intermediate_size": 3 * size.vision_hidden, "out_hidden_size": size.hidden, "patch_size": patch,
-        "initializer_range": size.spread,
-    }  # fmt: skip
-    last = size.vision_layers - 1
-    if older:
-        del text["head_dim"]
-        vision |= {"window_size": 112, "fullatt_block_indexes": [last]}
-    else:
-        text["rope_parameters"]["mrope_interleaved"] = True
-        vision |= {"deepstack_visual_indexes": list(range(last)), "num_position_embeddings": 256}
-    config = (Qwen2_5_VLConfig if older else Qwen3VLConfig)(
-        text_config=text, vision_config=vision, tie_word_embeddings=True, image_token_id=ids["image_pad"],
-        video_token_id=ids["video_pad"], vision_start_token_id=ids["vision_start"],
-        vision_end_token_id=ids["vision_end"],
-    )  # fmt: skip
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        kind: Any = Qwen2_5_VLForConditionalGeneration if older else Qwen3VLForConditionalGeneration
-        model = kind(config)
+
+    older, tokenizer = architecture == "qwen2_5_vl", processor.tokenizer
+    ids = {f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{word}|>") for name, word in
+           {"image": "image_pad", "video": "video_pad", "vision_start": "vision_start",
+            "vision_end": "vision_end"}.items()}  # fmt: skip
+    ends = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    text, vision = {**text, **ends}, {**vision, "patch_size": PATCH[architecture]}
+    if not older:
+        text["rope_parameters"] = {**text["rope_parameters"], "mrope_interleaved": True}
+    tied = text.pop("tie_word_embeddings", True)
+    settings: Any = Qwen2_5_VLConfig if older else Qwen3VLConfig
+    kind: Any = Qwen2_5_VLForConditionalGeneration if older else Qwen3VLForConditionalGeneration
+    model = kind(settings(text_config=text, vision_config=vision, tie_word_embeddings=tied, **ids))
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return Path(folder)
+    return model
 
 
 def _tokenizer(vocabulary: int) -> Any:

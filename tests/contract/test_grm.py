@@ -404,7 +404,7 @@ def test_settings_that_cannot_be_are_one_clear_line(folders, monkeypatch):
     one_line(lambda: settings(views=()), "0 views")
     one_line(lambda: load_config(["reward.model=x"]), "is read with reward=grm: add it")
     one_line(
-        lambda: load_config(["reward=grm", "model=x", "demo=clip"], "train-reward"), "demo= trains the compact model"
+        lambda: load_config(["reward=grm", "model=x", "suite.tasks=[lift]"]), "suite.tasks= trains the compact model"
     )
     one_line(lambda: check_reward(Config(reward=RewardConfig(kind="grm"))), "add reward.model=FOLDER")
     one_line(lambda: build_vlm("x", "gpt"), "expected one of qwen2_5_vl, qwen3_vl")

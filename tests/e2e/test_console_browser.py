@@ -27,8 +27,10 @@ from robo_reward.config import (
     TrainConfig,
 )
 from robo_reward.console.command import BaseActor
+from robo_reward.console.curves import shaping_term
+from robo_reward.console.labels import worlds_word
 from robo_reward.console.server import Console, Server
-from robo_reward.console.session import Session, worlds_word
+from robo_reward.console.session import Session
 from robo_reward.data.store import TransitionStore
 from robo_reward.policies.simple import ZeroPolicy
 from robo_reward.runtime.tasks import make_env
@@ -47,20 +49,22 @@ class Blind(gymnasium.Wrapper):
 
 
 @contextmanager
-def live(folder, port=0, watching=False, horizon=HORIZON, blind=False):
+def live(folder, port=0, watching=False, horizon=HORIZON, blind=False, actor=BaseActor, wrap=None, term=None):
     """(session, port): a console as the command makes it, of a policy that rests; the world in the loop's thread."""
     made, ready = [], threading.Event()
 
     def loop():
         env = make_env(EnvConfig(horizon=horizon))
         env = Blind(env) if blind else env
+        env = wrap(env) if wrap else env
         settings = {
             "fps": 20,
             "first_seed": 0,
             "stale_s": 20.0 if blind else 2.0,
+            "term": term,
             "automatic": worlds_word if watching else None,
         }
-        made.append(Session(env, lambda: BaseActor(ZeroPolicy(4)), folder, **settings))
+        made.append(Session(env, lambda: actor(ZeroPolicy(4)), folder, **settings))
         if watching:
             made[0].go()
         ready.set()
@@ -347,3 +351,57 @@ def test_a_person_trains_a_policy_takes_over_labels_and_undoes(tmp_path, monkeyp
 
 def oracle(episodes):
     return [PhiTrack("oracle", e.oracle, np.ones_like(e.oracle)) for e in episodes]
+
+
+class Critical(BaseActor):
+    """A policy that rests, with critics that expect less from step to step."""
+
+    def value(self, action):
+        self.steps = getattr(self, "steps", 0) + 1
+        return 1 - self.steps / 100
+
+
+class Cutting(gymnasium.Wrapper):
+    """Its gate cuts every third step, and from step 30 on what it tells is 12 s old."""
+
+    steps = 0
+
+    def step(self, action):
+        *seen, info = self.env.step(action)
+        self.steps += 1
+        return *seen, info | {"gated": self.steps % 3 == 0, "age_s": 12.0 if self.steps > 30 else 0.0}
+
+
+def test_lights_and_strip_show_gate_age_value_and_reward(tmp_path):
+    """Numbers on the page are the session's, and what is drawn is there: the strip holds each kind's colour."""
+    config = Config(reward=RewardConfig(kind="oracle"))
+    counted = """(colour) => { const c = byId('strip'), pen = c.getContext('2d');
+      const d = pen.getImageData(0, 0, c.width, c.height).data;
+      let n = 0; for (let i = 0; i < d.length; i += 4)
+        if (d[i] === colour[0] && d[i + 1] === colour[1] && d[i + 2] === colour[2] && d[i + 3] === 255) n += 1;
+      return n; }"""
+
+    async def visit(port):
+        async with Browser() as page:
+            await page.open(f"http://127.0.0.1:{port}/#a-token")
+            await page.until("state.you === 'operator' && byId('age').dataset.light !== 'bad'")
+            for wanted in ("armed", "running"):
+                await page.key("Enter")
+                await page.until(f"state.state === '{wanted}'")
+            await page.until("state.gated.length > 5 && byId('gate').dataset.light === 'warn'")
+            assert "% of the steps cut" in await page.value("byId('gate').textContent")
+            await page.key(" ", down=True)
+            await page.until("state.sources.includes('hhh')")
+            await page.key(" ", down=False)
+            await page.until("state.age_s === 12 && byId('age').dataset.light === 'warn'")  # of 20 s that are too old
+            await page.until("byId('value').textContent === state.rewards.at(-1)[2].toFixed(3)")
+            last = await page.value("state.rewards.at(-1)")
+            assert 0 < last[2] < 1 and last[0] == 0 and last[1] is not None
+            for name, colour in {"person": [230, 159, 0], "gate": [213, 94, 0], "Q": [0, 114, 178]}.items():
+                assert await page.value(f"({counted})({colour})") > 20, name
+            await page.key("Escape")
+            await page.until("byId('gate').dataset.light === 'bad'")
+            assert "e-stop" in await page.value("byId('gate').textContent")
+
+    with live(tmp_path, blind=True, actor=Critical, wrap=Cutting, term=shaping_term(config)) as (_, port):
+        asyncio.run(visit(port))

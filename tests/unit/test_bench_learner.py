@@ -34,6 +34,17 @@ def test_the_arithmetic_counted_is_that_of_an_update(bench, subset, norm, every)
     assert bench.products(settings) == pytest.approx(counter.get_total_flops() / 2, rel=0.05)
 
 
+def test_a_device_is_measured_alone_with_a_row_for_pixels(bench, monkeypatch):
+    monkeypatch.setattr(bench, "EPISODE", 20)
+    monkeypatch.setattr(bench, "EYES", bench.Eyes(("front",), 32))
+    monkeypatch.setattr(bench, "AgentConfig", lambda device: AgentConfig(**SMALL, device=device))
+    monkeypatch.setattr("sys.argv", ["bench_learner.py", "--device", "cpu", "--threads", "1", "--repeats", "1"])
+    bench.main()
+    found = json.loads(bench.RESULT.with_stem("result_cpu").read_text())
+    assert found["updates_per_s_default"] > found["updates_per_s_pixels_3x84"] > 0
+    assert not bench.RESULT.exists() and found["missing"] == []
+
+
 def test_a_learner_that_is_not_installed_is_passed_over_and_named(bench, monkeypatch, capsys):
     def gone():
         raise ImportError("No module named 'elsewhere'")

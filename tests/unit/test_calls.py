@@ -2,6 +2,7 @@
 
 import json
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -14,6 +15,7 @@ from robo_reward.testing.reward_server import BadServer
 
 MODEL = Call("/model", json.loads, lambda: b"{}")  # a POST: the library repeats a GET by itself
 QUICK = CallSettings(deadline_s=0.3, attempts=2, cool_down_s=30.0)
+PATIENT = replace(QUICK, deadline_s=20.0)
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ def server(monkeypatch):
 )
 def test_a_server_that_fails_is_tried_again_then_left_alone_then_tried_once(server, way, says):
     now = [0.0]
-    caller = Caller(server.url, QUICK, token="", clock=lambda: now[0])
+    caller = Caller(server.url, QUICK if way in ("hang", "trickle") else PATIENT, token="", clock=lambda: now[0])
     server.way = way
     with pytest.raises(Unanswered, match=says + r".*\(2 attempts\)"):
         caller.ask([MODEL])
@@ -48,8 +50,12 @@ def test_a_server_that_fails_is_tried_again_then_left_alone_then_tried_once(serv
     now[0] = 31.0
     with pytest.raises(Unanswered, match=r"\(1 attempt\)"):
         caller.ask([MODEL])
-    now[0], server.way = 62.0, "well"
+    now[0] = 90.0
+    with pytest.raises(Unanswered, match="left alone for another 1 s"):  # twice as long
+        caller.ask([MODEL])
+    now[0], server.way, caller.settings = 92.0, "well", PATIENT
     assert caller.ask([MODEL]) == [{"a": 1}]
+    caller.settings = QUICK if way in ("hang", "trickle") else PATIENT
     server.way = way
     with pytest.raises(Unanswered, match=r"\(2 attempts\)"):
         caller.ask([MODEL])
@@ -59,7 +65,7 @@ def test_a_server_that_fails_is_tried_again_then_left_alone_then_tried_once(serv
 def test_a_refusal_is_not_repeated_and_a_redirect_not_followed(server, way, says):
     server.way = way
     with pytest.raises(Unanswered, match=says):
-        Caller(server.url, QUICK, token="").ask([MODEL])
+        Caller(server.url, PATIENT, token="").ask([MODEL])
     assert len(server.requests) == 1
 
 

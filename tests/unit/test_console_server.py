@@ -86,8 +86,10 @@ class Browser:
         word = json.loads(message.data)
         if word["type"] == "state":
             if word["first"] > 0:
-                word |= {curve: self.state[curve] + word[curve] for curve in ("sources", "oracle", "model")}
+                curves = ("sources", "oracle", "model", "rewards", "gated")
+                word |= {curve: self.state[curve] + word[curve] for curve in curves}
             assert len(word["oracle"]) == len(word["sources"]) + (word["curve"] > 0)
+            assert len(word["rewards"]) == len(word["gated"]) == len(word["sources"])
             self.state = word
         return word
 

@@ -12,6 +12,7 @@ from robo_reward.config import load_config  # noqa: E402
 from robo_reward.learning import residual_td3  # noqa: E402
 from robo_reward.learning.agents import AGENTS  # noqa: E402
 from robo_reward.learning.device import device_named  # noqa: E402
+from robo_reward.learning.pixels import Eyes  # noqa: E402
 from robo_reward.learning.replay import EpisodeReplay  # noqa: E402
 from robo_reward.runtime.updates import learn  # noqa: E402
 from robo_reward.shaping import SCHEMES  # noqa: E402
@@ -21,8 +22,10 @@ S, A, K, T = 5, 3, 4, 12
 LEARNERS = (
     ["agent=residual_td3"], ["agent.reach=growing", "agent.value_bins=21"], ["agent.prior=0.2", "agent.q_filter=true"],
     ["agent.priority=0.6", "agent.precision=bfloat16"], ["agent=residual_sac"], ["agent=ibrl"],
-    ["agent=filtered_cloning"], ["agent=residual_ppo"],
+    ["agent=filtered_cloning"], ["agent=residual_ppo"], ["agent=residual_td3", "observation=pixels"],
+    ["agent=residual_sac", "observation=pixels"],
 )  # fmt: skip
+FRAMES = np.zeros((T + 1, 1, 32, 32, 3), np.uint8)
 
 
 @pytest.fixture
@@ -50,9 +53,10 @@ def episode():
 
 
 def made(words):
-    settings = load_config([*words, "agent.hidden=8", "agent.batch=8", "agent.heads=4", "agent.epochs=1"]).agent
-    zeros = np.zeros(S, np.float32)
-    return AGENTS[settings.kind](zeros, zeros + 1, A, settings, SCHEMES["potential"], 1.0, 0, phase_size=K)
+    config = load_config([*words, "agent.hidden=8", "agent.batch=8", "agent.heads=4", "agent.epochs=1"])
+    settings, zeros = config.agent, np.zeros(S, np.float32)
+    eyes = Eyes(("front",), 32) if config.observation == "pixels" else None
+    return AGENTS[settings.kind](zeros, zeros + 1, A, settings, SCHEMES["potential"], 1.0, 0, phase_size=K, eyes=eyes)
 
 
 @pytest.mark.parametrize("words", LEARNERS, ids=lambda words: words[-1])
@@ -61,18 +65,21 @@ def test_everything_of_an_update_and_of_acting_is_where_the_learner_is(words, el
     agent, shown, track = made(words), episode(), PhiTrack("m", np.zeros(T + 1, np.float32), np.ones(T + 1, np.float32))
     settings, rng = agent.settings, np.random.default_rng(0)
     replay = EpisodeReplay(100, S, A, settings.n_step, settings.gamma, K, settings.priority)
-    replay.append(shown, shown.agent_pos, track, demonstration=True)
-    agent.clone([replay.sample(8, rng)])
+    frames = FRAMES if agent.eyes else None
+    replay.append(shown, shown.agent_pos, track, demonstration=True, frames_TVHWC=frames)
+    if not agent.eyes:
+        agent.clone([replay.sample(8, rng)])
     if settings.kind == "residual_ppo":
         agent.learn_from([(shown, track, shown.agent_pos)])
     else:
         learn(agent, SimpleNamespace(demonstrations=replay, warmup=replay, online=replay), 2, settings, rng)
     for deployed in (False, True):
-        action = agent.act(shown.agent_pos[0], np.zeros(A + K, np.float32), deployed=deployed, rng=rng)
+        look = FRAMES[0] if agent.eyes else None
+        action = agent.act(shown.agent_pos[0], np.zeros(A + K, np.float32), look, deployed=deployed, rng=rng)
         assert isinstance(action, np.ndarray) and action.shape == (A,)
     where = {name: tensor.device.type for name, tensor in agent.state_dict().items()}
     assert where.pop("generator") == "cpu"  # chance is the same on every device
-    assert {name for name, device in where.items() if device != "meta"} <= {n for n in where if n.endswith(".step")}
+    assert all(device == "meta" or name.endswith(".step") for name, device in where.items())
 
 
 def test_a_checkpoint_of_one_device_is_taken_up_on_another(request):

@@ -85,6 +85,11 @@ def test_two_of_the_same_and_training_on_finished_runs_are_refused(tmp_path):
     words = [f"evaluate.policies=[{tmp_path},{tmp_path}]", f"run.root={tmp_path / 'r'}"]
     with pytest.raises(ValueError, match="train evaluates its own"):
         train(load_config(words))
+    with pytest.raises(ValueError, match="names a policy twice"):
+        evaluate(load_config(words, "evaluate"))
+    many = ["policies=a,b,c", "evaluate.looks=3", f"run.root={tmp_path / 'r'}"]
+    with pytest.raises(ValueError, match="evaluate.looks=3 tells two policies apart, and evaluate.policies names 3"):
+        evaluate(load_config(many, "evaluate"))
 
 
 def test_a_finished_stage_brings_its_inputs_and_is_checked(tmp_path):

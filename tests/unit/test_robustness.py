@@ -28,6 +28,8 @@ def test_what_only_cameras_see_needs_a_reward_model():
     with pytest.raises(ValueError, match="'lighting' changes what cameras see, and this run has no reward model"):
         check_axes(load_config(["perturb.axes=[lighting]", "shaping=none"]))
     check_axes(load_config(["perturb.axes=[lighting]"]))
+    with pytest.raises(ValueError, match="axis 'instruction' asks reward=compact, not reward=rewind"):
+        check_axes(load_config(["perturb.axes=[instruction]", "reward=rewind"]))
 
 
 def test_a_wrong_axis_is_told_before_anything_is_collected(tmp_path):

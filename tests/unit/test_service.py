@@ -1,6 +1,11 @@
 """serve-reward: any client gets the model's own answers; what is wrong is refused, and costs others nothing."""
 
 import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -97,6 +102,17 @@ def test_a_client_gets_the_models_own_answers_also_in_parts_and_from_its_folder(
     assert loaded.name == "remote" and loaded.track_id == reward.track_id
     same(loaded.model.hop(asked), reward.model.hop(asked))
     assert TOKEN not in (tmp_path / "remote.json").read_text()
+
+
+def test_only_what_the_model_knows_is_sent_and_a_camera_that_it_does_not_know_is_told(serving):
+    reward = reward_model()
+    service, url = serving(reward)
+    seen, hop = [], reward.model.hop
+    service.batcher._hop = lambda asked: seen.append(set(asked.frames)) or hop(asked)
+    client(url).hop(query(views=("front", "top")))
+    assert seen == [{"front"}]
+    with pytest.raises(ValueError, match=r"cameras \['top'\]: the reward model knows \['front', 'wrist'\]"):
+        client(url).hop(query(views=("top",)))
 
 
 def test_questions_of_several_clients_are_asked_together(serving):
@@ -218,6 +234,40 @@ def test_a_port_that_is_taken_is_told(serving):
     _, url = serving(reward_model())
     with pytest.raises(ValueError, match="serve.port=.*: choose others"):
         serve(reward_model(), ServeConfig(port=int(url.rsplit(":", 1)[1])), quiet=True)
+
+
+HUNG = """
+import sys, threading
+from types import SimpleNamespace
+from robo_reward.config import ServeConfig
+from robo_reward.progress.tracker import TrackerSettings
+from robo_reward.service.server import serve
+
+def hop(query):
+    print("hangs", flush=True)
+    threading.Event().wait()
+
+settings = SimpleNamespace(views=("front", "wrist"), image_size=32, stages=4)
+model = SimpleNamespace(model_id="m", settings=settings, hop=hop)
+print(serve(SimpleNamespace(model=model, tracker=TrackerSettings(), references={}), ServeConfig(port=0)))
+"""
+
+
+def test_sigterm_ends_it_cleanly_even_while_its_model_hangs():
+    words = {**os.environ, "ROBO_REWARD_TOKEN": TOKEN}
+    command = [sys.executable, "-c", HUNG]
+    with subprocess.Popen(command, env=words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            url = re.search(r"reward\.url=(\S+)", process.stdout.readline())[1]
+            with ThreadPoolExecutor(1) as pool:
+                asked = pool.submit(lambda: pytest.raises(OSError, get, f"{url}/hop", TOKEN, encode_query(query())))
+                assert process.stdout.readline() == "hangs\n"
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(60) == 0
+                asked.result()
+            assert "answered_requests" in process.stdout.read() and process.stderr.read() == ""
+        finally:
+            process.kill()
 
 
 def test_a_batch_never_holds_pictures_of_different_sizes_or_cameras():

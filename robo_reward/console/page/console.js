@@ -37,7 +37,7 @@ function hear(word) {
   if (word.type === "hello") { axes = word.axes.length; staleMs = 1000 * word.stale_s; byId("gripper").hidden = axes < 5; byId("message").textContent = ""; }
   if (word.type === "refused") byId("message").textContent = word.reason;
   if (word.type !== "state") return;
-  if (word.first > 0) for (const curve of ["sources", "oracle", "model"]) word[curve] = state[curve].concat(word[curve]);
+  if (word.first > 0) for (const curve of ["sources", "oracle", "model", "rewards", "gated"]) word[curve] = state[curve].concat(word[curve]);
   state = word;
   for (const [n, at] of presses) { // how long from a key to the news that the arm was sent what it says
     if (n > word.driven) break;
@@ -244,30 +244,21 @@ function showLink(now) {
   byId("drive").textContent = held ? "driving" : "released";
   byId("link").textContent = socket && socket.readyState === WebSocket.OPEN
     ? `${late ? "link too slow: " : ""}state ${age} ms old` : "no link";
+  lights(age + 1000 * (state.age_s || 0));
 }
 
-function draw() {
-  const canvas = byId("curve"), pen = canvas.getContext("2d"), style = getComputedStyle(document.body);
-  const steps = Math.max(120, (state.oracle || []).length), x = (i) => 10 + i * (canvas.width - 20) / steps;
-  const stride = Math.ceil(steps / canvas.width);
-  const y = (value) => canvas.height - 20 - value * (canvas.height - 40);
-  pen.clearRect(0, 0, canvas.width, canvas.height);
-  pen.fillStyle = style.getPropertyValue("--orange");
-  for (let i = 0; i < (state.sources || "").length; i += stride) {
-    if (state.sources[i] === "h") pen.fillRect(x(i), y(0) + 6, x(stride) - x(0), 8);
-  }
-  const line = (values, colour, width, dash) => {
-    pen.strokeStyle = style.getPropertyValue(colour);
-    pen.lineWidth = width;
-    pen.setLineDash(dash);
-    pen.beginPath();
-    for (let i = 0; i < values.length; i += stride) pen.lineTo(x(i), y(values[i]));
-    pen.stroke();
-  };
-  const model = state.model || [];
-  for (const part of [1, 2, 3]) line(model.map((row) => row[part]), "--grey", 1, []);
-  line(model.map((row) => row[0]), "--blue", 3, []);
-  line(state.oracle || [], "--green", 2, [6, 4]);
+function light(name, kind, text) { // a shape beside the colour tells it to whoever cannot see that
+  byId(name).dataset.light = kind;
+  byId(name).textContent = text;
+}
+
+function lights(age) {
+  const cut = (state.gated || "").endsWith("x"), cuts = [...(state.gated || "")].filter((mark) => mark === "x").length;
+  const steps = (state.gated || "").length, share = steps ? `, ${Math.round(100 * cuts / steps)} % of the steps cut` : "";
+  if (state.fault || state.state === "e_stopped") light("gate", "bad", `gate holds: ${state.fault || "e-stop"}`);
+  else light("gate", cut ? "warn" : "good", (cut ? "gate cuts the action" : "gate open") + share);
+  if (!socket || socket.readyState !== WebSocket.OPEN) { light("age", "bad", "nothing is heard"); return; }
+  light("age", age >= staleMs ? "bad" : age >= staleMs / 2 ? "warn" : "good", `what you see is ${Math.round(age)} ms old`);
 }
 
 window.console_figures = () => ({presses: latencies.length, p50: quantile(latencies, .5), p99: quantile(latencies, .99), pictures});

@@ -54,7 +54,7 @@ class Method:
     tracked: Tracked | None = None
 
 
-def model_method(reward: RewardModel, name: str = "compact") -> Method:
+def model_method(reward: RewardModel) -> Method:
     """The reward model as its causal tracker reports it at the query frames."""
 
     def progress(episodes: Sequence[Episode], instruction: str | None = None) -> list[list[Progress]]:
@@ -69,7 +69,8 @@ def model_method(reward: RewardModel, name: str = "compact") -> Method:
         return values_of(progress(episodes, instruction))
 
     tracked = Tracked(progress, reward.tracker.completion, reward.tracker.every, partial(consistency, reward))
-    return Method(name, lambda es: told(es, None), told, reward.instructions, reads=reward.reads, tracked=tracked)
+    name, known = reward.name, reward.instructions
+    return Method(name, lambda es: told(es, None), told, known, reads=reward.reads, tracked=tracked)
 
 
 def values_of(tracks: Sequence[Sequence[Progress]]) -> list[np.ndarray]:

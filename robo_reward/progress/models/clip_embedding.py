@@ -66,7 +66,7 @@ def load_clip(source: str, revision: str | None = None, device: str = "auto") ->
     if architecture != "clip":
         raise ValueError(f"{folder}: architecture {architecture!r}, and this reward model asks CLIP (model_type clip)")
     try:
-        model = CLIPModel.from_pretrained(
+        model: Any = CLIPModel.from_pretrained(
             folder, trust_remote_code=False, use_safetensors=True, local_files_only=True, dtype=torch.float32
         )
         processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False, local_files_only=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from robo_reward.progress.blank import shows_nothing
-from robo_reward.progress.models.grm_prompt import IMAGES, REFERENCE_IMAGES, SLOTS, image_slots
+from robo_reward.progress.models.grm_prompt import REFERENCE_IMAGES, SLOTS, image_slots
 from robo_reward.types import HopQuery
 
 SMALLEST, LARGEST = 28, 4096
@@ -44,29 +44,21 @@ def questions_of(
         raise ValueError(
             "hop query: a language model is shown both references in every question, and one of them is missing"
         )
-    names: dict[tuple[str, int], bytes | None] = {}
+    names: dict[tuple[str, int], bytes] = {}  # of pictures that show something
     pixels: dict[bytes, np.ndarray] = {}
     for view, pool in frames.items():
         for n, blank in zip(used.tolist(), shows_nothing(pool[used]).tolist(), strict=True):
-            digest = digest_of(pool[n])
-            pixels[digest] = pool[n]
-            names[view, n] = None if blank else digest
+            if not blank:
+                digest = names[view, n] = digest_of(pool[n])
+                pixels[digest] = pool[n]
     rows = []
     for b, (start, goal, before, after) in enumerate(columns.T.tolist()):
-        seen = [v for v in frames if all(names[v, n] for n in (start, goal, before, after))]
-        rows.append(
-            [
-                Question(
-                    query.instruction_B[b],
-                    tuple(names[v, n] or b"" for v, n in [
-                        (slots[0], start), (slots[0], goal), *((v, before) for v in slots),
-                        *((v, after) for v in slots),
-                    ]),
-                )
-                for slots in (image_slots(seen) if seen else ())
-            ]
-        )  # fmt: skip
-    assert all(len(q.images) == IMAGES for row in rows for q in row)
+        seen = [v for v in frames if all((v, n) in names for n in (start, goal, before, after))]
+        row = []
+        for slots in image_slots(seen) if seen else ():
+            shown = [(slots[0], start), (slots[0], goal), *((v, n) for n in (before, after) for v in slots)]
+            row.append(Question(query.instruction_B[b], tuple(names[each] for each in shown)))
+        rows.append(row)
     return rows, pixels
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,8 +29,8 @@ class Served:
 
     model_id: str
     views: tuple[str, ...]
-    image_size: int
-    """[px]"""
+    image_size: int | None
+    """[px] of its pictures; None: any."""
     stages: int
     references: int
     """Demonstrations that every question is asked with."""
@@ -47,7 +47,7 @@ def served_from(answer: dict[str, Any]) -> Served:
         )
     except (TypeError, KeyError) as error:
         raise ValueError(f"no description of a reward model ({error})") from None
-    numbers = (found.image_size, found.stages, found.references)
+    numbers = (found.stages, found.references, 1 if found.image_size is None else found.image_size)
     names = (found.model_id, *found.views)
     if (
         not all(type(n) is int and n > 0 for n in numbers)
@@ -78,11 +78,17 @@ class RemoteModel:
         self.caller, self.settings, self.model_id = caller, settings, settings.model_id
 
     def hop(self, query: HopQuery) -> HopEstimate:
-        """Answer B pairs by as many requests as it takes; `Unanswered` when one of them stays without an answer."""
+        """Answer B pairs by as many requests as it takes; `Unanswered` when one of them stays without an answer.
+
+        Frames: any non-empty subset of the model's views, the others are not sent. ValueError without one.
+        """
         if len(query) == 0:
             empty = np.zeros(0, np.float32)
             return HopEstimate(empty, empty, np.zeros(0, bool))
-        kind = "application/octet-stream"
+        known = {view: frames for view, frames in query.frames.items() if view in self.settings.views}
+        if not known:
+            raise ValueError(f"cameras {sorted(query.frames)}: the reward model knows {sorted(self.settings.views)}")
+        query, kind = replace(query, frames=known), "application/octet-stream"
         calls = [
             Call("/hop", partial(self._read, len(part)), partial(encode_query, part), kind) for part in parts(query)
         ]

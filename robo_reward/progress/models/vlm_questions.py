@@ -99,7 +99,7 @@ class Asker:
         self.trie: AnswerTrie = answer_trie([_ids(tokenizer, answer_text(percent)) for percent in ANSWERS], self.whole)
         device = self.vlm.device
         self._node, self._token = (torch.from_numpy(x).to(device) for x in (self.trie.node_AS, self.trie.token_AS))
-        self._sees = torch.from_numpy(self.trie.sees_FF).to(device)
+        self._sees = torch.from_numpy(self.trie.sees_FF)
         self._pictures, self._beginnings, self._layouts = Recent(self.memory), Recent(self.memory), Recent(64)
         images = self.vlm.processor.image_processor
         images.size = {"shortest_edge": self.min_pixels, "longest_edge": self.max_pixels}
@@ -214,7 +214,7 @@ class Asker:
                 ids[r, new:] = torch.from_numpy(self.trie.token_F)
                 position[:, r, new:] = layout.position_3T[:, -1:] + 1 + torch.from_numpy(self.trie.depth_F)
                 mask[r, new:, known + pad : known + new] = True
-                mask[r, new:, known + new :] = self._sees.cpu()
+                mask[r, new:, known + new :] = self._sees
                 self.work.attended += fed * (new - pad) + int(self.trie.sees_FF.sum())
         image = image.to(device)
         features = torch.cat([p.feature_Lnd for s, b, e in zip(seen, begins, ends, strict=True) for p in s[b:e]], dim=1)

@@ -12,7 +12,11 @@ for package in ("torch", "mujoco", "grpc"):
     pytest.importorskip(package)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
-SETTINGS = ["experiment=smoke", "reward=oracle", "evaluate.videos=0", "train.rollouts=3", "train.warmup_updates=20"]
+SETTINGS = [
+    "experiment=smoke", "reward=oracle", "evaluate.videos=0", "evaluate.episodes=1", "train.rollouts=3",
+    "train.warmup_updates=20", "train.evaluate_episodes=1", "train.evaluate_every=3", "collect.demos=2",
+    "collect.weak=0", "collect.validation=0", "collect.test=0", "collect.all_frames=false", "env.horizon=40",
+]  # fmt: skip
 PROGRAM = "from robo_reward.cli import main; main()"
 
 

@@ -74,7 +74,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "export": Command(
         "the trained policy and reward model as ONNX and TorchScript to=FOLDER; with store=, its episodes as a "
-        "LeRobotDataset"
+        "LeRobotDataset; with format=grm, questions to teach a vision-language reward model"
     ),
     "runs": Command(
         "list the run folders; to=FOLDER compares them", "robo_reward.runtime.runs:runs", leaves_folder=False

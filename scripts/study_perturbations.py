@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from robo_reward.runtime.run_folder import CONFIG
 TABLE = Path(__file__).parents[1] / "docs" / "results" / "perturbations.csv"
 COLUMNS = (
     "task", "axis", "severity", "policy", "episodes", "success", "success_low", "success_high", "drop", "reward_error",
-    "reward_error_low", "reward_error_high", "command",
+    "reward_error_low", "reward_error_high", "reward_error_unperturbed", "command",
 )  # fmt: skip
 
 
@@ -49,7 +50,8 @@ def rows_of(task: str, axis: str, severity: int, summary: dict[str, Any], comman
     stem = f"perturb_{axis}_{severity}_" if severity else ""
     cell = {"task": task, "axis": axis, "severity": severity, "command": command}
     if (error := summary.get(f"{stem}reward_error")) is not None and severity:
-        bounds = {f"reward_error_{side}": round(summary[f"{stem}reward_error_{side}"], 4) for side in ("low", "high")}
+        others = ("low", "high", "unperturbed")
+        bounds = {f"reward_error_{other}": round(summary[f"{stem}reward_error_{other}"], 4) for other in others}
         return [{**cell, "policy": "reward model", "reward_error": round(error, 4), **bounds}]
     rows = []
     for policy, word in (("base", "base"), ("trained", "final")):
@@ -59,6 +61,25 @@ def rows_of(task: str, axis: str, severity: int, summary: dict[str, Any], comman
                      "success_high": round(high, 4),
                      "drop": round(summary[f"{word}_success"] - success, 4)})  # fmt: skip
     return rows
+
+
+def write_summary(table: Path) -> None:
+    """The same as `perturbations.json`, a row a cell, for the tables of the docs."""
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    cells: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        axis = row["axis"].replace("_", " ")
+        name = f"{axis}, severity {row['severity']}" if row["severity"] != "0" else "as in training"
+        cell = cells.setdefault(name if row["task"] == "peg_insert" else f"{row['task']}: {name}", {})
+        if row["success"]:
+            cell[row["policy"]] = [float(row[key]) for key in ("success", "success_low", "success_high")]
+            cell[f"{row['policy']}, drop"] = float(row["drop"])
+        else:
+            cell["reward error"] = [float(row[f"reward_error{end}"]) for end in ("", "_low", "_high")]
+            cell["unperturbed"] = float(row["reward_error_unperturbed"])
+    result = {"table": cells, "command": "python scripts/study_perturbations.py --visual --run RUN"}
+    table.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -85,6 +106,7 @@ def main() -> None:
             if not known:
                 writer.writeheader()
             writer.writerows(rows_of(own["name"], axis, severity, summary, command))
+        write_summary(arguments.table)
 
 
 if __name__ == "__main__":

@@ -128,6 +128,28 @@ def session_part(run: Path, folder: Path, words: Sequence[str]) -> dict[str, Any
     return {"run": run.name, **{key: value for key, value in summary.items() if key != "command_line"}}
 
 
+def table_of(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The figures of the parts that are there, for the tables of the docs."""
+    table: dict[str, dict[str, Any]] = {}
+    if plan_found := found.get("plan"):
+        table["80 against 95%: pairs at most"] = {"value": plan_found["pairs_at_most"]}
+        table["80 against 95%: pairs on average"] = {"value": plan_found["pairs_expected"]}
+        table["80 against 95%: power"] = {"value": plan_found["power_exact"]}
+        table["80 against 80%: false verdicts, simulated"] = {"value": plan_found["error_simulated_at_0_8"]}
+    if identified := found.get("identify"):
+        mean = identified["held_out_mean"]
+        for unit, words in (("position_mm", "position [mm]"), ("rotation_mrad", "rotation [mrad]")):
+            table[f"held-out error of the {words}"] = {
+                "before identification": mean[f"before_{unit}"], "after": mean[f"after_{unit}"],
+            }  # fmt: skip
+    if correlated := found.get("correlate"):
+        for key, words in (("pearson", "correlation"), ("mmrv", "mean maximum rank violation")):
+            table[f"{words} over {correlated['nominal']['compared']} rates"] = {
+                "before identification": correlated["nominal"][key], "after": correlated["identified"][key],
+            }  # fmt: skip
+    return table
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="+", help="plan, identify, correlate, session; then settings")
@@ -155,6 +177,7 @@ def main() -> None:
         else:
             parser.error(f"unknown part {part!r}: plan, identify, correlate, session")
         found[part] = {**result, "command": " ".join(command)}
+        found |= {"table": table_of(found), "command": "python scripts/study_sim_to_real.py PART"}
         RESULT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 

@@ -46,7 +46,7 @@ def measure(config: Config, data: StageResult, folder: Path) -> dict[str, Any]:
     errors = hop_errors(model.vlm, [asked], BATCH)
     demos, test = (collecting.read_split(data.path, split, every, views) for split in ("demos", "test"))
     references = References.from_demonstrations(demos, REFERENCES)
-    method = model_method(RewardModel(model, references, steps.reward_settings(config, stages).tracker))
+    method = model_method(RewardModel(model, references, steps.reward_settings(config, stages).tracker), "small_vlm")
     horizon = config.env.horizon
     rows = bench([method, *control_methods(method, test, horizon, stages)], test, BenchSettings(horizon, stages))
     kept = {row["method"]: {f"{m}{s}": row[f"{m}{s}"] for m in METRICS for s in ("", "_low", "_high")} for row in rows}
@@ -86,6 +86,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="folder of a collect stage to measure on; default: collect")
     parser.add_argument("--model", help="folder of a model that `experiment=small_vlm` left; default: train it")
+    parser.add_argument("--note", help="written beside the figures")
     arguments, words = parser.parse_known_args()
     config = load_config(["experiment=small_vlm", *words], "train-reward")
     data = collecting.collect_stage(config) if arguments.data is None else recorded(Path(arguments.data))
@@ -106,6 +107,7 @@ def main() -> None:
         **measure(config, data, folder),
         **trained,
         "tiny_command": " ".join(["python scripts/study_vlm.py", *shown]),
+        **({"tiny_note": arguments.note} if arguments.note else {}),
         "tiny_date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "tiny_git_revision": git_revision(),
     }

@@ -15,6 +15,7 @@ from robo_reward.config import Config
 from robo_reward.evaluation import report
 from robo_reward.evaluation.ab_session import BlindSession, label_agreement, mismatch, overlay
 from robo_reward.evaluation.rollout import run_episode
+from robo_reward.evaluation.taxonomy import FAULT
 from robo_reward.runtime import steps
 from robo_reward.runtime.believed import make_judge
 from robo_reward.runtime.comparing import policies_of, policy_rows, report_sections, write_table
@@ -24,7 +25,7 @@ from robo_reward.runtime.finished import run_actors, space_sizes
 from robo_reward.runtime.observing import sight
 from robo_reward.runtime.run_folder import RunFolder, write_atomic
 from robo_reward.runtime.tasks import task_of
-from robo_reward.runtime.worlds import open_world
+from robo_reward.runtime.worlds import ROBOT_LOG, open_world
 from robo_reward.terminal import say
 
 PAGE = """<!doctype html><meta http-equiv="refresh" content="1"><title>Initial state</title>
@@ -110,6 +111,11 @@ def _reveal(config: Config, session: BlindSession, folder: RunFolder, test: Any)
     for row in rows:
         say(f"{row['policy']:<40}{row['success']:>6.0%}  {row['low']:.0%} to {row['high']:.0%}", config.quiet)
     summary: dict[str, Any] = {"rollouts": len(session.rows)}
+    summary["faults"] = faults = sum(row["outcome"] == FAULT for row in session.rows)
+    if faults:
+        say(
+            f"{faults} rollouts ended in a fault of the robot and count as failures: {ROBOT_LOG} says why", config.quiet
+        )
     if test:
         first, second = ([row["success"] for row in told_rows] for told_rows in found.values())
         summary |= decision_summary(first, second, test)

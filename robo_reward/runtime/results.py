@@ -158,9 +158,10 @@ def _perturbations(perturbed: StageResult, summary: dict[str, Any]) -> report.Se
 
     return report.table(
         "In perturbed worlds",
-        ["axis", "severity", "base", "its drop", "trained", "its drop", "error of the reward model"],
+        ["axis", "severity", "base", "its drop", "trained", "its drop", "error of the reward model", "unperturbed"],
         [[r["axis"].replace("_", " "), r["severity"], cell(r, "base_success", ".0%"), drop(r, "base_success"),
-          cell(r, "final_success", ".0%"), drop(r, "final_success"), cell(r, "reward_error", ".3f")] for r in rows],
+          cell(r, "final_success", ".0%"), drop(r, "final_success"), cell(r, "reward_error", ".3f"),
+          r["reward_error_unperturbed"][:5] or None] for r in rows],
         note="Success from the same initial states as above and how much it fell, or, where only cameras notice, the "
         "reward model's error on the trained policy's episodes; 95% intervals.",
     )  # fmt: skip

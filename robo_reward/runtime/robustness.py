@@ -8,7 +8,7 @@ error of its progress on the trained policy's episodes, or on the policies where
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -33,7 +33,7 @@ from robo_reward.runtime.tasks import make_envs
 COLUMNS = (
     "axis", "severity", "episodes", "base_success", "base_success_low", "base_success_high", "final_success",
     "final_success_low", "final_success_high", "difference_low", "difference_high", "reward_error", "reward_error_low",
-    "reward_error_high",
+    "reward_error_high", "reward_error_unperturbed",
 )  # fmt: skip
 """Of perturbations.csv; a cell is empty where it does not apply."""
 
@@ -54,37 +54,59 @@ def robustness_stage(
     """One row for every axis and severity; None when no axis is asked for."""
     if not config.perturb.axes:
         return None
-    key = {**evaluation_key(config), "perturb": config.perturb, "every": config.collect.query_every}
+    key = {**evaluation_key(config), "every": config.collect.query_every}
     inputs = [data, base, trained, *([reward] if reward else [])]
-    return kept_stage(config, "perturb", key, inputs,
-                        lambda folder: _measure(config, data, reward, base, trained, folder))  # fmt: skip
+    unperturbed: dict[str, Any] = {}
+    if any(_unseen(config, axis) for axis in config.perturb.axes):  # of its own, so that every axis shares it
+        nothing = {**key, "filmed": config.perturb.filmed}
+        unperturbed = dict(kept_stage(config, "perturb", nothing, inputs,
+                                      lambda folder: _films(config, data, reward, base, trained)).summary)  # fmt: skip
+    return kept_stage(config, "perturb", {**key, "perturb": config.perturb}, inputs,
+                      lambda folder: _measure(config, data, reward, base, trained, folder, unperturbed))  # fmt: skip
+
+
+def _unseen(config: Config, axis: str) -> bool:
+    """Whether policies cannot notice the axis."""
+    return axis in VISUAL and config.observation == "state"
+
+
+def _films(
+    config: Config, data: StageResult, reward: StageResult | None, base_stage: StageResult, trained: StageResult,
+    axis: str = "", severity: int = 0,
+) -> dict[str, float]:  # fmt: skip
+    """The reward model's error on the trained policy's episodes, under an axis or in the world as it was."""
+    base = steps.load_base(config, base_stage)
+    act = paired_actors(base, steps.load_agent(config, data, base, trained))["trained"]
+    first, count = config.evaluate.first_seed, min(config.evaluate.episodes, config.perturb.filmed)
+    see = sight(config, data, base)
+    with closing(make_envs(nominal(config).env, partial(_perturbed, see, axis, severity) if axis else see)) as env:
+        films = run_episodes(env, act, range(first, first + count), source="policy",
+                             query_every=config.collect.query_every)  # fmt: skip
+        track = steps.make_annotate(config, reward)
+        if axis == "instruction" and reward:
+            track = _under_other_words(reward.path, severity)
+        return {"episodes": count, **_reward_error(list(films), track)}
 
 
 def _measure(
     config: Config, data: StageResult, reward: StageResult | None, base_stage: StageResult, trained: StageResult,
-    folder: Path,
+    folder: Path, unperturbed: Mapping[str, float],
 ) -> dict[str, Any]:  # fmt: skip
     base = steps.load_base(config, base_stage)
     actors = paired_actors(base, steps.load_agent(config, data, base, trained))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for axis in config.perturb.axes:
         for severity in config.perturb.severities:
-            visual = axis in VISUAL and config.observation == "state"
-            count = min(config.evaluate.episodes, config.perturb.filmed) if visual else config.evaluate.episodes
-            seeds = range(config.evaluate.first_seed, config.evaluate.first_seed + count)
-            wrap = partial(_perturbed, sight(config, data, base), axis, severity)
-            with closing(make_envs(nominal(config).env, wrap)) as env:
-                if visual:
-                    films = run_episodes(env, actors["trained"], seeds, source="policy",
-                                         query_every=config.collect.query_every)  # fmt: skip
-                    track = steps.make_annotate(config, reward)
-                    if axis == "instruction" and reward:
-                        track = _under_other_words(reward.path, severity)
-                    found = _reward_error(list(films), track)
-                else:
+            if _unseen(config, axis):
+                found = _films(config, data, reward, base_stage, trained, axis, severity)
+                found["reward_error_unperturbed"] = unperturbed["reward_error"]
+            else:
+                seeds = range(config.evaluate.first_seed, config.evaluate.first_seed + config.evaluate.episodes)
+                wrap = partial(_perturbed, sight(config, data, base), axis, severity)
+                with closing(make_envs(nominal(config).env, wrap)) as env:
                     outcomes = run_paired(env, actors, seeds, config.quiet)
-                    found = summarise(outcomes["base"], outcomes["trained"])
-            rows.append({"axis": axis, "severity": severity, "episodes": count, **found})
+                found = {"episodes": len(seeds), **summarise(outcomes["base"], outcomes["trained"])}
+            rows.append({"axis": axis, "severity": severity, **found})
     with (folder / "perturbations.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
         writer.writeheader()
@@ -112,7 +134,7 @@ def _reward_error(episodes: list[Any], track: Callable[..., Any]) -> dict[str, f
         float(np.abs(found.phi - episode.oracle).mean())
         for episode, found in zip(episodes, track(episodes), strict=True)
     ]
-    interval = bootstrap_interval(errors)
+    interval = bootstrap_interval(errors, np.mean)
     return {
         "reward_error": float(np.mean(errors)),
         "reward_error_low": interval.low,

@@ -1,6 +1,7 @@
 """The table of perturbed worlds: its cells, its rows, its commands."""
 
 import csv
+import json
 
 import pytest
 
@@ -18,12 +19,13 @@ def test_rows_hold_success_and_its_drop_or_the_reward_models_error(script):
     summary = {"evaluation_episodes": 100, "base_success": 0.4, "final_success": 0.9,
                "perturb_mass_2_base_success": 0.3, "perturb_mass_2_final_success": 0.85,
                "perturb_lighting_1_reward_error": 0.1, "perturb_lighting_1_reward_error_low": 0.08,
-               "perturb_lighting_1_reward_error_high": 0.12}  # fmt: skip
+               "perturb_lighting_1_reward_error_high": 0.12,
+               "perturb_lighting_1_reward_error_unperturbed": 0.05}  # fmt: skip
     base, trained = study.rows_of("t", "mass", 2, summary, "command")
     assert (base["policy"], base["success"], base["drop"]) == ("base", 0.3, pytest.approx(0.1))
     assert trained["drop"] == pytest.approx(0.05) and trained["success_low"] < 0.85 < trained["success_high"]
     (model,) = study.rows_of("t", "lighting", 1, summary, "command")
-    assert model["reward_error"] == 0.1 and "success" not in model
+    assert (model["reward_error"], model["reward_error_unperturbed"]) == (0.1, 0.05) and "success" not in model
     assert [row["drop"] for row in study.rows_of("t", "none", 0, summary, "command")] == [0, 0]
 
 
@@ -52,5 +54,8 @@ def test_finished_cells_are_passed_over_and_paths_left_out(script, tmp_path, mon
     monkeypatch.setattr(study, "cells", lambda visual: [("none", 0), ("object", 2), ("mass", 2)])
     study.main()
     assert asked[3:] == ["mass:2"]
+    text = table.read_text()
     rows = list(csv.DictReader(table.open()))
-    assert len(rows) == 6 and "secret" not in table.read_text() and "runs/train-x" in rows[0]["command"]
+    table = json.loads((tmp_path / "table.json").read_text())["table"]
+    assert table["mass, severity 2"]["trained"][0] == 0.9 and table["as in training"]["base, drop"] == 0
+    assert len(rows) == 6 and "secret" not in text and "runs/train-x" in rows[0]["command"]

@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 export ROBO_REWARD_TEST_DATA ?= $(abspath $(wildcard ../shared/data))
 STAMP  := $(VENV)/.setup-$(shell cat $(LOCK) pyproject.toml | sha256sum | cut -c1-12)
 
-.PHONY: setup demo test fault fault-nightly bench reproduce-learning lint format docs
+.PHONY: setup demo test fault fault-nightly bench reproduce reproduce-learning lint format docs
 setup: $(STAMP)
 
 # torch comes first and with its dependencies, which differ between its CPU and CUDA builds (PIP_EXTRA_INDEX_URL
@@ -37,9 +37,15 @@ fault-nightly: setup
 bench: setup
 	for script in $(filter-out scripts/bench_hil.py,$(wildcard scripts/bench_*.py)); do $(BIN)/python $$script || exit 1; done
 
-# Hours: goes on where it was stopped, and `scripts/study_learning.py --list` says what is missing.
-reproduce-learning: setup
-	$(BIN)/python scripts/study_learning.py
+# Hours: every table and picture of the README's results, old against new; goes on where it was stopped. One of them:
+# make reproduce-default_run; scripts/reproduce.py names them, `scripts/study_learning.py --list` what is missing there.
+reproduce: setup
+	$(BIN)/python scripts/reproduce.py
+
+reproduce-learning: reproduce-learner_tasks
+
+reproduce-%: setup
+	$(BIN)/python scripts/reproduce.py $*
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -18,6 +18,7 @@ from typing import Any
 
 from robo_reward import __version__
 from robo_reward.config import Config, from_hydra, own_files, register
+from robo_reward.examples import examples
 from robo_reward.extras import missing_extra
 from robo_reward.settings import leaf_keys, unknown
 
@@ -73,9 +74,11 @@ COMMANDS: dict[str, Command] = {
     ),
     "export": Command(
         "the trained policy and reward model as ONNX and TorchScript to=FOLDER; with store=, its episodes as a "
-        "LeRobotDataset"
+        "LeRobotDataset; with format=grm, questions to teach a vision-language reward model"
     ),
-    "runs": Command("list the run folders", "robo_reward.runtime.runs:runs", leaves_folder=False),
+    "runs": Command(
+        "list the run folders; to=FOLDER compares them", "robo_reward.runtime.runs:runs", leaves_folder=False
+    ),
     "doctor": Command(
         "check rendering, video and packages, or a transition store with store=",
         "robo_reward.doctor:doctor",
@@ -95,7 +98,7 @@ examples:
   robo-reward train experiment=smoke                 the whole line in its smallest size
   robo-reward train shaping=none seed=1 agent.heads=5
   robo-reward train -m seed=0,1,2                    one run after the other
-  robo-reward train --help                           all settings of a command
+  robo-reward train --help                           examples and all settings of a command
   robo-reward annotate dataset=pens to=pens_scored   your dataset with progress columns, for any trainer
   robo-reward doctor store=runs/stages/train-...     check what a run has stored
   eval "$(robo-reward -sc install=bash)"             completion in this shell
@@ -133,6 +136,8 @@ def main(
         if (by_hand := getattr(commands[name], "by_hand", "")) and any(is_by_hand(word) for word in rest):
             _imported(by_hand)(rest)
             raise SystemExit(0)
+        if {"-h", "--help"} & set(rest) and (shown := examples(name)):
+            print(f"examples:\n{shown}\n")
         sys.argv = ["robo-reward", *words]
         failures = _run(name, commands[name], _options_first(rest), tracebacks)
     except KeyboardInterrupt:

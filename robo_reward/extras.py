@@ -21,6 +21,8 @@ EXTRA_OF = {
     "transformers": "vlm",
     "tokenizers": "vlm",
     "huggingface_hub": "vlm",
+    "peft": "vlm",
+    "accelerate": "vlm",
     "mcap": "bags",
     "aiohttp": "console",
     "prometheus_client": "serve",

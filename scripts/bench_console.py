@@ -1,8 +1,10 @@
 """The live console in a headless browser: from a key to the news that it was executed, and overruns of the loop.
 
-    python scripts/bench_console.py [--presses 200] [--picture docs/images/console.png] [--note "what ran beside it"]
+    python scripts/bench_console.py [--presses 200] [--train] [--picture docs/images/console.png] [--note "what ran"]
 
-Writes docs/results/console.json. PegInsert with three cameras; browser, server and simulator share the machine.
+Writes docs/results/console.json. PegInsert with three cameras; browser, server and simulator share the machine. With
+`--train` it measures a second time while a training without an operator runs beside it, a process of its own, and adds
+those figures as `beside_training_...`. A minute and a half for each hundred presses, twice that with `--train`.
 """
 
 from __future__ import annotations
@@ -12,8 +14,13 @@ import asyncio
 import json
 import os
 import random
+import subprocess
+import sys
 import tempfile
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -66,8 +73,7 @@ async def drive(url: str, presses: int, picture: Path | None) -> dict[str, Any]:
     seconds, pictures, steps, overruns = (b - a for a, b in zip(before, after, strict=True))
     return {
         "presses_answered": figures["presses"],
-        "key_to_news_p50_ms": round(figures["p50"], 1),
-        "key_to_news_p99_ms": round(figures["p99"], 1),
+        **{f"key_to_news_{name}_ms": round(figures[name], 1) for name in ("p50", "p99") if name in figures},
         "pauses_for_late_input": pauses,
         "seconds": round(seconds, 1),
         "control_steps": steps,
@@ -102,16 +108,42 @@ def bench(presses: int, picture: Path | None) -> dict[str, Any]:
             thread.join()
 
 
+@contextmanager
+def training(root: Path) -> Iterator[None]:
+    """A training that has begun to learn and goes on until it is ended here: one core, as much of it as it gets."""
+    words = [
+        "experiment=smoke", "reward=oracle", "shaping=none", "train.rollouts=100000", "train.evaluate_every=100000",
+        "quiet=true", f"run.root={root}",
+    ]  # fmt: skip
+    command = [sys.executable, "-c", "from robo_reward.cli import main; main()", "train", *words]
+    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    try:
+        while not any(file.stat().st_size for file in root.glob("train-*/metrics.jsonl")):
+            if process.poll() is not None:
+                raise SystemExit(f"the training beside it ended with exit code {process.returncode}")
+            time.sleep(0.5)
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--presses", type=int, default=200)
+    parser.add_argument("--train", action="store_true", help="measure once more beside a training")
     parser.add_argument("--picture", type=Path, help="where to put a picture of the page")
     parser.add_argument("--note", default="nothing said about what ran beside it", help="what ran beside it")
     parser.add_argument("--result", type=Path, default=RESULT)
     arguments = parser.parse_args()
     load = os.getloadavg()[0]
+    figures = bench(arguments.presses, arguments.picture)
+    if arguments.train:
+        with tempfile.TemporaryDirectory() as folder, training(Path(folder)):
+            beside = bench(arguments.presses, None)
+        figures |= {f"beside_training_{name}": value for name, value in beside.items()}
     result = {
-        **bench(arguments.presses, arguments.picture),
+        **figures,
         "presses": arguments.presses,
         "control_hz": 20,
         "stale_s": STALE_S,

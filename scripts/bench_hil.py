@@ -6,8 +6,8 @@ The last row is HIL-SERL's option set: SAC from scratch, rewarded by a success c
 
 Each line is one `robo-reward train`, named in full in its column `command`; a command that is in the table already is
 passed over and no line is ever changed, so the bench goes on where it was stopped, in the middle of a run too. `--list`
-runs nothing and prints the commands that are still missing. All arms share data and base. About ten minutes a run on
-two free cores, twice that for HIL-SERL. Files, in docs/results:
+runs nothing and prints the commands that are still missing. The arms of a seed share data and base. About five minutes
+a run on two free cores, and five more for a seed's data. Files, in docs/results:
 
 - hil.csv: the final evaluation of every run, without help, and the session that it took;
 - hil_curves.csv: every point of every learning curve, the rate of interventions since the one before and the operator's
@@ -110,13 +110,13 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="print the commands that are missing, run nothing")
     parser.add_argument("--result", type=Path, default=RESULT)
     arguments, words = parser.parse_known_args()
-    known = {line["command"] for line in read_lines(arguments.result)}
-    wanted = [(arm, seed) for seed in arguments.seeds for arm in arguments.arms]
-    missing = [(arm, seed) for arm, seed in wanted if command_of(arm, seed, words) not in known]
-    if arguments.list:
-        print("\n".join(command_of(arm, seed, words) for arm, seed in missing))
-        return
-    for arm, seed in missing:
+    for arm, seed in [(arm, seed) for seed in arguments.seeds for arm in arguments.arms]:
+        command = command_of(arm, seed, words)
+        if command in {line["command"] for line in read_lines(arguments.result)}:
+            continue  # asked each time: another sitting may have run it meanwhile
+        if arguments.list:
+            print(command)
+            continue
         print(f"{arm}, seed {seed}", flush=True)
         run(arm, seed, ["quiet=true", *words], arguments.result)
         table = means_by(read_lines(arguments.result), "arm", MEANS)

@@ -79,13 +79,13 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="print the commands that are missing, run nothing")
     parser.add_argument("--result", type=Path, default=RESULT)
     arguments, words = parser.parse_known_args()
-    known = {line["command"] for line in read_lines(arguments.result)}
-    wanted = [(where, seed) for seed in arguments.seeds for where in arguments.where]
-    missing = [(where, seed) for where, seed in wanted if command_of(where, seed, words) not in known]
-    if arguments.list:
-        print("\n".join(command_of(where, seed, words) for where, seed in missing))
-        return
-    for where, seed in missing:
+    for where, seed in [(where, seed) for seed in arguments.seeds for where in arguments.where]:
+        command = command_of(where, seed, words)
+        if command in {line["command"] for line in read_lines(arguments.result)}:
+            continue  # asked each time: another sitting may have run it meanwhile
+        if arguments.list:
+            print(command)
+            continue
         print(f"{where}, seed {seed}", flush=True)
         run(where, seed, ["quiet=true", *words], arguments.result)
         table = means_by(read_lines(arguments.result), "where", MEANS)

@@ -1,6 +1,6 @@
 """A small vision-language model, trained from scratch by the fine-tuning command, against constant and controls.
 
-    python scripts/study_vlm.py [--model FOLDER] [run.root=FOLDER] [more Hydra overrides]
+    python scripts/study_vlm.py [--data FOLDER] [--model FOLDER] [run.root=FOLDER] [more Hydra overrides]
 
 Trains `experiment=small_vlm` unless FOLDER names a model that it left, and measures it on test episodes as
 `bench-reward` does. Writes tiny_hop_mae, constant_hop_mae, tiny_vroc, tiny_success_auc and the controls into
@@ -27,7 +27,7 @@ from robo_reward.progress.training import RewardModel
 from robo_reward.runtime import collecting, steps
 from robo_reward.runtime.grm_tuning import MODEL, questions_about, tune_stage
 from robo_reward.runtime.run_folder import git_revision
-from robo_reward.runtime.stages import StageResult
+from robo_reward.runtime.stages import MARKER, StageResult
 from robo_reward.runtime.tasks import task_of
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "vlm.json"
@@ -46,7 +46,7 @@ def measure(config: Config, data: StageResult, folder: Path) -> dict[str, Any]:
     errors = hop_errors(model.vlm, [asked], BATCH)
     demos, test = (collecting.read_split(data.path, split, every, views) for split in ("demos", "test"))
     references = References.from_demonstrations(demos, REFERENCES)
-    method = model_method(RewardModel(model, references, steps.reward_settings(config, stages).tracker))
+    method = model_method(RewardModel(model, references, steps.reward_settings(config, stages).tracker), "small_vlm")
     horizon = config.env.horizon
     rows = bench([method, *control_methods(method, test, horizon, stages)], test, BenchSettings(horizon, stages))
     kept = {row["method"]: {f"{m}{s}": row[f"{m}{s}"] for m in METRICS for s in ("", "_low", "_high")} for row in rows}
@@ -76,12 +76,20 @@ def measure(config: Config, data: StageResult, folder: Path) -> dict[str, Any]:
     }
 
 
+def recorded(folder: Path) -> StageResult:
+    """A finished stage of another version's run."""
+    found = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+    return StageResult(found["name"], folder, found["digest"], found["summary"], found["wall_s"], reused=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", help="folder of a collect stage to measure on; default: collect")
     parser.add_argument("--model", help="folder of a model that `experiment=small_vlm` left; default: train it")
+    parser.add_argument("--note", help="written beside the figures")
     arguments, words = parser.parse_known_args()
     config = load_config(["experiment=small_vlm", *words], "train-reward")
-    data = collecting.collect_stage(config)
+    data = collecting.collect_stage(config) if arguments.data is None else recorded(Path(arguments.data))
     trained: dict[str, Any] = {}
     if arguments.model is None:
         stage = tune_stage(config, data)
@@ -89,7 +97,7 @@ def main() -> None:
     else:
         folder = Path(arguments.model)
     try:
-        record = json.loads((folder.parent / "stage.json").read_text(encoding="utf-8"))
+        record = json.loads((folder.parent / MARKER).read_text(encoding="utf-8"))
         trained = {"tiny_train_wall_s": record["wall_s"]}
         trained |= {f"tiny_{k}": record["summary"][k] for k in ("steps", "questions", "loss_first", "loss_last")}
     except FileNotFoundError:
@@ -99,6 +107,7 @@ def main() -> None:
         **measure(config, data, folder),
         **trained,
         "tiny_command": " ".join(["python scripts/study_vlm.py", *shown]),
+        **({"tiny_note": arguments.note} if arguments.note else {}),
         "tiny_date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "tiny_git_revision": git_revision(),
     }

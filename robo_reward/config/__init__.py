@@ -19,6 +19,7 @@ from robo_reward.config.person import ConsoleConfig, HilConfig
 from robo_reward.config.reward import (
     HOP_MODELS,
     RIVALS,
+    SIBLINGS,
     AdaptConfig,
     CompletionConfig,
     RewardConfig,
@@ -36,6 +37,7 @@ __all__ = [
     "HOP_MODELS",
     "REACHED",
     "RIVALS",
+    "SIBLINGS",
     "AdaptConfig",
     "AgentConfig",
     "AnnotateConfig",
@@ -91,6 +93,9 @@ class Config:
     outcomes: str | None = None
     """JSON file of an operator's outcomes, episode id -> success, partial or failure, that `bench-reward` with store=
     counts in place of the recorded ones."""
+    preferences: str | None = None
+    """The console's preferences.jsonl, which of two clips a person preferred: `bench-reward` with store= says how often
+    the reward model agrees."""
     observation: str = choice("state", "state", "features", "pixels")
     """What learned policies see: state, what the arm knows and the task's noisy estimates; features, what the arm knows
     and the trained reward model's view of the cameras, without any estimate; pixels, for the learner, what the arm
@@ -171,6 +176,8 @@ class Config:
             raise ValueError(f"demo= is for train-reward: give {self.command} the model that it leaves, reward_model=")
         if self.outcomes is not None and self.store is None:
             raise ValueError(f"outcomes={self.outcomes} are those of a store's episodes: add store=FOLDER")
+        if self.preferences is not None and self.store is None:
+            raise ValueError(f"preferences={self.preferences} are those of a store's clips: add store=FOLDER")
         if not self.collect.all_frames and self.observation != "state" and self.dataset is None:
             raise ValueError(f"observation={self.observation} looks at every frame: set collect.all_frames=true")
         if self.observation == "pixels":
@@ -256,6 +263,11 @@ class Config:
         for name, value in {**changed, "suite.tasks": self.suite.tasks}.items():
             if value:
                 raise ValueError(f"{name}=[{','.join(value)}] with robot=: only a simulated world can be changed")
+        if self.hil.kind == "console" and not self.robot.get("simulated"):
+            raise ValueError(
+                "hil=console with robot=: so far with robot=sim_arm alone; a real arm's scene is asked for at the "
+                "terminal, not on the page"
+            )
         if self.command == "console":
             raise ValueError("console shows the simulated world: leave robot= out")
 
@@ -315,11 +327,12 @@ class Config:
     def _check_grm(self) -> None:
         """A vision-language model: which one, and what it is not made for."""
         r = self.reward
-        if r.kind != "grm":
+        if r.kind not in ("grm", *SIBLINGS):
             if r.model is not None and r.kind != "remote":
                 raise ValueError(f"reward.model={r.model} is read with reward=grm: add it")
             return
-        for name, value in {"adapt_from": self.adapt_from, "suite.tasks": self.suite.tasks}.items():
+        demo = self.demo if r.kind != "grm" else None  # which fine-tunes it
+        for name, value in {"adapt_from": self.adapt_from, "suite.tasks": self.suite.tasks, "demo": demo}.items():
             if value:
                 raise ValueError(f"{name}= trains the compact model only: leave it out, or use reward=compact")
         if self.tune.from_scratch and r.model is not None:

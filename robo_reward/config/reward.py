@@ -10,7 +10,9 @@ RIVALS = (
     "sarm", "rewind", "progressor", "vlac", "graded", "classifier", "transport", "feature_distance", "pixel_distance",
 )  # fmt: skip
 """Those of `robo_reward.progress.rivals`."""
-HOP_MODELS = ("compact", "grm")
+SIBLINGS = ("roboreward", "topreward", "vlm_rm", "contrasting")
+"""Pretrained models of the literature that score moments, `robo_reward.progress.models.sibling`."""
+HOP_MODELS = ("compact", "grm", *SIBLINGS)
 """Those that answer hops, so that a tracker, with its completion rule, can follow an episode."""
 
 
@@ -18,12 +20,13 @@ HOP_MODELS = ("compact", "grm")
 class RewardConfig:
     """The reward model."""
 
-    kind: str = choice("compact", "compact", "grm", "oracle", "remote", *RIVALS)
+    kind: str = choice("compact", "compact", "grm", "oracle", "remote", *SIBLINGS, *RIVALS)
     """compact learns from images; grm is a vision-language model, `model`; oracle is the simulator's own progress;
-    remote is served at `reward.url`; the others are rivals from the literature, trained on the same episodes."""
+    remote is served at `reward.url`; roboreward, topreward, vlm_rm and contrasting are pretrained models of the
+    literature, `model`; the others are rivals from there, trained on the same episodes."""
     model: str | None = None
-    """Vision-language model of reward=grm: a local folder, or OWNER/NAME on the hub; with reward.api=openai what the
-    server calls it."""
+    """Vision-language model of reward=grm and of the other pretrained ones: a local folder, or OWNER/NAME on the hub;
+    with reward.api=openai what the server calls it."""
     revision: str | None = None
     """Commit, 40 hex digits, of a model on the hub, which needs one."""
     order: str = choice("released", "released", "rules_first")
@@ -38,6 +41,8 @@ class RewardConfig:
     """Questions that reward=grm answers in one pass."""
     max_pixels: int = number(76800, low=12544)
     """Area that larger pictures are scaled down to for reward=grm."""
+    baseline: str = "a robot arm beside a table"
+    """What the scene shows when nothing is done, in words, for vlm_rm and contrasting; the goal is the instruction."""
     device: str = choice("auto", "auto", "cpu", "cuda")
     """Where reward=grm computes: in bfloat16 on a GPU, in float32 without."""
     four_bit: bool = False

@@ -109,6 +109,7 @@ class Session:
         """Whether the world is a robot, which keeps the time itself and is told to rest."""
         self._stopped, self._overruns, self._steps, self._notice, self._busy = False, 0, 0, "", ""
         self._due, self._going = 0.0, False
+        self._info: Mapping[str, Any] = {}
         self._live: LiveEpisode | None = None
         """The newest episode; None before the first."""
         self._running = False
@@ -303,7 +304,7 @@ class Session:
     def _show_scene(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         """Put the world into the initial state of the present scene."""
         observation, info = self.env.reset(seed=self.first_seed + self.protocol.scene)
-        self._info: Mapping[str, Any] = info
+        self._info = info
         self._look()
         return observation, info
 

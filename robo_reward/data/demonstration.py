@@ -70,13 +70,13 @@ def read_recording(
 
 
 def read_demonstration(
-    demo: str, size: int, instruction: str | None, *, every: int
+    demo: str, size: int | None, instruction: str | None, *, every: int
 ) -> tuple[Episode, list[int] | None]:
     """The demonstration and its keyframes, None where its own stages, or nothing but its outcome, are known.
 
     demo: a folder of videos with annotated_keyframes.json, or DATASET:EPISODE, an episode of a LeRobotDataset by its
-    number from 0. size: the pictures are scaled to squares of this side [px]. instruction: in place of the dataset's
-    own; a folder of videos has none. every: frames between two that are kept.
+    number from 0. size: the pictures are scaled to squares of this side [px], if any. instruction: in place of the
+    dataset's own; a folder of videos has none. every: frames between two that are kept.
     Raises FileNotFoundError or ValueError, in one line, for whatever cannot be learned from.
     """
     if instruction is not None and not instruction.strip():
@@ -119,7 +119,7 @@ def _videos(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _from_videos(folder: Path, size: int, instruction: str | None, every: int) -> tuple[Episode, list[int]]:
+def _from_videos(folder: Path, size: int | None, instruction: str | None, every: int) -> tuple[Episode, list[int]]:
     if not folder.is_dir():
         raise FileNotFoundError(
             f"demo={folder} does not exist: give a folder with videos and {KEYFRAMES}, or DATASET:EPISODE"
@@ -134,14 +134,15 @@ def _from_videos(folder: Path, size: int, instruction: str | None, every: int) -
 
 
 def _from_dataset(
-    dataset: str, number: int, size: int, instruction: str | None, every: int
+    dataset: str, number: int, size: int | None, instruction: str | None, every: int
 ) -> tuple[Episode, list[int] | None]:
     info = read_info(dataset)
     if number >= info.episodes:
         raise ValueError(f"demo={dataset}:{number}: the dataset has {info.episodes} episodes, numbered from 0")
     if info.ours:
         (episode,) = iterate_dataset(dataset, query_every=every, only=(number,))
-        episode = replace(episode, frames={v: resize(f, size) for v, f in episode.frames.items()})
+        if size is not None:
+            episode = replace(episode, frames={v: resize(f, size) for v, f in episode.frames.items()})
     else:
         (clip,) = iterate_clips(dataset, query_every=every, views=info.views, size=size, only=(number,))
         episode = replace(clip, success=True, source="human", terminated=True, truncated=False)

@@ -252,6 +252,29 @@ def reward_terms(panels: Mapping[str, Mapping[str, ArrayLike]], *, seconds_per_s
     return svg()
 
 
+def curves_of_groups(groups: Mapping[str, Sequence[tuple[Sequence[int], Sequence[float]]]]) -> str:
+    """Success against online rollouts of several runs a group: thin lines, and their mean where all were evaluated.
+
+    Args:
+        groups: name -> (rollouts, success rates in [0, 1]) of each run.
+
+    Returns:
+        SVG text.
+    """
+    colours = cycle((BLUE, VERMILION, GREEN, "#CC79A7", "#56B4E9", GREY))
+    with _svg((8.4, 4.2)) as (axes, svg):
+        for (name, runs), colour in zip(groups.items(), colours, strict=False):
+            tables = [dict(zip(rollouts, rates, strict=True)) for rollouts, rates in runs]
+            shared = sorted(set.intersection(*(set(table) for table in tables)))
+            for rollouts, rates in runs:
+                axes.plot(rollouts, rates, color=colour, lw=0.8, alpha=0.45)
+            mean = [float(np.mean([table[x] for table in tables])) for x in shared]
+            axes.plot(shared, mean, color=colour, lw=2.2, label=f"{textwrap.shorten(name, 60)} ({len(runs)})")
+        axes.set(xlabel="online rollouts", ylabel="success", ylim=(-0.03, 1.03))
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
+    return svg()
+
+
 @contextmanager
 def _svg(
     size: tuple[float, float] = (7.2, 3.6), rows: int = 1, margins: Mapping[str, float] | None = None

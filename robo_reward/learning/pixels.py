@@ -56,7 +56,7 @@ class PixelEncoder(nn.Module):
             weight, bias = layer.parameters()
             nn.init.kaiming_normal_(weight, nonlinearity="relu")
             nn.init.zeros_(bias)
-            layers += [layer, nn.ReLU()]
+            layers += [layer, nn.ReLU(inplace=True)]
             inputs = CHANNELS
         self.convolutions = nn.Sequential(*layers, nn.Flatten())
         with torch.no_grad():
@@ -66,7 +66,7 @@ class PixelEncoder(nn.Module):
     def forward(self, frames_BVHWC: UInt8[torch.Tensor, "B V H W 3"]) -> Float32[torch.Tensor, "B F"]:
         """What the frames show."""
         planes = frames_BVHWC.permute(0, 1, 4, 2, 3).flatten(1, 2)
-        features: torch.Tensor = self.summary(self.convolutions(planes.float() / 255.0 - 0.5))
+        features: torch.Tensor = self.summary(self.convolutions(planes.float().div_(255.0).sub_(0.5)))
         return features
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from robo_reward.interfaces import ProcessRewardModel
 from robo_reward.progress.annotate import track_many
 from robo_reward.progress.models.grm import GrmSettings, load_grm
+from robo_reward.progress.models.sibling import SiblingSettings, load_sibling
 from robo_reward.progress.references import References
 from robo_reward.progress.tracker import TrackerSettings
 from robo_reward.progress.training import RewardModel, TrainSettings, calibrate_completion
@@ -22,7 +23,7 @@ REFERENCES = 1
 
 
 def prepare_grm(
-    asked: GrmSettings,
+    asked: GrmSettings | SiblingSettings,
     episodes: Sequence[Episode],
     settings: TrainSettings,
     out_dir: Path,
@@ -33,7 +34,7 @@ def prepare_grm(
     Nothing is trained. Raises ValueError for a model that cannot be loaded or gives no answer about a demonstration,
     and for episodes without a successful demonstration.
     """
-    model = load_grm(asked)
+    model = load_grm(asked) if isinstance(asked, GrmSettings) else load_sibling(asked)
     references = References.from_demonstrations(episodes, REFERENCES)
     check_answers(model, references, settings.tracker, next(e for e in episodes if e.success))
     tracker, completion = calibrate_completion(model, references, settings.tracker, validation, settings.completion)

@@ -148,7 +148,7 @@ class Tuning:
     def __init__(self, vlm: Vlm, settings: TuneSettings) -> None:
         from accelerate import Accelerator
 
-        self.vlm, self.settings = vlm, settings
+        self.vlm, self.settings, self._dtype = vlm, settings, vlm.model.dtype
         vlm.model.config.use_cache = False
         if settings.lora_rank:
             self._adapters = with_adapters(vlm.model, settings)
@@ -212,7 +212,7 @@ class Tuning:
         if self._adapters is not None:
             model = self._adapters.merge_and_unload()
         model.config.use_cache = True
-        model.eval().save_pretrained(folder, safe_serialization=True)
+        model.eval().to(self._dtype).save_pretrained(folder, safe_serialization=True)
         self.vlm.processor.save_pretrained(folder)
         return Vlm(model, self.vlm.processor, self.vlm.architecture, self.vlm.weights, self.vlm.precision)
 

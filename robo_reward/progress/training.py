@@ -174,6 +174,10 @@ def _load_model(folder: Path, cache: FeatureCache | None) -> HopModel:
         from robo_reward.progress.models.grm import GrmModel
 
         return GrmModel.load(folder)
+    if (folder / "sibling.json").is_file():
+        from robo_reward.progress.models.sibling import SiblingModel
+
+        return SiblingModel.load(folder)
     if (folder / "remote.json").is_file():
         from robo_reward.progress.models.remote import load_remote
 

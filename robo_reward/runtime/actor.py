@@ -52,11 +52,11 @@ def actor(config: Config) -> dict[str, Any]:
     Returns:
         {"rollouts": how many it has played}
     """
-    if config.runtime.connect is None:
+    if (address := config.runtime.connect) is None:
         raise ValueError("actor needs the learner's address: runtime.connect=HOST:PORT")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the world is closed, an arm stopped
     config = replace(config, run=replace(config.run, dir=str(Path(config.run.root) / ACTORS)))
-    played = run_actor(config, config.runtime.connect, config.runtime.actor, own_token())
+    played = run_actor(config, address, config.runtime.actor, own_token())
     say(f"the run is over: {played} rollouts played", config.quiet)
     return {"rollouts": played}
 

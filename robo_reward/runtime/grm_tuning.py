@@ -57,8 +57,8 @@ def tune_stage(config: Config, data: StageResult | None) -> StageResult:
     """
     tune, r = config.tune, config.reward
     key: dict[str, Any] = {
-        "tune": tune, "seed": r.seed, "swap": r.swap_references, "failures": r.failures, "views": r.views,
-        "every": config.collect.query_every, "instruction": config.instruction,
+        "tune": tune, "seed": r.seed, "swap": r.swap_references, "failures": r.failures,
+        "views": r.views or config.env.cameras, "every": config.collect.query_every, "instruction": config.instruction,
     }  # fmt: skip
     if not tune.from_scratch:
         key["weights"] = check_reward(config)
@@ -159,8 +159,8 @@ def _examples(
     settings = pair_settings(count, r.swap_references)
     views = r.views or config.env.cameras
     if config.demo is not None:
-        size, every = config.env.image_size, config.collect.query_every
-        episode, keyframes = read_demonstration(config.demo, size, config.instruction, every=every)
+        every = config.collect.query_every
+        episode, keyframes = read_demonstration(config.demo, None, config.instruction, every=every)
         stages = 1 if keyframes is None else len(keyframes) - 1
         seen = tuple(v for v in views if v in episode.frames) or tuple(episode.frames)
         label = label_episode(episode, stages, keyframes)

@@ -142,9 +142,8 @@ class Intake:
 
     def end(self) -> None:
         """Tell every actor that the run is over; returns once they know, or after a few seconds."""
-        told = time.monotonic()
         with self._changed:
-            self._done = True
+            self._done, told = True, time.monotonic()
         while time.monotonic() < told + 3:
             with self._changed:
                 if all(heard > told or heard < told - 5 for heard in self._heard.values()):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, TypeVar
 
-MAX_BYTES = 16 << 20
+MAX_BYTES = 64 << 20
 """Of one message."""
 PART_BYTES = 1 << 20
 """Of a file or of records that travel in one message, when more than one record does."""

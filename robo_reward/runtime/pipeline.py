@@ -131,6 +131,11 @@ def _recheck_store(config: Config) -> dict[str, Any]:
         outcomes = read_outcomes(config.outcomes) if config.outcomes else {}
         summary, rows = recheck_completion(config.store or "", reward, config.quiet, outcomes)
         table = write_rows(rows, run.path)
+        if config.preferences is not None:
+            from robo_reward.runtime.preferred import preference_agreement
+
+            summary |= preference_agreement(config.store or "", reward, config.preferences)
+            say(reward_results.preference_words(summary), config.quiet)
         if config.to is not None:
             summary |= recalibrate(reward, rows, steps.completion_target(config), config.to)
         report.write_report(run.path / "report.html", [reward_results.onpolicy_section(summary)], title="Completion")

@@ -21,13 +21,15 @@ from safetensors.torch import load, save
 
 from robo_reward.config import Config
 from robo_reward.learning.agents import AGENTS
+from robo_reward.learning.ibrl import IBRL
 from robo_reward.learning.residual_td3 import ResidualTD3
-from robo_reward.runtime.messages import PART_BYTES, Part
+from robo_reward.runtime.messages import MAX_BYTES, PART_BYTES, Part
 from robo_reward.runtime.observing import eyes_of
 from robo_reward.runtime.stages import manifest
 from robo_reward.settings import build
 from robo_reward.shaping import SCHEMES
 
+_ACTING = ("actor.", "actor_target.", "reach.", "encoder.", "encoder_target.")
 _MAX_FILES, _MAX_FILE_BYTES = 1000, 4 << 30
 _NAME = re.compile(r"[\w\-][\w.\-]*(/[\w\-][\w.\-]*){0,8}")
 
@@ -73,7 +75,7 @@ def read_about(text: str) -> About:
     if about.files.keys() != about.sizes.keys() or len(about.files) > _MAX_FILES:
         raise ValueError(f"the learner offers {len(about.files)} files, {_MAX_FILES} at most, each with a size")
     for name, size in about.sizes.items():
-        if not _NAME.fullmatch(name) or not 0 <= size <= _MAX_FILE_BYTES:
+        if len(name) > 255 or not _NAME.fullmatch(name) or not 0 <= size <= _MAX_FILE_BYTES:
             raise ValueError(f"the learner offers a file {name[:80]!r} of {size} bytes: refused")
     return about
 
@@ -119,22 +121,29 @@ def file_part(folders: Mapping[str, Path], about: About, name: str, offset: int)
 
 
 def acting_weights(agent: ResidualTD3) -> dict[str, torch.Tensor]:
-    """The agent's tensors without what only learning needs."""
-    state = agent.state_dict()
-    return {name: tensor for name, tensor in state.items() if "optimiser" not in name and name != "generator"}
+    """The agent's tensors that `act` needs while it explores."""
+    needed = (*_ACTING, "critic_target.") if isinstance(agent, IBRL) else _ACTING
+    return {name: tensor for name, tensor in agent.state_dict().items() if name.startswith(needed)}
 
 
 def take_weights(agent: ResidualTD3, weights: Mapping[str, torch.Tensor]) -> None:
     """Act with these weights, which `unpack_weights` has checked, from now on."""
-    agent.load_state_dict({**weights, "generator": agent.generator.get_state()})
+    agent.load_state_dict({**agent.state_dict(), **weights})
 
 
 def pack_weights(version: int, agent: ResidualTD3) -> Part:
-    """The agent's newest weights as a message. FloatingPointError when one is not finite: nothing is published."""
-    weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in acting_weights(agent).items()}
+    """The agent's newest weights as a message.
+
+    Raises:
+        FloatingPointError: one is not finite; nothing is to be published.
+        ValueError: they are more than a link carries.
+    """
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in acting_weights(agent).items()}
     if (bad := _not_finite(weights)) is not None:
         raise FloatingPointError(f"the weights {bad} are not finite: they are not published")
     data = save(weights)
+    if len(data) > MAX_BYTES - 1024:
+        raise ValueError(f"the policy's weights have {len(data)} bytes, a link carries {MAX_BYTES}: lower agent.hidden")
     return Part(version, hashlib.sha256(data).hexdigest(), data)
 
 

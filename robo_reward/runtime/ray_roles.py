@@ -38,8 +38,9 @@ class _Role:
 
         return run_actor(config, address, number, token)
 
-    def pid(self) -> int:
-        return os.getpid()
+    def where(self) -> tuple[int, str]:
+        """Process id and node."""
+        return os.getpid(), ray.get_runtime_context().get_node_id()
 
 
 def launch(
@@ -84,7 +85,7 @@ def launch(
         raise (error.cause if isinstance(error.cause, (ValueError, OSError)) else error) from None
     finally:
         queue: Any = rows.actor
-        for handle in (learner, *actors, queue):
+        for handle in (learner, *actors, queue) if ray.is_initialized() else ():
             ray.kill(handle)
         if ours:
             ray.shutdown()

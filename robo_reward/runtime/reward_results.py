@@ -189,6 +189,16 @@ def onpolicy_section(summary: Mapping[str, Any]) -> report.Section:
     )  # fmt: skip
 
 
+def preference_words(summary: Mapping[str, Any]) -> str:
+    """How often the model agrees with a person's clicks, in one line."""
+    oracle = summary["preference_oracle_agreement"]
+    return (
+        f"agrees with {summary['preference_agreement']:.0%} of {summary['preference_pairs']} preferences "
+        f"({_interval(summary, 'preference_agreement')})"
+        + ("" if oracle is None else f"; the simulator's own progress with {oracle:.0%}")
+    )
+
+
 def _interval(row: Mapping[str, Any], key: str) -> str | None:
     low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
     return None if low is None or high is None else f"{low:.2f} to {high:.2f}"

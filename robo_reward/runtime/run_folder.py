@@ -265,7 +265,7 @@ def _refuse_other_settings(path: Path, settings: Mapping[str, Any]) -> None:
     earlier = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(earlier, dict):
         return
-    old, new = _flat(earlier), _flat(settings)
+    old, new = flat_settings(earlier), flat_settings(settings)
     for name in [*new, *old]:
         section, _, setting = name.partition(".")
         if section in _ELSEWHERE or (section == "runtime" and setting in REACHED):
@@ -277,10 +277,11 @@ def _refuse_other_settings(path: Path, settings: Mapping[str, Any]) -> None:
             )
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Sections within sections as `section.name` -> value."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
-        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value})
+        flat.update(flat_settings(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value})
     return flat
 
 

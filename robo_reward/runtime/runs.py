@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from robo_reward.config import Config
+from robo_reward.runtime.comparison import compare
 from robo_reward.runtime.role_log import HEALTH
 from robo_reward.runtime.run_folder import is_live, list_runs
 from robo_reward.terminal import say
@@ -18,10 +19,14 @@ COLUMNS = ("folder", "command", "date", "seed", "success", "wall_s")
 
 
 def runs(config: Config) -> dict[str, Any]:
-    """Print one line a run below `run.root`, oldest first, and the roles of those that are running now.
+    """Print one line a run below `run.root`, oldest first, and the roles of those that are running now; with to=,
+    compare them in that folder.
 
     Returns:
-        {"runs": their number}
+        {"runs": their number}, and what `compare` returns.
+
+    Raises:
+        ValueError: as `compare`.
     """
     found = list_runs(config.run.root)
     rows = [COLUMNS]
@@ -48,7 +53,7 @@ def runs(config: Config) -> dict[str, Any]:
                 say(line)
     if not found:
         say(f"no runs in {config.run.root} yet")
-    return {"runs": len(found)}
+    return {"runs": len(found), **(compare(found, Path(config.to)) if config.to else {})}
 
 
 def health(folder: Path, now: float) -> list[str]:

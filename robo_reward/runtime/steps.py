@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 import numpy as np
 
-from robo_reward.config import HOP_MODELS, Config
+from robo_reward.config import HOP_MODELS, SIBLINGS, Config
 from robo_reward.data.split import iterate_split
 from robo_reward.interfaces import Policy
 from robo_reward.progress.completion import CompletionTarget
@@ -38,6 +38,7 @@ from robo_reward.types import Episode, PhiTrack
 if TYPE_CHECKING:
     from robo_reward.learning.residual_td3 import ResidualTD3
     from robo_reward.progress.models.grm import GrmSettings
+    from robo_reward.progress.models.sibling import SiblingSettings
     from robo_reward.runtime.experience import Annotate
     from robo_reward.runtime.local import Taught
 
@@ -73,16 +74,20 @@ def check_reward(config: Config) -> str | None:
 
     Raises ValueError for a model that is not there or cannot be loaded, or where nobody has said who serves it.
     """
-    if config.reward.kind == "remote" and config.reward_model is None:
+    kind = config.reward.kind
+    if kind == "remote" and config.reward_model is None:
         check_remote(config)
-    if config.reward.kind != "grm" or config.reward_model is not None:
+    if kind not in ("grm", *SIBLINGS) or config.reward_model is not None:
         return None
     from robo_reward.progress.models.vlm_files import check_vlm, find_vlm, fingerprint
 
     if config.reward.model is None:
-        raise ValueError("reward=grm needs a vision-language model: add reward.model=FOLDER, or OWNER/NAME on the hub")
+        raise ValueError(
+            f"reward={kind} needs a vision-language model: add reward.model=FOLDER, or OWNER/NAME on the hub"
+        )
     folder = find_vlm(config.reward.model, config.reward.revision)
-    check_vlm(folder)
+    if kind not in ("vlm_rm", "contrasting"):  # these ask CLIP
+        check_vlm(folder)
     return fingerprint(folder)
 
 
@@ -104,10 +109,11 @@ def _train_reward(
     validation = read_split(data.path, "validation", config.collect.query_every, config.reward.views) or None
     settings = reward_settings(config, len(task_of(config.env).stages))
     episodes, keyframes = reward_episodes(config, data), find_keyframes(config, data.path)
-    if config.reward.kind == "grm":
+    if config.reward.kind in ("grm", *SIBLINGS):
         from robo_reward.progress.grm_reward import prepare_grm
 
-        return prepare_grm(grm_settings(config), episodes, settings, folder, validation or [])
+        asked = grm_settings(config) if config.reward.kind == "grm" else sibling_settings(config)
+        return prepare_grm(asked, episodes, settings, folder, validation or [])
     if config.reward.kind in RIVALS:
         encoder = compact.path if compact else None
         return train_rival(config.reward.kind, episodes, settings, folder, config.quiet, validation, keyframes, encoder)
@@ -223,6 +229,16 @@ def student_of(config: Config) -> MakeStudent:
         train_reward(episodes, settings, folder, quiet=True, answers=answers)
 
     return make
+
+
+def sibling_settings(config: Config) -> SiblingSettings:
+    """The reward section as which other pretrained model is asked."""
+    from robo_reward.progress.models.sibling import SiblingSettings
+
+    r, asked = config.reward, grm_settings(config)
+    return SiblingSettings(
+        r.kind, asked.source, asked.revision, asked.views, asked.image_size, asked.stages, r.baseline, r.batch, r.device
+    )
 
 
 def completion_target(config: Config) -> CompletionTarget:

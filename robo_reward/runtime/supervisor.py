@@ -78,9 +78,10 @@ def supervise(config: Config, learn: Learn, log: Log) -> dict[str, Any]:
     try:
         start("learner")
         while summary is None:
-            running = [role for role in roles.values() if not role.over]
+            running = [role for role in roles.values() if not role.over or role.name == "learner"]
             wait([*(role.line for role in running), *(role.process.sentinel for role in running)])
             for role in running:
+                alive = role.process.is_alive()  # before its last words are read
                 for kind, *content in _said(role.line):
                     if kind == "ready":
                         address = content[0]
@@ -95,7 +96,7 @@ def supervise(config: Config, learn: Learn, log: Log) -> dict[str, Any]:
                         summary = content[0]
                     else:
                         raise ValueError(f"{role.name}: {content[0]}")
-                if summary is None and not role.process.is_alive() and not role.over:
+                if summary is None and not alive and (not role.over or role.name == "learner"):
                     own.tell("died", name=role.name, code=role.process.exitcode)
                     if role.deaths + 1 >= DEATHS:
                         raise ValueError(

@@ -108,7 +108,7 @@ class BadServer:
             return json.dumps(answer).encode()
         assert self.chat is not None
         asked = json.loads(body)
-        answer = {"model": "another" if way == "other" else asked["model"], "choices": [self.chat(asked)]}
+        answer = {"model": "another" if way == "other" else asked["model"], "choices": [dict(self.chat(asked))]}
         if way == "short":
             answer["choices"] = []
         if way == "nan":

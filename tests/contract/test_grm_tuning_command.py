@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from robo_reward.cli import main
+from robo_reward.data.export import export_episodes
 from robo_reward.progress.grm_examples import GrmBatch
-from robo_reward.progress.grm_format import write_grm
+from robo_reward.progress.grm_format import batch_of, read_grm, write_grm
 from robo_reward.progress.grm_tuning import Tuning
 from robo_reward.progress.models.grm import GrmSettings, load_grm
 from robo_reward.testing.tiny_vlm import build_vlm
-from robo_reward.types import HopQuery
+from robo_reward.types import UNKNOWN_STAGE, Episode, HopQuery
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +76,36 @@ def test_an_interrupted_command_goes_on_to_the_same_model_and_it_answers(materia
     frames = {"front": np.random.default_rng(0).integers(0, 255, (2, 32, 32, 3), dtype=np.uint8)}
     zero, one = np.array([0]), np.array([1])
     assert model.hop(HopQuery(frames, zero, one, zero, one, ("light it up",))).valid_B.all()
+
+
+def test_episodes_become_questions_that_can_be_learned_from(material, tmp_path):
+    """A LeRobotDataset out as the released format, and that in again."""
+    pytest.importorskip("lerobot")
+    export_episodes([brightening(n) for n in range(2)], tmp_path / "episodes", fps=10, robot_type="none", videos=True)
+    common = [f"run.root={tmp_path}", "quiet=true", "env.cameras=[front]", "env.image_size=64"]
+    arguments = ["export", "format=grm", f"dataset={tmp_path / 'episodes'}", f"to={tmp_path / 'out'}",
+                 "tune.questions=8", *common]  # fmt: skip
+    assert run(arguments) == 0
+    items = read_grm(tmp_path / "out")
+    assert len(items) == 8 and {item.task for item in items} == {"light it up"}
+    picture = batch_of(items).pictures[0]
+    assert picture.shape == (64, 64, 3)
+    assert run(arguments) == 2  # a finished list is not written over
+    learned = words({**material, "questions": tmp_path / "out"}, tmp_path, "tune.steps=1")
+    assert run(learned) == 0
+    one = [w for w in learned if not w.startswith("dataset=")]
+    assert run([*one, *common, f"demo={tmp_path / 'episodes'}:0"]) == 0  # a single demonstration will do
+    assert len(list((tmp_path / "stages").glob("tune-reward-*/model/model.safetensors"))) == 2
+
+
+def brightening(number: int) -> Episode:
+    frames = np.repeat((np.arange(13) * 20).astype(np.uint8), 64 * 64 * 3).reshape(13, 64, 64, 3).copy()
+    frames[:, :8, :8] = 255 - 20 * number
+    nothing = np.zeros((13, 2), np.float32)
+    return Episode(
+        f"e{number}", "light it up", "human", number, nothing, nothing, nothing[1:], nothing[1:, 0],
+        np.full(13, UNKNOWN_STAGE, np.int64), None, True, False, True, np.arange(13), {"front": frames},
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ LEVELS = [
     {"progress", "shaping", "learning", "data", "safety", "hil"},
     {"envs", "policies", "hardware"},
     {"runtime", "evaluation", "console", "service", "testing", "lerobot_plugin", "deploy"},
-    {"cli", "doctor"},
+    {"cli", "doctor", "examples"},
 ]
 """A room imports from its own line and the lines above."""
 

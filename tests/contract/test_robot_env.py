@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -14,6 +16,7 @@ import pytest
 pytest.importorskip("cyclonedds")
 pytest.importorskip("mujoco")
 
+from robo_reward.console.session import Session
 from robo_reward.envs.peg_insert import PegInsertEnv
 from robo_reward.hardware.robot import Ros2Robot
 from robo_reward.hardware.robot_config import load_robot
@@ -78,6 +81,59 @@ def test_a_fault_truncates_and_a_reset_goes_on(env):
     assert not info["executed_action"].any()
     env.reset(seed=2)
     assert "fault" not in env.step(np.zeros(4))[4]
+
+
+def test_an_arm_that_was_told_to_rest_goes_on_with_the_next_step(env):
+    env.reset(seed=1)
+    env.step(np.zeros(4))
+    env.hold("a person pauses")
+    time.sleep(LIMITS.action_timeout_s + 0.3)  # the watchdog has nothing to say to it
+    status = env._robot.status()
+    assert status.mode is Mode.HELD and "a person pauses" in status.reason
+    _, _, _, _, info = env.step(np.zeros(4))
+    assert "fault" not in info and env._robot.status().mode is Mode.ARMED
+
+
+class Resting:
+    """A policy that leaves the arm where it is."""
+
+    base_id = "resting"
+
+    def __call__(self, agent_pos, estimate):
+        return np.zeros(4, np.float32), np.zeros(4, np.float32)
+
+    def flush(self):
+        pass
+
+
+def test_a_console_session_pauses_and_goes_on_with_a_robot(env, tmp_path):
+    session = Session(env, Resting, tmp_path, fps=20, first_seed=5)
+    thread = threading.Thread(target=session.run)
+    thread.start()
+    try:
+        for event in ("arm", "start"):
+            session.post(event).result(30)
+        assert until(lambda: len(session.view.state["oracle"]) > 3)
+        session.post("pause").result(30)
+        steps = session.view.state["steps"]
+        time.sleep(LIMITS.action_timeout_s + 0.3)
+        assert "paused at the console" in env._robot.status().reason and session.view.state["steps"] == steps
+        session.post("resume").result(30)
+        assert until(lambda: session.view.state["steps"] > steps + 3)
+        assert session.view.state["fault"] == "" and session.view.state["age_s"] < LIMITS.state_timeout_s
+        session.post("success").result(30)
+        assert env._robot.status().mode is not Mode.STOPPED
+    finally:
+        session.stop()
+        thread.join()
+    assert session.labels.judged() == [["session-00000", "success"]]
+
+
+def until(condition) -> bool:
+    deadline = time.monotonic() + 30
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    return bool(condition())
 
 
 def test_a_bad_action_is_a_mistake_of_the_caller(env):

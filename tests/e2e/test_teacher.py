@@ -41,9 +41,7 @@ def test_a_slow_teacher_s_student_takes_over_the_run(tmp_path, monkeypatch):
         log(self, *arguments, **numbers)
         rows.append(numbers["rollout"])
         [store] = (tmp_path / "stages").glob("train-*/store")
-        tracks, deadline = TrackStore(store.parent / "tracks"), time.monotonic() + 400
-        while numbers["rollout"] == 4 and tracks.proposal is None:
-            assert time.monotonic() < deadline, "no student came"
+        while numbers["rollout"] == 4 and TrackStore(store.parent / "tracks").proposal is None:
             time.sleep(0.2)
 
     monkeypatch.setattr(RunFolder, "log", watched)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -29,6 +30,8 @@ TINY = [
     "evaluate.videos=0",
 ]  # fmt: skip
 ORACLE = [*TINY, "reward=oracle", "collect.demos=1", "collect.weak=0", "train.rollouts=3", "train.evaluate_every=3"]
+
+TRAIN = [sys.executable, "-c", "from robo_reward.cli import main; main()", "train"]
 
 
 def words(root: Path, settings: list[str], domain: int) -> list[str]:
@@ -72,9 +75,47 @@ def test_an_evaluation_that_was_killed_goes_on_with_the_episodes_it_has_seen(tmp
     assert len((folder / ROBOT_LOG).read_text().splitlines()) == 4
 
 
+def test_a_person_trains_the_simulated_arm_at_the_console(tmp_path):
+    """Arm and start once, as a browser would; hil.judge=env does the rest."""
+    aiohttp = pytest.importorskip("aiohttp")
+    settings = [*ORACLE, "train.rollouts=2", "train.evaluate_every=2", "hil=console", "hil.judge=env", "console.port=0"]
+    program = [
+        sys.executable,
+        "-c",
+        "from robo_reward.cli import main; main()",
+        "train",
+        *words(tmp_path, settings, 70),
+    ]
+    process = subprocess.Popen(program, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    url = next(line.split()[1] for line in process.stdout if line.startswith("console: "))
+    address, _, token = url.partition("/#")
+    states: list[dict] = []
+
+    async def visit():
+        async with (
+            aiohttp.ClientSession() as browser,
+            browser.ws_connect(f"{address}/socket", origin=address) as socket,
+        ):
+            await socket.send_json({"token": token})
+            async for message in socket:
+                if message.type is not aiohttp.WSMsgType.TEXT or (word := message.json())["type"] != "state":
+                    continue
+                if not states or states[-1]["state"] != word["state"]:
+                    states.append(word)
+                    if event := {"idle": "arm", "armed": "start"}.get(word["state"]):
+                        await socket.send_json({"type": "event", "event": event})
+
+    asyncio.run(visit())
+    assert process.wait(300) == 0
+    summary = json.loads(next(tmp_path.glob("train-*/summary.json")).read_text())
+    assert summary["rollouts"] == 2 and summary["robot_episodes"] >= 2
+    assert any(word["state"] == "running" and word["age_s"] > 0 for word in states)
+
+
 def kill_when(settings: list[str], root: Path, pattern: str) -> None:
     """Train until a file below the stages, by its pattern, has a line; then kill -9."""
-    process = subprocess.Popen([sys.executable, "-c", "from robo_reward.cli import main; main()", "train", *settings])
+    process = subprocess.Popen([*TRAIN, *settings])
     deadline = time.monotonic() + 300
     while not (found := list(root.glob(f"stages/{pattern}"))) or not found[0].read_text():
         assert process.poll() is None and time.monotonic() < deadline

@@ -27,8 +27,9 @@ from robo_reward.interfaces import Unanswered
 from robo_reward.learning.replay import EpisodeReplay
 from robo_reward.policies.scripted import ScriptedPeg
 from robo_reward.policies.simple import ZeroPolicy
-from robo_reward.progress import calls
+from robo_reward.progress import calls, wire
 from robo_reward.progress.calls import Caller, CallSettings
+from robo_reward.progress.models.chat import ChatModel
 from robo_reward.progress.models.remote import RemoteModel, ask_served
 from robo_reward.progress.wire import decode_answer
 from robo_reward.runtime.local import train_residual
@@ -39,7 +40,8 @@ from robo_reward.types import HopQuery, PhiTrack
 pytestmark = pytest.mark.fault
 SWAPS = 10
 FAULTS = ("nan", "html", "short", "other", "crash", "hang", "busy")
-QUICK = CallSettings(deadline_s=0.1, attempts=1, cool_down_s=0.0)
+PATIENT = CallSettings(deadline_s=60.0, attempts=1, cool_down_s=0.0)  # this machine may be slow
+HURRIED = replace(PATIENT, deadline_s=0.1)
 
 
 def annotator(model):
@@ -93,12 +95,43 @@ def broken_promises(folder, summary, rollouts, seen):
     return found
 
 
+def ask_in_every_way(each):
+    """Ask both clients so often while the server fails in each way; returns what they took for an answer."""
+    frames = {"front": np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)}
+    rows, taken = np.zeros(1, np.int64), []
+    query = HopQuery(frames, rows, rows + 1, rows, rows + 1, ("do",))
+    chat = {"message": {"content": "<score>+25%</score>"}}
+    with BadServer(constant(0.25), about("constant", 32), chat=lambda asked: chat) as server:
+        caller = Caller(server.url, PATIENT, token="")
+        for model in (RemoteModel(caller, ask_served(caller)), ChatModel(caller, ask_served(caller), "constant")):
+            for way in FAULTS:
+                server.way = way
+                caller.settings = replace(PATIENT, deadline_s=0.02) if way == "hang" else PATIENT
+                for _ in range(each):
+                    try:
+                        taken.append(f"{type(model).__name__}, {way}: {model.hop(query).hop_B}")
+                    except Unanswered:
+                        pass
+            server.way = "well"
+            assert model.hop(query).hop_B == pytest.approx(0.25)
+    return taken
+
+
+def test_nothing_that_a_failing_server_says_is_taken_for_an_answer(monkeypatch):
+    each = fault_count(100, 1000)
+    broken = ask_in_every_way(each)
+    monkeypatch.setattr(wire, "_refuse", lambda word: 0.0)  # NaN is taken for a hop of 0
+    control = ask_in_every_way(3)
+    record_fault("R1", f"reward server answers {', '.join(FAULTS)}, each to both clients", injected=2 * 7 * each,
+                 broken=broken, control_failed=len(control))  # fmt: skip
+
+
 def test_training_goes_on_while_the_server_answers_nonsense_and_its_episodes_are_annotated_later(tmp_path):
     faults, rng = fault_count(100, 1000), np.random.default_rng(0)
 
     def trained(folder, patch, count):
         with BadServer(constant(0.25), about("constant")) as server:
-            model = RemoteModel(caller := Caller(server.url, QUICK, token=""), ask_served(caller))
+            model = RemoteModel(caller := Caller(server.url, PATIENT, token=""), ask_served(caller))
             waited = []
 
             def on_rollout(step, rollout, **numbers):
@@ -106,6 +139,7 @@ def test_training_goes_on_while_the_server_answers_nonsense_and_its_episodes_are
                 waited.append(len(TransitionStore(folder / "store").episodes()) - len(tracks))
                 last = rollout >= rollouts - 2
                 server.way = "well" if last or rng.random() < 0.2 else str(rng.choice(FAULTS))
+                caller.settings = HURRIED if server.way == "hang" else PATIENT
 
             patch(model)
             rollouts = round(1.4 * count)
@@ -130,7 +164,7 @@ def test_training_goes_on_while_the_server_answers_nonsense_and_its_episodes_are
 
     _, _, control = trained(tmp_path / "control", careless, 20)
     assert len(injected) >= faults and set(injected) == set(FAULTS)
-    record_fault("R1", f"reward server answers {', '.join(FAULTS)}", injected=len(injected),
+    record_fault("R1", "reward server answers so in the middle of a run", injected=len(injected),
                  broken=broken, control_failed=len(control))  # fmt: skip
 
 
@@ -139,7 +173,7 @@ def test_a_server_that_serves_another_model_for_a_while_never_mixes_it_into_a_ba
 
     def swapped(folder):
         with BadServer(constant(0.25), about("constant")) as server:
-            model = RemoteModel(caller := Caller(server.url, QUICK, token=""), ask_served(caller))
+            model = RemoteModel(caller := Caller(server.url, PATIENT, token=""), ask_served(caller))
 
             def on_rollout(step, rollout, **numbers):
                 other = rollout % 2 == 1 and rollout < 2 * SWAPS
@@ -183,20 +217,19 @@ class Process:
 def test_training_goes_on_while_the_server_process_is_gone(tmp_path, how):
     faults, server, away, injected = fault_count(10, 100), Process(), [], []
     try:
-        caller = Caller(f"http://127.0.0.1:{server.port}", replace(QUICK, deadline_s=1.0), token="")
+        caller = Caller(f"http://127.0.0.1:{server.port}", PATIENT, token="")
         model = RemoteModel(caller, ask_served(caller))
-        caller.settings = replace(QUICK, deadline_s=0.3)
 
         def on_rollout(step, rollout, **numbers):
             if away:  # for one rollout
                 away.clear()
                 server.start() if how == "killed" else os.kill(server.process.pid, signal.SIGCONT)
-                caller.settings = replace(QUICK, deadline_s=20.0)  # this machine may be slow
+                caller.settings = PATIENT
             elif len(injected) < faults:
                 away.append(True)
                 injected.append(rollout)
                 server.end() if how == "killed" else os.kill(server.process.pid, signal.SIGSTOP)
-                caller.settings = replace(QUICK, deadline_s=0.3)
+                caller.settings = HURRIED
 
         summary, seen = run(tmp_path, annotator(model), rollouts := 2 * faults + 3, on_rollout)
     finally:

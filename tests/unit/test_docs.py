@@ -90,7 +90,7 @@ def test_files_that_are_named_exist():
     """Paths and python scripts in backticks or code blocks."""
     for page in PAGES:
         for path in re.findall(
-            r"\b((?:robo_reward|envs|policies|scripts|tests|docs|docker)/[\w/]+\.\w+)", page.read_text()
+            r"\b((?:robo_reward|envs|policies|scripts|tests|docs|docker)/[\w/.-]+\.\w+)", page.read_text()
         ):
             if path != "docs/results/peg_insert.json":  # written by the study
                 assert (ROOT / path).is_file(), f"{name_of(page)} names {path}, which does not exist"

@@ -22,9 +22,9 @@ from robo_reward.runtime.spool import Spool
 class Still:
     """Stands in for an agent."""
 
-    settings, action_size, columns = None, 4, None
+    settings, action_size, columns, eyes = None, 4, None, None
 
-    def act(self, state, base, **_):
+    def act(self, state, base, frames, **_):
         return np.full(4, 0.5, np.float32)
 
 

@@ -43,11 +43,12 @@ function strip(steps, stride, style) {
   pen.beginPath();
   rows.forEach((row, i) => { if (row[2] !== null && i % stride === 0) pen.lineTo(x(i + 1), 72 - 40 * (row[2] - least) / span); });
   pen.stroke();
-  const zero = 110, most = Math.max(0.02, ...rows.map((row) => Math.abs(row[1] || 0)));
+  // The end of a success takes the whole potential back: it would leave nothing to be seen of the other steps.
+  const zero = 110, most = Math.max(0.02, ...rows.map(([paid, term]) => paid ? 0 : Math.abs(term || 0)));
   colour("--grey");
   pen.fillRect(10, zero, canvas.width - 20, 1);
   rows.forEach(([paid, term], i) => {
-    if (term) { colour("--purple"); pen.fillRect(x(i), zero, Math.max(wide, 1), -26 * term / most); }
+    if (term) { colour("--purple"); pen.fillRect(x(i), zero, Math.max(wide, 1), -26 * Math.max(-1, Math.min(1, term / most))); }
     if (paid) { colour("--green"); pen.fillRect(x(i) - 2, zero - 30, 6, 60); }
   });
   const last = rows.at(-1) || [null, null, null], told = (value) => value === null ? "\u2013" : value.toFixed(3);

@@ -1,0 +1,198 @@
+"""Other pretrained reward models: their published questions and what becomes of answers, with tiny random models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from robo_reward.data.torchvision_cure import cure
+from robo_reward.progress.hop import hop_from_potentials
+from robo_reward.progress.models import contrasting, roboreward, topreward, vlm_rm
+from robo_reward.progress.models.sibling import Clip, SiblingModel, SiblingSettings, load_sibling
+from robo_reward.progress.models.vlm_files import load_vlm
+from robo_reward.progress.models.vlm_video import continuation_log_p, video_turn
+from robo_reward.testing.tiny_vlm import build_vlm
+from robo_reward.types import HopQuery
+
+cure()
+TASK = "push the red block"
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("models")
+    qwen, clip = build_vlm(root / "qwen", "qwen3_vl"), build_clip(root / "clip")
+    return {"roboreward": qwen, "topreward": qwen, "vlm_rm": clip, "contrasting": clip}
+
+
+def build_clip(folder: Path) -> Path:
+    """A random CLIP with a tokenizer of single letters."""
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer
+
+    letters = [chr(c) for c in range(97, 123)]
+    words = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{c}</w>" for c in letters)]
+    tokenizer = CLIPTokenizer(vocab={w: n for n, w in enumerate(words)}, merges=[])
+    size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = CLIPConfig(
+        text_config={**size, "vocab_size": len(words), "eos_token_id": 1, "bos_token_id": 0,
+                     "max_position_embeddings": 77},
+        vision_config={**size, "image_size": 32, "patch_size": 16},
+        projection_dim=16,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    CLIPModel(config).save_pretrained(folder)
+    images = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    CLIPProcessor(images, tokenizer).save_pretrained(folder)
+    return folder
+
+
+def query(pairs: list[tuple[int, int]], count: int = 5) -> HopQuery:
+    frames = np.random.default_rng(0).integers(0, 255, (count, 48, 48, 3), dtype=np.uint8)
+    before, after = np.array(pairs).T
+    none = np.zeros(len(pairs), np.int64)
+    return HopQuery({"front": frames}, before, after, none, none + 1, (TASK,) * len(pairs))
+
+
+@pytest.mark.parametrize("kind", ["roboreward", "topreward", "vlm_rm", "contrasting"])
+def test_hops_are_those_between_the_values_of_two_moments(folders, kind, tmp_path):
+    model = load_sibling(SiblingSettings(kind, str(folders[kind]), device="cpu"))
+    asked = query([(0, 2), (2, 3), (3, 2), (2, 2)])
+    found = model.hop(asked)
+    frames = asked.frames["front"]
+    value = np.clip(model._score([Clip(frames[[0, n]], TASK) for n in (0, 2, 3)]), 0, 1)
+    assert len(set(value.tolist())) == 3
+    expected = hop_from_potentials(value[[0, 1, 2, 1]], value[[1, 2, 1, 1]])
+    assert found.valid_B.all() and found.hop_B == pytest.approx(expected, abs=1e-5)
+    model.save(tmp_path)
+    again = SiblingModel.load(tmp_path)
+    assert again.model_id == model.model_id
+    assert again.hop(asked).hop_B.tobytes() == found.hop_B.tobytes()
+
+
+def test_a_picture_that_shows_nothing_has_no_answer(folders):
+    model = load_sibling(SiblingSettings("vlm_rm", str(folders["vlm_rm"]), device="cpu"))
+    asked = query([(0, 2), (2, 3)])
+    asked.frames["front"][3] = 7
+    assert model.hop(asked).valid_B.tolist() == [True, False]
+
+
+def test_weights_that_changed_are_noticed(folders, tmp_path):
+    model = load_sibling(SiblingSettings("vlm_rm", str(folders["vlm_rm"]), device="cpu"))
+    model.save(tmp_path)
+    path = tmp_path / "sibling.json"
+    path.write_text(path.read_text().replace(model.weights, "0" * 12))
+    with pytest.raises(ValueError, match="not the weights"):
+        SiblingModel.load(tmp_path)
+    path.write_text("{}")
+    with pytest.raises(ValueError, match="not a description"):
+        SiblingModel.load(tmp_path)
+
+
+def test_clip_is_asked_for_by_name(folders):
+    with pytest.raises(ValueError, match="architecture 'qwen3_vl', and this reward model asks CLIP"):
+        load_sibling(SiblingSettings("contrasting", str(folders["roboreward"]), device="cpu"))
+
+
+# ---- RoboReward ----
+
+
+def test_roboreward_asks_as_the_released_weights_expect():
+    lines = roboreward.PROMPT.replace("{task}", TASK).splitlines()
+    assert lines[0].endswith("discrete progress score reward (1,2,3,4,5) for the robot in the video in the format: "
+                             "ANSWER: <score>")  # fmt: skip
+    assert [line[:4] for line in lines[2:7]] == [f"{grade} - " for grade in range(1, 6)]
+    assert lines[-2:] == ["", f"Task: {TASK}"]
+    assert roboreward.answer_text(3) == "ANSWER: 3"
+
+
+def test_roborewards_value_is_the_expected_grade():
+    assert roboreward.expected_value(np.log([1.0, 1e-9, 1e-9, 1e-9, 1e-9])) == pytest.approx(0, abs=1e-6)
+    assert roboreward.expected_value(np.log([1e-9, 1e-9, 1e-9, 1e-9, 0.2])) == pytest.approx(1, abs=1e-6)
+    assert roboreward.expected_value(np.array([-1.0] * 5)) == 0.5
+
+
+def test_the_video_stands_before_the_question(folders):
+    vlm = load_vlm(str(folders["roboreward"]), device="cpu")
+    text = video_turn(vlm, "what is it?")
+    assert text.index("<|video_pad|>") < text.index("what is it?") < text.index("<|im_start|>assistant")
+
+
+def test_continuations_are_scored_as_the_models_own_forward_does(folders):
+    vlm = load_vlm(str(folders["roboreward"]), device="cpu")
+    frames = np.random.default_rng(1).integers(0, 255, (2, 48, 48, 3), dtype=np.uint8)
+    text = video_turn(vlm, "what is it?")
+    ids = [vlm.processor.tokenizer(f"ANSWER: {g}", add_special_tokens=False)["input_ids"] for g in (1, 4)]
+    found = continuation_log_p(vlm, frames, text, ids, 1.0)
+    clip = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    meta = {"fps": 1.0, "frames_indices": [0, 1], "total_num_frames": 2}
+    for tokens, log_p in zip(ids, found, strict=True):
+        whole = text + vlm.processor.tokenizer.decode(tokens)
+        inputs = vlm.processor(text=[whole], videos=[clip], video_metadata=[meta], do_sample_frames=False,
+                               return_tensors="pt")  # fmt: skip
+        assert inputs["input_ids"][0, -len(tokens) :].tolist() == tokens
+        with torch.no_grad():
+            logits = vlm.model(**inputs).logits[0, -2].double()
+        assert log_p == pytest.approx(float(logits.log_softmax(-1)[tokens[-1]]), abs=1e-4)
+
+
+# ---- TOPReward ----
+
+
+def test_topreward_leaves_the_users_turn_open(folders):
+    vlm = load_vlm(str(folders["topreward"]), device="cpu")
+    text = topreward.prompt(vlm, TASK)
+    assert text.startswith("<|im_start|>user\n<|vision_start|><|video_pad|><|vision_end|>The above video shows a robot")
+    assert text.endswith(
+        f"completes the following task: {TASK} Decide whether the above statement is True or not. The answer is:"
+    )
+    assert "<|im_end|>" not in text and topreward.TRUE == " True"
+
+
+def test_toprewards_values_are_probabilities_that_episodes_share(folders):
+    """No scaling within an episode: the same moment has the same value wherever it is asked about."""
+    model = load_sibling(SiblingSettings("topreward", str(folders["topreward"]), device="cpu"))
+    frames = query([(0, 1)]).frames["front"]
+    alone = model._score([Clip(frames[[0, 2]], TASK)])
+    beside = model._score([Clip(frames[[0, 3]], TASK), Clip(frames[[0, 2]], TASK)])
+    assert 0 < alone[0] < 1 and alone[0] == pytest.approx(beside[1], abs=1e-9)
+
+
+# ---- CLIP ----
+
+
+def unit(*values: float) -> np.ndarray:
+    return np.array(values) / np.linalg.norm(values)
+
+
+def test_vlm_rms_reward_is_one_at_the_goal_and_clips_similarity_without_projection():
+    goal, baseline, state = unit(1, 0, 0), unit(0, 1, 0), unit(1, 1, 1)
+    assert vlm_rm.projected_reward(goal[None], goal, baseline)[0] == pytest.approx(1)
+    assert vlm_rm.projected_reward(state[None], goal, baseline, 0.0)[0] == pytest.approx(state @ goal)
+
+
+def test_vlm_rms_projection_leaves_out_what_does_not_tell_goal_from_baseline():
+    goal, baseline = unit(1, 0, 0), unit(0, 1, 0)
+    plain, odd = unit(1, 1, 0), unit(1, 1, 1)
+    far = vlm_rm.projected_reward(np.stack([plain, odd]), goal, baseline, 0.0)
+    along = (goal - baseline) / np.linalg.norm(goal - baseline)
+    only = vlm_rm.projected_reward(np.stack([plain, odd]), goal, baseline, 1.0)
+    assert only == pytest.approx([1 - ((s - goal) @ along) ** 2 / 2 for s in (plain, odd)])
+    assert far[0] - far[1] > only[0] - only[1]
+
+
+def test_contrasting_goals_subtract_the_negative_ones_similarity():
+    good, bad, state = unit(1, 0), unit(0, 1), unit(3, 4)
+    assert contrasting.contrast(np.stack([state, good]), good, bad) == pytest.approx([-0.2, 1.0])
+
+
+def test_the_description_names_model_and_settings(folders, tmp_path):
+    settings = SiblingSettings("contrasting", str(folders["contrasting"]), device="cpu", baseline="an empty table")
+    model = load_sibling(settings)
+    model.save(tmp_path)
+    assert json.loads((tmp_path / "sibling.json").read_text())["settings"]["baseline"] == "an empty table"
+    other = load_sibling(SiblingSettings("contrasting", str(folders["contrasting"]), device="cpu"))
+    assert other.model_id != model.model_id

@@ -16,7 +16,7 @@ from robo_reward.config import Config
 from robo_reward.extras import EXTRA_OF
 from robo_reward.terminal import say
 
-DISTRIBUTION_OF = {"PIL": "pillow", "cv2": "opencv-python-headless"}
+DISTRIBUTION_OF = {"PIL": "pillow", "cv2": "opencv-python-headless", "rerun": "rerun-sdk"}
 """Import name -> name on the package index, where they differ."""
 
 DEFAULT_EXTRAS = ("learn", "sim", "lerobot")

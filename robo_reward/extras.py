@@ -36,6 +36,7 @@ EXTRA_OF = {
     "ray": "ray",
     "websockets": "remote",
     "msgpack": "remote",
+    "rerun": "rerun",
     "onnx": "export",
     "onnxruntime": "export",
 }

@@ -106,9 +106,10 @@ class Config:
     to: str | None = None
     """Folder that `export` writes, of the copy that `annotate` adds its columns to (where an interrupted one is gone on
     with or made anew), or of the model that `bench-reward` with store= recalibrates."""
-    format: str = choice("lerobot", "lerobot", "grm")
-    """What `export` writes of episodes: those of a store as a LeRobotDataset, or questions with answers about the
-    dataset's, in the released training format of Robo-Dopamine's general reward models."""
+    format: str = choice("lerobot", "lerobot", "rerun", "grm")
+    """What `export` writes of episodes: those of a store as a LeRobotDataset, or to=FILE.rrd to look at in Rerun's
+    viewer; grm, questions with answers about the dataset's, in the released training format of Robo-Dopamine's general
+    reward models."""
     instruction: str | None = None
     """What the robot is told, for `bench-reward` with video.CAMERA= and `train-reward` with a demo= of videos, and in
     place of the dataset's own for `annotate` with to= and demo=DATASET:EPISODE."""

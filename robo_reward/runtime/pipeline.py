@@ -305,13 +305,15 @@ def _evaluate_line(
 
 def export(config: Config) -> dict[str, Any]:
     """The trained policy and the reward model as graphs for the robot's computer; with store=, its episodes as a
-    LeRobotDataset v3; with format=grm, questions about the dataset's episodes."""
+    LeRobotDataset v3 or a recording of Rerun; with format=grm, questions about the dataset's episodes."""
     if config.format == "grm":
         return _export_questions(config)
     if config.to is None:
         raise ValueError("export needs to=FOLDER: with store=FOLDER a new dataset, else what goes to the robot")
     if config.store is not None:
         return _export_store(config, config.store, config.to)
+    if config.format == "rerun":
+        raise ValueError("export format=rerun needs store=FOLDER (of a training stage) and to=FILE.rrd")
     with RunFolder(config.run.dir, config, "export", config.quiet) as run:
         if config.reward_model is not None:
             return _finish(run, [], _export_reward(config, Path(config.reward_model), Path(config.to)))
@@ -326,10 +328,16 @@ def _export_store(config: Config, source: str, to: str) -> dict[str, Any]:
     with RunFolder(config.run.dir, config, "export", config.quiet) as run:
         store, task = TransitionStore(find_store(source)), task_of(config.env)
         entries = progress(store.episodes(), len(store.episodes()), "export", config.quiet)
-        count = export_episodes(
-            (store.read(entry.episode_id) for entry in entries), to, fps=task.fps, robot_type=task.robot,
-            task_stages=task.stages, resume=True,
-        )  # fmt: skip
+        episodes = (store.read(entry.episode_id) for entry in entries)
+        if config.format == "rerun":
+            from robo_reward.data.rerun_file import write_rerun
+
+            Path(to).parent.mkdir(parents=True, exist_ok=True)
+            count = write_rerun(episodes, Path(to), task.fps)
+        else:
+            count = export_episodes(
+                episodes, to, fps=task.fps, robot_type=task.robot, task_stages=task.stages, resume=True
+            )
         say(f"{count} episodes in {to}", config.quiet)
         return _finish(run, [], {"exported_episodes": count, "dataset": to})
 

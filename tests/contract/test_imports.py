@@ -28,7 +28,7 @@ LEVELS = [
 """A room imports from its own line and the lines above."""
 
 DISTRIBUTION_OF = {"yaml": "pyyaml", "hydra": "hydra-core", "PIL": "pillow", "cv2": "opencv-python-headless",
-                   "grpc": "grpcio", "google": "protobuf"}  # fmt: skip
+                   "rerun": "rerun-sdk", "grpc": "grpcio", "google": "protobuf"}  # fmt: skip
 COMES_WITH = dict.fromkeys(("datasets", "pyarrow", "pandas", "torchvision", "torchcodec", "draccus"), "lerobot")
 """Packages that an extra's own package brings along."""
 

@@ -18,7 +18,7 @@ from robo_reward.config import load_config
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docker"
 IMAGES = sorted(FOLDER.glob("*.Dockerfile"))
-COMPOSED = sorted(FOLDER.glob("compose.*.yaml"))
+COMPOSED = sorted(FOLDER.glob("compose_*.yaml"))
 INSTALL = FOLDER / "install.sh"
 FULL = ("libegl1", "libegl-mesa0", "libgl1-mesa-dri", "ffmpeg", "make", "python3-venv")
 

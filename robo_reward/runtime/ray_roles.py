@@ -58,14 +58,17 @@ def launch(
     if ours:
         _connect(config.runtime.ray)
     token, rows = secrets.token_hex(16), Queue()
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    own = ray.get_runtime_context().get_node_id()
+    others = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] != own] or [own]
     address = f"{ray.util.get_node_ip_address()}:{_free_port()}"
     role: Any = ray.remote(_Role)
     # Each has a second thread for being asked while it works.
-    learner = role.options(scheduling_strategy=here, max_concurrency=2, **_FOREVER).remote()
+    learner = role.options(scheduling_strategy=_at(own), max_concurrency=2, **_FOREVER).remote()
     actors = [
-        role.options(scheduling_strategy="SPREAD", max_concurrency=2, **_FOREVER).remote()
-        for _ in range(config.runtime.actors)
+        role.options(
+            scheduling_strategy=_at(others[n % len(others)], soft=True), max_concurrency=2, **_FOREVER
+        ).remote()
+        for n in range(config.runtime.actors)
     ]
     if watch is not None:
         watch({"learner": learner, **{f"actor-{number}": actor for number, actor in enumerate(actors)}})
@@ -89,6 +92,11 @@ def launch(
             ray.kill(handle)
         if ours:
             ray.shutdown()
+
+
+def _at(node: str, soft: bool = False) -> NodeAffinitySchedulingStrategy:
+    """On this node, or when it is gone and `soft`, on another."""
+    return NodeAffinitySchedulingStrategy(node, soft=soft)
 
 
 def _connect(address: str | None) -> None:

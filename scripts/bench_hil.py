@@ -6,8 +6,8 @@ The last row is HIL-SERL's option set: SAC from scratch, rewarded by a success c
 
 Each line is one `robo-reward train`, named in full in its column `command`; a command that is in the table already is
 passed over and no line is ever changed, so the bench goes on where it was stopped, in the middle of a run too. `--list`
-runs nothing and prints the commands that are still missing. The arms of a seed share data and base. About five minutes a
-run on two free cores, and five more for a seed's data. Files, in docs/results:
+runs nothing and prints the commands that are still missing. The arms of a seed share data and base. About five minutes
+a run on two free cores, and five more for a seed's data. Files, in docs/results:
 
 - hil.csv: the final evaluation of every run, without help, and the session that it took;
 - hil_curves.csv: every point of every learning curve, the rate of interventions since the one before and the operator's

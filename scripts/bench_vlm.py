@@ -9,7 +9,8 @@ in three ways: `single`, each in a call of its own, nothing kept; `batched`, sev
 
 `bound` is what the token counts allow: the floating-point operations of `single` over those of `cached`, from the
 tokens, patches and attended positions that each sends through the model. `share_of_token_bound` is the measured ratio
-over that bound, of the released order. `token_bound_at_3b` and `_at_8b` are the same counts at the sizes of the
+over that bound, of the released order; it can exceed 1, since the bound leaves out the pictures' scaling and the vision
+tower's attention, which are saved too. `token_bound_at_3b` and `_at_8b` are the same counts at the sizes of the
 released models. With `--device cuda` those sizes are measured in bfloat16, and the time for 100 videos of 75 s at one
 frame a second.
 """
@@ -79,7 +80,6 @@ class Timed:
     seconds: float
     cpu_s: float
     work: Work
-    hop: np.ndarray
 
 
 def episode_query(frames: int, seed: int) -> HopQuery:
@@ -98,10 +98,10 @@ def ask(vlm: Vlm, query: HopQuery, settings: GrmSettings, reuse: bool) -> Timed:
     model.hop(episode_query(1, 99))  # tokenises the question
     model = GrmModel(vlm, settings, reuse)
     wall, cpu = time.perf_counter(), time.process_time()
-    answer = model.hop(query)
+    model.hop(query)
     if vlm.device.type == "cuda":
         torch.cuda.synchronize()
-    return Timed(time.perf_counter() - wall, time.process_time() - cpu, model.asker.work, answer.hop_B)
+    return Timed(time.perf_counter() - wall, time.process_time() - cpu, model.asker.work)
 
 
 def operations(vlm: Vlm, work: Work) -> float:
@@ -148,7 +148,6 @@ def measure(vlm: Vlm, frames: int, batch: int, repeats: int) -> dict[str, Any]:
         "ratio_rules_first_over_single": single.cpu_s / found["cached_rules_first"].cpu_s,
         "token_bound_rules_first": reordered,
         "share_of_token_bound_rules_first": single.cpu_s / found["cached_rules_first"].cpu_s / reordered,
-        "largest_difference_of_answers": float(np.abs(single.hop - cached.hop).max()),
     }  # fmt: skip
     for name in ("3b", "8b") if vlm.architecture == "qwen2_5_vl" else ():
         with torch.device("meta"):

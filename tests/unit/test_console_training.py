@@ -28,6 +28,7 @@ from robo_reward.config import (
 from robo_reward.console.session import Session
 from robo_reward.console.training import train_attended
 from robo_reward.data.store import TransitionStore
+from robo_reward.envs.seeing import Seeing
 from robo_reward.evaluation.rollout import run_policy
 from robo_reward.hil.arbitration import HumanInput
 from robo_reward.hil.judging import judged
@@ -50,13 +51,13 @@ class Blind(gymnasium.Wrapper):
     """PegInsert without its cameras, which no test here looks at."""
 
     def render_views(self):
-        return {"front": np.zeros((8, 8, 3), np.uint8)}
+        return {"front": np.zeros((32, 32, 3), np.uint8)}
 
 
 @pytest.fixture(scope="module")
 def world():
-    env = Blind(gymnasium.make("robo_reward/PegInsert-v0", horizon=8))
-    return env, list(run_policy(env, ZeroPolicy(4), [1], source="expert"))
+    env = Seeing(Blind(gymnasium.make("robo_reward/PegInsert-v0", horizon=8)), None, show=True)
+    return env, list(run_policy(env, ZeroPolicy(4), [1], source="expert", query_every=1))
 
 
 @pytest.fixture
@@ -143,6 +144,20 @@ def test_episodes_are_learned_from_as_they_were_judged(train, tmp_path):
     online = [entry.episode_id for entry in store.episodes() if entry.actor == "online"]
     assert len(online) == 4 and not any(store.read(name).success for name in online)  # the world's own word is kept
     assert summary["hil_operator_minutes"] == store.read("session-00000").intervention.sum() / 20 / 60
+
+
+def test_a_learner_that_sees_keeps_every_frame_of_what_was_judged(train, tmp_path, monkeypatch):
+    seeing = replace(CONFIG, observation="pixels", env=replace(CONFIG.env, image_size=32))
+    monkeypatch.setitem(globals(), "CONFIG", seeing)
+
+    def person(session):
+        do(session, "arm")
+        play(session, "success", "failure", "partial")
+
+    summary, learned = train(tmp_path, person)
+    assert len(learned) == summary["rollouts"] == 3 and summary["updates"] == 2 + 8 + 8
+    for episode in TransitionStore(tmp_path / "store").read_all():
+        assert episode.frame_steps.tolist() == list(range(len(episode) + 1))
 
 
 def test_a_label_that_is_taken_back_is_unlearned(train, tmp_path):

@@ -519,6 +519,8 @@ def test_updates_a_step_go_from_the_first_number_to_the_last():
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_the_anchor_share_of_what_is_online_comes_from_the_warm_up(share):
     class Source:
+        transitions = 1
+
         def __init__(self, name):
             self.name = name
 

@@ -79,7 +79,7 @@ class PolicyStep(nn.Module):
         else:
             fresh = self.base((seen - self.base_mean) / self.base_std).clamp(-1.0, 1.0).view(-1, chunk, actions)
             plan = torch.where((step_B == 0)[:, None, None], fresh, plan_BKA)
-        phase = (torch.arange(chunk)[None] == step_B[:, None]).float()
+        phase = (torch.arange(chunk, device=step_B.device)[None] == step_B[:, None]).float()
         base = (plan * phase[:, :, None]).sum(1)
         if self.base is not None:
             state = torch.cat([state, phase], dim=-1)

@@ -120,6 +120,8 @@ def test_the_trained_policy_goes_to_the_robot_and_acts_as_it_was_trained(whole, 
     from contextlib import closing
 
     from robo_reward.deploy.policy import ExportedPolicy
+    from robo_reward.runtime import collecting, steps
+    from robo_reward.runtime.acting import ResidualRollout
     from robo_reward.runtime.tasks import make_env
 
     root, _, config = whole
@@ -131,11 +133,18 @@ def test_the_trained_policy_goes_to_the_robot_and_acts_as_it_was_trained(whole, 
     assert not (tmp_path / "robot" / "reward_model").exists()  # the potential was the simulator's
     policy = ExportedPolicy(tmp_path / "robot")
     assert policy.description["env"] == config.env.id
+    data = collecting.dataset_stage(exported)
+    base = steps.base_stage(exported, data)
+    trained = steps.residual_stage(exported, data, None, base, lambda *_, **__: None)
+    loaded = steps.load_base(exported, base)
+    rollout = ResidualRollout(loaded, steps.load_agent(exported, data, loaded, trained), deployed=True)
     state = policy.initial_state(1)
     with closing(make_env(config.env)) as env:
         seen, _ = env.reset(seed=0)
         for _ in range(12):
+            wanted, _ = rollout(seen["agent_pos"], seen["estimate"])
             action, state = policy.act(seen["agent_pos"][None], seen["estimate"][None], state)
+            np.testing.assert_allclose(action[0], wanted, atol=1e-4)
             seen = env.step(action[0])[0]
 
 

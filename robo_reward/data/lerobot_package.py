@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from robo_reward.data.torchvision_cure import cure
@@ -14,8 +13,10 @@ def import_lerobot() -> Any:
 
     Raises ValueError in one line when LeRobot, torch or one of LeRobot's own needs is missing.
     """
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # read at its import; we show bars of our own
     try:
+        import datasets
+
+        datasets.disable_progress_bars()  # we show bars of our own
         cure()
         hide_transformers()
         import lerobot.datasets

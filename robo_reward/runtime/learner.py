@@ -57,7 +57,8 @@ def run_learner(
                     learner.experience.take([episode])
                     learner.learn(rollout, episode, t.env)
                     saved = learner.checkpoint.save()
-                    intake.publish(counters.rollouts)
+                    if counters.rollouts < train.rollouts:  # else an actor would begin one that nobody learns from
+                        intake.publish(counters.rollouts)
                     own.tell("learned", rollout=rollout, episode=episode.episode_id, steps=len(episode),
                              updates=counters.updates, checkpoint=saved.name)  # fmt: skip
             summary = learner.finish(folder)

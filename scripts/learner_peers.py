@@ -138,9 +138,11 @@ def torchrl_td3() -> Build:
 def lerobot_sac() -> Build:
     """LeRobot's SAC for states, not compiled. Its encoder layer before the networks is left out, and it is given one
     batch again and again, because its replay is made for images."""
+    from robo_reward.data.lerobot_package import hide_transformers
     from robo_reward.data.torchvision_cure import cure
 
     cure()
+    hide_transformers()
     from lerobot.configs.types import FeatureType, PolicyFeature
     from lerobot.policies.sac.configuration_sac import SACConfig
     from lerobot.policies.sac.modeling_sac import SACPolicy

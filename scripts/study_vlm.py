@@ -1,22 +1,31 @@
 """A small vision-language model, trained from scratch by the fine-tuning command, against constant and controls.
 
     python scripts/study_vlm.py [--data FOLDER] [--model FOLDER] [run.root=FOLDER] [more Hydra overrides]
+    python scripts/study_vlm.py --model FOLDER --train 0 1 2 [run.root=FOLDER]
 
 Trains `experiment=small_vlm` unless FOLDER names a model that it left, and measures it on test episodes as
 `bench-reward` does. Writes tiny_hop_mae, constant_hop_mae, tiny_vroc, tiny_success_auc and the controls into
-docs/results/vlm.json,
-whose other entries stay.
+docs/results/vlm.json, whose other entries stay.
+
+With --train the policy is trained with that model's potential, and with the compact model's beside it, once a seed;
+each run adds a line to docs/results/vlm_train.csv. A command that is in the table is passed over.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from robo_reward.config import Config, load_config
+from robo_reward.evaluation.growing_table import append_lines, read_lines
 from robo_reward.progress.bench.method import control_methods, model_method
 from robo_reward.progress.bench.suite import BenchSettings, bench
 from robo_reward.progress.grm_reward import REFERENCES
@@ -31,6 +40,14 @@ from robo_reward.runtime.stages import MARKER, StageResult
 from robo_reward.runtime.tasks import task_of
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "vlm.json"
+TABLE = RESULTS.with_name("vlm_train.csv")
+SIZE = ("train.rollouts=75", "train.evaluate_every=15")
+TAKEN = (
+    "base_success", "final_success", "final_success_low", "final_success_high", "difference_low", "difference_high",
+    "rollouts_to_0_8_success", "last_three_evaluations_low", "rollouts", "env_steps", "wall_s", "cores", "date",
+    "git_revision",
+)  # fmt: skip
+COLUMNS = ("reward", "seed", *TAKEN, "command")
 ASKED = 512
 """Questions about test episodes that the hop error is the mean of."""
 BATCH = 64
@@ -82,12 +99,38 @@ def recorded(folder: Path) -> StageResult:
     return StageResult(found["name"], folder, found["digest"], found["summary"], found["wall_s"], reused=True)
 
 
+def train(model: str, seeds: Sequence[int], words: Sequence[str]) -> None:
+    """A line of the table for each seed, with the small model's potential and with the compact model's."""
+    rewards = {"small_vlm": ["reward=grm", f"reward.model={model}"], "compact": []}
+    for name, chosen in rewards.items():
+        for seed in seeds:
+            shown = [word for word in words if not word.startswith(("run.", "quiet="))]
+            named = ["reward=grm", "reward.model=MODEL"] if chosen else []
+            command = shlex.join(["robo-reward", "train", *named, *SIZE, f"seed={seed}", *shown])
+            if any(line["command"] == command for line in read_lines(TABLE)):
+                continue
+            typed = [*chosen, *SIZE, f"seed={seed}", *words]
+            program = [sys.executable, "-c", "from robo_reward.cli import main; main()", "train", *typed]
+            subprocess.run(program, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+            summary = json.loads((Path(load_config(typed).run.dir) / "summary.json").read_text(encoding="utf-8"))
+            line = {key: summary[key] for key in TAKEN}
+            append_lines(TABLE, COLUMNS, [{**line, "reward": name, "seed": seed, "command": command}])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="folder of a collect stage to measure on; default: collect")
     parser.add_argument("--model", help="folder of a model that `experiment=small_vlm` left; default: train it")
     parser.add_argument("--note", help="written beside the figures")
+    parser.add_argument(
+        "--train", type=int, nargs="+", metavar="SEED", help="train policies with the model's potential"
+    )
     arguments, words = parser.parse_known_args()
+    if arguments.train:
+        if arguments.model is None:
+            parser.error("--train needs --model: the folder of a model that `experiment=small_vlm` left")
+        train(arguments.model, arguments.train, words)
+        return
     config = load_config(["experiment=small_vlm", *words], "train-reward")
     data = collecting.collect_stage(config) if arguments.data is None else recorded(Path(arguments.data))
     trained: dict[str, Any] = {}

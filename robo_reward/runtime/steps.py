@@ -1,46 +1,41 @@
-"""The stages after collecting, each kept by content: labels -> reward model -> base -> residual -> evaluation."""
+"""The stages between collecting and learning, each kept by content: labels, reward model, benchmark, observations."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import gymnasium
 import numpy as np
 
-from robo_reward.config import HOP_MODELS, SIBLINGS, Config
-from robo_reward.data.split import iterate_split
-from robo_reward.interfaces import Policy
+from robo_reward.config import SIBLINGS, Config
 from robo_reward.progress.completion import CompletionTarget
-from robo_reward.progress.models.oracle import oracle_track
 from robo_reward.runtime.bases import base_stage as base_stage
 from robo_reward.runtime.bases import check_base as check_base
 from robo_reward.runtime.bases import cloning_settings as cloning_settings
 from robo_reward.runtime.bases import load_base as load_base
-from robo_reward.runtime.believed import make_judge
 from robo_reward.runtime.collecting import read_split
-from robo_reward.runtime.distil import MakeStudent, teaching
+from robo_reward.runtime.distil import MakeStudent
 from robo_reward.runtime.kept import kept_stage
 from robo_reward.runtime.labelling import find_keyframes, known_stages, label_key, write_labels
-from robo_reward.runtime.observing import ENCODER, check_frames, eyes_of, sight, with_base_actions, write_observed
+from robo_reward.runtime.observing import write_observed
+from robo_reward.runtime.potentials import learner_annotate as learner_annotate
+from robo_reward.runtime.potentials import load_annotate as load_annotate
+from robo_reward.runtime.potentials import make_annotate as make_annotate
 from robo_reward.runtime.remote_reward import check_remote, remote_stage
 from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.tasks import SPLITS, task_of
-from robo_reward.runtime.worlds import open_world, world_key
-from robo_reward.shaping import contrasted, gated
-from robo_reward.terminal import say
+from robo_reward.runtime.training_stage import load_agent as load_agent
+from robo_reward.runtime.training_stage import recheck_stage as recheck_stage
+from robo_reward.runtime.training_stage import residual_stage as residual_stage
+from robo_reward.runtime.training_stage import taught as taught
+from robo_reward.runtime.worlds import world_key
 from robo_reward.types import Episode, PhiTrack
 
 if TYPE_CHECKING:
-    from robo_reward.learning.residual_td3 import ResidualTD3
     from robo_reward.progress.models.grm import GrmSettings
     from robo_reward.progress.models.sibling import SiblingSettings
-    from robo_reward.runtime.experience import Annotate
-    from robo_reward.runtime.local import Taught
 
 Log = Callable[..., None]
 
@@ -253,181 +248,3 @@ def observed_stage(config: Config, data: StageResult) -> StageResult:
     reward = reward_stage(with_reward(config, "compact"), data)
     return kept_stage(config, "observe", {}, [data, reward],
                       lambda folder: write_observed(config, data.path, reward.path, folder))  # fmt: skip
-
-
-def residual_stage(
-    config: Config, data: StageResult, reward: StageResult | None, base: StageResult, log: Log
-) -> StageResult:
-    """The residual learner; resumed from its last checkpoint when it was interrupted."""
-    world = {**world_key(config), "count": config.env.count}  # so many rollouts share a policy
-    agent = {name: value for name, value in asdict(config.agent).items() if name != "device"}  # a run may change it
-    key = {"agent": agent, "shaping": config.shaping, "train": config.train, "seed": config.seed,
-           "reward": config.reward.kind, "every": config.collect.query_every, "env": world,
-           "hil": config.hil}  # fmt: skip
-    if config.reward.teacher is not None:
-        key |= {"teacher": config.reward.teacher, "teacher_every": config.reward.teacher_every}
-    if config.command == "learner" or config.runtime.kind != "local":
-        r = config.runtime
-        key |= {"runtime": {"actors": r.actors, "ahead": r.ahead, "staleness": r.staleness}}
-    if config.observation == "pixels":  # the others show in what `data` is
-        key["observation"] = config.observation
-    inputs = [data, base, *([reward] if reward else [])]
-    return kept_stage(config, "train", key, inputs, lambda folder: _train(config, data, reward, base, folder, log),
-                  resumable=True)  # fmt: skip
-
-
-def _train(
-    config: Config, data: StageResult, reward: StageResult | None, base: StageResult, folder: Path, log: Log
-) -> dict[str, Any]:
-    learn = partial(learn_from_actors, config, data, reward, base, folder)
-    if config.command == "learner":
-        from robo_reward.runtime.link import own_token
-
-        def ready(address: str) -> None:
-            say(f"waiting for actors: robo-reward actor runtime.connect={address}")
-
-        return learn(address=config.runtime.listen, token=own_token(), ready=ready, log=log)
-    if config.runtime.kind == "async":
-        from robo_reward.runtime.supervisor import supervise
-
-        return supervise(config, learn, log)
-    if config.runtime.kind == "ray":
-        from robo_reward.runtime.ray_roles import launch
-
-        return launch(config, learn, log)
-
-    from robo_reward.runtime.local import train_residual
-
-    with taught(config, data, reward, base, folder) as school:
-        if config.hil.kind == "console":
-            from robo_reward.console.serving import watch_with
-            from robo_reward.console.training import train_attended
-
-            assert isinstance(school.env, gymnasium.Env)  # Config refuses several with an operator
-            watch = watch_with(reward.path if reward and config.reward.kind in HOP_MODELS else None)
-            return train_attended(
-                config, school.env, school.base, school.demonstrations, school.annotate, load_annotate, watch, folder,
-                log,
-            )  # fmt: skip
-        return train_residual(
-            config, school.env, school.base, school.demonstrations, school.annotate, load_annotate, folder, log,
-            school.judge,
-        )  # fmt: skip
-
-
-def learn_from_actors(
-    config: Config, data: StageResult, reward: StageResult | None, base: StageResult, folder: Path, *, address: str,
-    token: str, ready: Callable[[str], None], log: Log,
-) -> dict[str, Any]:  # fmt: skip
-    """The learner's role of this stage, see `run_learner`."""
-    from robo_reward.runtime.learner import run_learner
-
-    with taught(config, data, reward, base, folder) as school:
-        return run_learner(config, school, folder, log, address=address, token=token, ready=ready)
-
-
-@contextmanager
-def taught(
-    config: Config, data: StageResult, reward: StageResult | None, base: StageResult, folder: Path
-) -> Iterator[Taught]:
-    """What the learner of this stage starts with."""
-    import torch
-
-    from robo_reward.runtime.local import Taught, frames_every
-
-    torch.set_num_threads(1)  # two threads are slower at this size, and one gives the same sums everywhere
-    every = frames_every(config)
-    views = None if every or config.hil.judge == "classifier" else ()
-    demos = read_split(data.path, "demos", every or config.collect.query_every, views)
-    if (eyes := eyes_of(config)) is not None:
-        check_frames(demos, eyes)
-    annotate, policy = learner_annotate(config, reward), load_base(config, base)
-    if getattr(policy, "views", ()):
-        whole = (with_base_actions(episode, policy) for episode in iterate_split(data.path / "demos"))
-        demos = [
-            replace(demo, base_action=e.base_action, base_phase=e.base_phase, base_id=e.base_id)
-            for demo, e in zip(demos, whole, strict=True)
-        ]
-    judged = reward is not None and config.train.task_reward == "completion"
-    judge = make_judge(reward.path, config.train.done_at) if reward and judged else None
-    files = {"base": base.path}
-    if config.observation == "features":
-        files[ENCODER] = data.path / ENCODER
-    with teaching(config, folder), closing(open_world(config, folder, sight(config, data, policy))) as env:
-        yield Taught(env, policy, demos, annotate, load_annotate, judge, files)
-
-
-def recheck_stage(config: Config, reward: StageResult, trained: StageResult) -> StageResult:
-    """The completion rule on the learner's own rollouts."""
-    return kept_stage(config, "recheck", {}, [reward, trained],
-                  lambda folder: _recheck(config, reward, trained, folder))  # fmt: skip
-
-
-def _recheck(config: Config, reward: StageResult, trained: StageResult, folder: Path) -> dict[str, Any]:
-    from robo_reward.runtime.recheck import recheck_completion, write_rows
-
-    summary, rows = recheck_completion(trained.path, reward.path, config.quiet)
-    write_rows(rows, folder)
-    return summary
-
-
-def make_annotate(config: Config, reward: StageResult | None) -> Annotate:
-    """Episode -> the potential of its steps, under the one reward model of this run."""
-    if reward is None and config.shaping.kind == "none":
-        return lambda episodes: [_no_track(episode) for episode in episodes]
-    if reward is None:
-        return lambda episodes: [oracle_track(episode) for episode in episodes]
-    return load_annotate(str(reward.path))
-
-
-def learner_annotate(config: Config, reward: StageResult | None) -> Annotate:
-    """`make_annotate`, with the tracks as the learner's shaping scheme wants them."""
-    if config.shaping.kind == "contrast":
-        return _contrast(reward)
-    annotate = make_annotate(config, reward)
-    if config.shaping.kind == "gated":
-        return lambda episodes: [gated(e, track) for e, track in zip(episodes, annotate(episodes), strict=True)]
-    return annotate
-
-
-def _contrast(reward: StageResult | None) -> Annotate:
-    from robo_reward.progress.scorer import load_scorer
-
-    scorer = load_scorer(reward.path) if reward else None
-    if scorer is None or len(scorer.instructions) < 2:
-        raise ValueError(
-            f"shaping=contrast compares the goal with others, and {'this reward model' if scorer else 'reward=oracle'} "
-            "knows a single one: use reward=compact and a task with several, such as env=peg_insert"
-        )
-    known = scorer
-
-    def annotate(episodes: Sequence[Episode]) -> list[PhiTrack]:
-        by_goal = {goal: known.annotate(episodes, goal) for goal in known.instructions}
-        return [
-            contrasted(own, [tracks[n] for goal, tracks in by_goal.items() if goal != episode.instruction])
-            for n, (episode, own) in enumerate(zip(episodes, known.annotate(episodes), strict=True))
-        ]
-
-    return annotate
-
-
-def load_annotate(reward: str) -> Annotate:
-    """`make_annotate` with the trained reward model in this folder."""
-    from robo_reward.progress.scorer import load_scorer
-
-    return load_scorer(reward).annotate
-
-
-def _no_track(episode: Episode) -> PhiTrack:
-    zeros = np.zeros(len(episode) + 1, np.float32)
-    return PhiTrack("none", zeros, zeros)
-
-
-def load_agent(config: Config, data: StageResult, base: Policy, trained: StageResult) -> ResidualTD3:
-    """The trained agent of `residual_stage`."""
-    from robo_reward.learning.weights import load_weights
-    from robo_reward.runtime.local import new_agent
-
-    agent = new_agent(config, read_split(data.path, "demos", views=()), base)
-    agent.load_state_dict(load_weights(trained.path / "agent")[0])
-    return agent

@@ -1,7 +1,7 @@
 """A small vision-language model, trained from scratch by the fine-tuning command, against constant and controls.
 
     python scripts/study_vlm.py [--data FOLDER] [--model FOLDER] [run.root=FOLDER] [more Hydra overrides]
-    python scripts/study_vlm.py --model FOLDER --train 0 1 2 [run.root=FOLDER]
+    python scripts/study_vlm.py [run.root=FOLDER] --model FOLDER --train 0 1 2
 
 Trains `experiment=small_vlm` unless FOLDER names a model that it left, and measures it on test episodes as
 `bench-reward` does. Writes tiny_hop_mae, constant_hop_mae, tiny_vroc, tiny_success_auc and the controls into

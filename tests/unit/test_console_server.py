@@ -88,7 +88,8 @@ class Browser:
             if word["first"] > 0:
                 curves = ("sources", "oracle", "model", "rewards", "gated")
                 word |= {curve: self.state[curve] + word[curve] for curve in curves}
-            assert len(word["oracle"]) == len(word["sources"]) + (word["curve"] > 0)
+            # Between two episodes there is nothing to show, whatever the number of the last curve.
+            assert len(word["oracle"]) == len(word["sources"]) + bool(word["oracle"])
             assert len(word["rewards"]) == len(word["gated"]) == len(word["sources"])
             self.state = word
         return word

@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import Any
 
 from robo_reward.config import load_config
-from robo_reward.evaluation.growing_table import append_lines, means_by, read_lines
-from robo_reward.runtime.run_folder import read_metrics, write_atomic
+from robo_reward.evaluation.growing_table import append_lines, fill
+from robo_reward.runtime.run_folder import read_metrics
 from robo_reward.runtime.stages import MARKER
 from robo_reward.runtime.tasks import task_of
 
@@ -110,18 +110,12 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="print the commands that are missing, run nothing")
     parser.add_argument("--result", type=Path, default=RESULT)
     arguments, words = parser.parse_known_args()
-    for arm, seed in [(arm, seed) for seed in arguments.seeds for arm in arguments.arms]:
-        command = command_of(arm, seed, words)
-        if command in {line["command"] for line in read_lines(arguments.result)}:
-            continue  # asked each time: another sitting may have run it meanwhile
-        if arguments.list:
-            print(command)
-            continue
-        print(f"{arm}, seed {seed}", flush=True)
-        run(arm, seed, ["quiet=true", *words], arguments.result)
-        table = means_by(read_lines(arguments.result), "arm", MEANS)
-        whole = {"table": table, "command": "python scripts/bench_hil.py"}
-        write_atomic(arguments.result.with_suffix(".json"), json.dumps(whole, indent=1) + "\n")
+    cells = [(arm, seed) for seed in arguments.seeds for arm in arguments.arms]
+    fill(
+        arguments.result, cells, lambda arm, seed: command_of(arm, seed, words),
+        lambda arm, seed: run(arm, seed, ["quiet=true", *words], arguments.result),
+        column="arm", names=MEANS, script="python scripts/bench_hil.py", only_list=arguments.list,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -24,8 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from robo_reward.config import load_config
-from robo_reward.evaluation.growing_table import append_lines, means_by, read_lines
-from robo_reward.runtime.run_folder import write_atomic
+from robo_reward.evaluation.growing_table import append_lines, fill
 
 SIZE = (
     "env.horizon=150", "collect.demos=15", "collect.weak=30", "collect.validation=45", "collect.test=15",
@@ -79,18 +78,12 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="print the commands that are missing, run nothing")
     parser.add_argument("--result", type=Path, default=RESULT)
     arguments, words = parser.parse_known_args()
-    for where, seed in [(where, seed) for seed in arguments.seeds for where in arguments.where]:
-        command = command_of(where, seed, words)
-        if command in {line["command"] for line in read_lines(arguments.result)}:
-            continue  # asked each time: another sitting may have run it meanwhile
-        if arguments.list:
-            print(command)
-            continue
-        print(f"{where}, seed {seed}", flush=True)
-        run(where, seed, ["quiet=true", *words], arguments.result)
-        table = means_by(read_lines(arguments.result), "where", MEANS)
-        whole = {"table": table, "command": "python scripts/study_sim_arm.py"}
-        write_atomic(arguments.result.with_suffix(".json"), json.dumps(whole, indent=1) + "\n")
+    cells = [(where, seed) for seed in arguments.seeds for where in arguments.where]
+    fill(
+        arguments.result, cells, lambda where, seed: command_of(where, seed, words),
+        lambda where, seed: run(where, seed, ["quiet=true", *words], arguments.result),
+        column="where", names=MEANS, script="python scripts/study_sim_arm.py", only_list=arguments.list,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

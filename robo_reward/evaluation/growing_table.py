@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import fcntl
+import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from robo_reward.data.disk import replace_file
 
 
 def read_lines(path: Path) -> list[dict[str, str]]:
@@ -51,6 +54,34 @@ def means_by(lines: Sequence[Mapping[str, str]], column: str, names: Sequence[st
         value: {"seeds": len(own), **{name: _spread([line[name] for line in own]) for name in names}}
         for value, own in groups.items()
     }
+
+
+def fill(
+    result: Path, cells: Iterable[tuple[str, int]], command_of: Callable[[str, int], str],
+    run: Callable[[str, int], None], *, column: str, names: Sequence[str], script: str, only_list: bool,
+) -> None:  # fmt: skip
+    """Run every cell whose command the table lacks; the means stand beside it in a .json, made anew every time.
+
+    Args:
+        result: the table.
+        cells: (value of `column`, seed), in the order in which they are run.
+        command_of: the command of a cell, as it stands in the table's column `command`.
+        run: runs a cell and adds its line.
+        column: see `means_by`, and `names` too.
+        script: the command that fills the table.
+        only_list: print the commands that are missing, run nothing.
+    """
+    for value, seed in cells:
+        command = command_of(value, seed)
+        if command in {line["command"] for line in read_lines(result)}:
+            continue  # asked each time: another sitting may have run it meanwhile
+        if only_list:
+            print(command)
+            continue
+        print(f"{value}, seed {seed}", flush=True)
+        run(value, seed)
+        whole = {"table": means_by(read_lines(result), column, names), "command": script}
+        replace_file(result.with_suffix(".json"), (json.dumps(whole, indent=1) + "\n").encode())
 
 
 def _spread(values: Sequence[str]) -> list[float] | None:

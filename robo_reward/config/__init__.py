@@ -20,6 +20,7 @@ from robo_reward.config.reward import (
     HOP_MODELS,
     RIVALS,
     SIBLINGS,
+    TALKERS,
     AdaptConfig,
     CompletionConfig,
     RewardConfig,
@@ -38,6 +39,7 @@ __all__ = [
     "REACHED",
     "RIVALS",
     "SIBLINGS",
+    "TALKERS",
     "AdaptConfig",
     "AgentConfig",
     "AnnotateConfig",
@@ -332,6 +334,11 @@ class Config:
             if r.model is not None and r.kind != "remote":
                 raise ValueError(f"reward.model={r.model} is read with reward=grm: add it")
             return
+        if r.url is not None and r.kind not in TALKERS:
+            raise ValueError(
+                f"reward.url={r.url} is read with reward=remote and {', '.join(TALKERS)}; reward={r.kind} reads "
+                "numbers that chat servers do not tell: run serve-reward for it, and ask that with reward=remote"
+            )
         demo = self.demo if r.kind != "grm" else None  # which fine-tunes it
         for name, value in {"adapt_from": self.adapt_from, "suite.tasks": self.suite.tasks, "demo": demo}.items():
             if value:

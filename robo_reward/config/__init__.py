@@ -284,9 +284,10 @@ class Config:
                 f"reward.teacher={r.teacher} teaches a compact model whose potential is used as it is: set "
                 "reward=compact and shaping=potential"
             )
-        if r.kind == "remote" and self.agent.kind == "residual_ppo":
+        elsewhere = r.kind == "remote" or (r.kind in TALKERS and r.url is not None)
+        if elsewhere and self.agent.kind == "residual_ppo":
             raise ValueError(
-                "agent=residual_ppo learns from its newest rollouts, which reward=remote may annotate too late: use "
+                f"agent=residual_ppo learns from its newest rollouts, which reward={r.kind} may annotate too late: use "
                 "another agent"
             )
 

@@ -9,6 +9,7 @@ for package in ("torch", "mujoco", "transformers", "aiohttp"):
     pytest.importorskip(package)
 
 from robo_reward.config import load_config  # noqa: E402
+from robo_reward.data.tracks import TrackStore  # noqa: E402
 from robo_reward.interfaces import Unanswered  # noqa: E402
 from robo_reward.runtime.pipeline import train  # noqa: E402
 from robo_reward.testing.reward_server import BadServer  # noqa: E402
@@ -30,7 +31,7 @@ def chat(asked):
 def test_gvl_rewards_a_run(tmp_path):
     with BadServer(chat=chat) as server:
         words = [
-            "experiment=smoke", "quiet=true", f"run.root={tmp_path}", "env.horizon=20", "collect.demos=2",
+            "experiment=smoke", "quiet=true", f"run.root={tmp_path}", "env.horizon=40", "collect.demos=2",
             "collect.weak=0", "collect.validation=0", "collect.test=0", "collect.query_every=10", "base.demos=1",
             "train.rollouts=2", "train.warmup_updates=2", "agent.updates_per_step=1", "train.evaluate_every=2",
             "evaluate.episodes=1", "evaluate.videos=0", "reward=gvl", "reward.model=big", f"reward.url={server.url}",
@@ -40,9 +41,9 @@ def test_gvl_rewards_a_run(tmp_path):
         assert summary["rollouts"] == 2 and "waiting_episodes" not in summary
         [kept] = tmp_path.glob("stages/train-reward-*/sibling.json")
         assert re.search(r'"weights": \[\s*"big"\s*\]', kept.read_text())
-        [tracks] = tmp_path.glob("stages/annotate-*/annotations.npz")
-        values = np.load(tracks)
-        phi = np.concatenate([values[name] for name in values.files if name.endswith(".phi")])
+        [folder] = tmp_path.glob("stages/train-*/tracks")
+        [tracks] = [TrackStore(folder).read(path.name) for path in folder.iterdir()]
+        phi = np.concatenate([track.phi for track in tracks.values()])
         assert len(set(phi.round(3))) > 3 and phi.min() >= 0 and phi.max() <= 1
         server.way = "html"
         with pytest.raises(Unanswered, match="answered nonsense"):

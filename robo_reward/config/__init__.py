@@ -302,8 +302,16 @@ class Config:
             raise ValueError(f"agent=residual_ppo with {who}: it learns from its newest policy only, use runtime=local")
         if self.env.count > 1:
             raise ValueError(f"env.count={self.env.count} with {who}: set runtime.actors={self.env.count} instead")
-        if self.robot:
-            raise ValueError(f"robot= with {who}: only simulated worlds can be evaluated beside it, use runtime=local")
+        if self.robot and r.kind == "ray":
+            raise ValueError(
+                "robot= with runtime=ray: Ray would start an actor where no robot is, use runtime=async, or learner "
+                "and actor"
+            )
+        if self.robot and r.actors > 1 and self.command != "learner":
+            raise ValueError(
+                f"runtime.actors={r.actors} with robot=: there is one arm, set 1; for several use learner, and an "
+                "actor for each"
+            )
 
     def _check_rival(self) -> None:
         """A rival scores whole episodes: refused before it is trained for what asks about hops."""

@@ -19,6 +19,8 @@ class RunConfig:
     """The run folder itself."""
     stages: str = "runs/stages"
     """Folder of the finished stages, shared by runs."""
+    wandb: bool = False
+    """Whether metrics are also written for Weights & Biases, into the run folder; `wandb sync` uploads them."""
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ def _play(
             source="policy", query_every=frames_every(config), follow=pace,
         )  # fmt: skip
         played += 1
-        log.tell("played", rollout=rollout, success=episode.success, version=uplink.version,
+        log.tell("played", rollout=rollout, episode=episode.episode_id, success=episode.success, version=uplink.version,
                  sent_bytes=uplink.sent_bytes, **pace.summary())  # fmt: skip
     return played
 

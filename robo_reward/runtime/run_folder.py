@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -95,7 +96,7 @@ class RunFolder:
         write_atomic(self.path / CONFIG, yaml.safe_dump(settings, sort_keys=False))
         _drop_torn_line(self.path / METRICS)
         self._metrics = open(self.path / METRICS, "a", encoding="utf-8")
-        self._board = _Board.open(self.path / "tensorboard")
+        self._boards = _boards(self.path, settings, config.run.wandb)
 
     def log(self, step: int, **numbers: Any) -> None:
         """Append one line of metrics.
@@ -107,8 +108,8 @@ class RunFolder:
         row = {name: plain_number(value) for name, value in numbers.items()}
         self._metrics.write(json.dumps({"step": int(step), **row}) + "\n")
         self._metrics.flush()
-        if self._board is not None:
-            self._board.add(int(step), {k: float(v) for k, v in row.items() if isinstance(v, (int, float))})
+        for board in self._boards:
+            board.add(int(step), {k: float(v) for k, v in row.items() if isinstance(v, (int, float))})
 
     def finish(self, summary: Mapping[str, Any]) -> dict[str, Any]:
         """Write summary.json and return it.
@@ -143,9 +144,8 @@ class RunFolder:
         """Flush and close the metric files; harmless when repeated."""
         self._metrics.close()
         self._lock.close()
-        if self._board is not None:
-            self._board.close()
-            self._board = None
+        while self._boards:
+            self._boards.pop().close()
 
     def __enter__(self) -> RunFolder:
         return self
@@ -190,20 +190,24 @@ class _Board:
 
         self._event, self._summary, self._writer = Event, Summary, EventFileWriter(str(folder))
 
-    @classmethod
-    def open(cls, folder: Path) -> _Board | None:
-        """None where tensorboard is not installed."""
-        try:
-            return cls(folder)
-        except ImportError:
-            return None
-
     def add(self, step: int, numbers: Mapping[str, float]) -> None:
         values = [self._summary.Value(tag=name, simple_value=value) for name, value in numbers.items()]
         self._writer.add_event(self._event(step=step, wall_time=time.time(), summary=self._summary(value=values)))
 
     def close(self) -> None:
         self._writer.close()
+
+
+def _boards(folder: Path, settings: Mapping[str, Any], wandb: bool) -> list[Any]:
+    """What metrics go to beside metrics.jsonl: TensorBoard where it is installed, W&B where it is asked for."""
+    boards: list[Any] = []
+    with suppress(ImportError):
+        boards.append(_Board(folder / "tensorboard"))
+    if wandb:
+        from robo_reward.runtime.wandb_sink import WandbSink
+
+        boards.append(WandbSink(folder, settings))
+    return boards
 
 
 def read_metrics(run: str | Path) -> list[dict[str, Any]]:

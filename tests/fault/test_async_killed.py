@@ -152,7 +152,8 @@ def kill_the_learner(folder, kills, seed, before=""):
     broken += [f"episode {name} is broken" for name in (*index.broken, *index.abandoned)]
     with TransitionStore(folder / "stage" / "store") as store:
         online = [entry for entry in store.episodes() if entry.actor == "online-0"]
-        stored = store.index.actors["online-0"].acknowledged + 1
+        known = store.index.actors.get("online-0")
+        stored = 0 if known is None else known.acknowledged + 1
         if stored < acknowledged:
             broken.append(f"{acknowledged - stored} acknowledged records are lost")
         seeds = [entry.header.seed for entry in online]
@@ -168,7 +169,7 @@ def kill_the_learner(folder, kills, seed, before=""):
 def test_nothing_acknowledged_is_lost_when_the_learner_is_killed(tmp_path):
     kills = fault_count(20, 200)
     broken, slowest = kill_the_learner(tmp_path / "run", kills, 0)
-    control, _ = kill_the_learner(tmp_path / "control", kills, 0, before=HASTY)
+    control, _ = kill_the_learner(tmp_path / "control", 20, 0, before=HASTY)
     what = f"kill -9 of the learner; acknowledging again took {slowest:.1f} s at most, its start included"
     record_fault("S1", what, injected=kills, broken=broken, control_failed=len(control))
 
@@ -216,7 +217,7 @@ def test_a_killed_actor_loses_the_transition_under_way_and_no_other(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "control").mkdir()
     broken = kill_the_actor(tmp_path / "run", kills, 0)
-    control = kill_the_actor(tmp_path / "control", max(kills // 4, 5), 0, before=CARELESS)
+    control = kill_the_actor(tmp_path / "control", 5, 0, before=CARELESS)
     record_fault("S7", "kill -9 of an actor, its episode closed by a replacement", injected=kills, broken=broken,
                  control_failed=len(control))  # fmt: skip
 

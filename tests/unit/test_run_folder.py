@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import yaml
 
-from robo_reward.config import Config, TrainConfig
+from robo_reward.config import Config, RunConfig, TrainConfig
+from robo_reward.extras import missing_extra
 from robo_reward.runtime.run_folder import RunFolder, list_runs, read_metrics, write_atomic
 
 
@@ -125,3 +128,34 @@ def test_a_folder_in_use_is_refused_until_its_writer_is_gone(tmp_path):
         with pytest.raises(ValueError, match=r"another process is writing .*run: wait for it, or .*run\.dir="):
             folder(tmp_path / "run")
     folder(tmp_path / "run").close()
+
+
+def test_metrics_are_written_for_wandb_when_asked_for_and_never_sent(tmp_path, monkeypatch):
+    told = []
+
+    class Run:
+        def __init__(self, **words):
+            told.append(words)
+
+        def define_metric(self, *names, **words): ...
+
+        def log(self, row):
+            told.append(row)
+
+        def finish(self):
+            told.append("finished")
+
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.delitem(sys.modules, "robo_reward.runtime.wandb_sink", raising=False)
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=Run, Settings=dict))
+    asked = Config(run=RunConfig(wandb=True))
+    with folder(tmp_path / "run", asked) as run:
+        run.log(3, loss=0.5, note="text", bound=math.inf)
+    assert told[0]["mode"] == "offline" and told[0]["dir"] == str(tmp_path / "run")
+    assert told[1:] == [{"loss": 0.5, "env_step": 3}, "finished"]
+    monkeypatch.delitem(sys.modules, "robo_reward.runtime.wandb_sink")
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    folder(tmp_path / "plain").close()
+    with pytest.raises(ImportError) as error:
+        folder(tmp_path / "other", asked)
+    assert "pip install 'robo_reward[wandb]'" in (missing_extra(error.value) or "")

@@ -1,7 +1,7 @@
 """Row E1: the simulated arm at work for long, with faults: memory flat, the bridge's deadlines kept.
 
-ROBO_REWARD_SOAK_MIN=MINUTES says for how long; half a minute otherwise, ten in the nightly tier. Memory is judged from
-five minutes on: before, what a process takes once is all that there is to see.
+ROBO_REWARD_SOAK_MIN=MINUTES says for how long; half a minute otherwise, ten in the nightly tier. Memory and deadlines
+are judged from five minutes on: before, what a process takes once and what else the machine did is all there is to see.
 """
 
 import json
@@ -136,12 +136,14 @@ def test_memory_is_flat_and_deadlines_are_kept_for_long():
         control = (soak.overruns() - before) / ((time.monotonic() - began) * rate)
     finally:
         soak.close()
-    broken = [f"{missed:.3%} of the bridge's deadlines were missed"] if missed >= MISSES else []
+    broken = [] if episodes else ["no episode ended"]
+    broken += [f"{missed:.3%} of the bridge's deadlines were missed"] * (MINUTES >= JUDGED_MIN and missed >= MISSES)
     grown = {name: growth_per_h(found) for name, found in samples.items()} if MINUTES >= JUDGED_MIN else {}
     broken += [f"the {name} grows by {growth:.1%} an hour" for name, growth in grown.items() if growth >= GROWTH_PER_H]
     told = ", ".join(f"{name} {100 * growth:+.2f} %/h" for name, growth in grown.items()) or "too short to tell"
     what = (
         f"{MINUTES:g} min of the simulated arm with faults ({episodes} episodes; a week is asked for): deadlines "
-        f"missed {missed:.3%}, private memory: {told}; control: a bridge that is held up"
+        f"missed {missed:.3%}, private memory: {told}; {os.getloadavg()[1] / (os.cpu_count() or 1):.1f} processes "
+        "wanted each core; control: a bridge that is held up"
     )
     record_fault("E1", what, injected=faults, broken=broken, control_failed=int(control >= MISSES))

@@ -123,3 +123,20 @@ def test_wrong_files_are_one_line_each(made):
 def test_a_setting_where_nobody_reads_it_is_refused(words, command, told):
     with pytest.raises(ValueError, match=told):
         load_config(words, command)
+
+
+def test_a_run_is_learned_over_tls(made, tmp_path):
+    pytest.importorskip("torch")
+    pytest.importorskip("mujoco")
+    from robo_reward.runtime.actor import run_actor
+    from robo_reward.testing.small_run import learning, small_config, small_school
+
+    own = settings(made, "own")
+    plain = small_config(tmp_path, rollouts=2)
+    runtime = replace(plain.runtime, certificate=own.certificate, key=own.key)
+    config = replace(plain, command="learner", runtime=runtime)
+    with learning(config, small_school(config, tmp_path), tmp_path / "run", token="t") as learner:
+        with pytest.raises(ValueError, match="wrong token"):
+            run_actor(plain, learner.address, 0, "x", read_root(own))
+        assert run_actor(plain, learner.address, 0, "t", read_root(own)) >= 2
+        assert learner.wait()["rollouts"] == 2

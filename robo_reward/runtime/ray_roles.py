@@ -113,10 +113,11 @@ def _connect(address: str | None) -> None:
                 "runtime.ray out for a cluster of this computer's own"
             ) from None
     variables = {name: os.environ[name] for name in ("MUJOCO_GL", "OMP_NUM_THREADS") if name in os.environ}
+    # Ray makes its workers give way to whatever else runs (nice 15): on a busy computer the learner starves.
+    own: dict[str, Any] = {} if address else {"include_dashboard": False, "_system_config": {"worker_niceness": 0}}
     ray.init(
-        address or "local", include_dashboard=None if address else False, log_to_driver=True,
-        logging_level=logging.ERROR, runtime_env={"env_vars": variables},
-    )  # fmt: skip
+        address or "local", log_to_driver=True, logging_level=logging.ERROR, runtime_env={"env_vars": variables}, **own
+    )
 
 
 def _free_port() -> int:

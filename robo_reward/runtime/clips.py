@@ -86,7 +86,7 @@ def extremes(errors: list[tuple[bool, float]]) -> dict[str, int]:
 def _follow(episode: Episode, scorer: EpisodeScorer) -> tuple[np.ndarray, list[Progress]]:
     """Potential of each observation, and what the tracker said there if the model has one."""
     from robo_reward.progress.annotate import held, track_many
-    from robo_reward.progress.training import RewardModel
+    from robo_reward.progress.reward_model import RewardModel
 
     if not isinstance(scorer, RewardModel):
         return scorer.annotate([episode])[0].phi, []

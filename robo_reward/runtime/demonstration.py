@@ -20,7 +20,7 @@ from robo_reward.types import Episode
 
 def demo_stage(config: Config) -> StageResult:
     """The reward model of `demo=`: that of `adapt_from=` adapted to it, or a new one from it alone."""
-    from robo_reward.progress.training import load_reward, reward_folder
+    from robo_reward.progress.reward_model import load_reward, reward_folder
 
     demo, base = config.demo or "", None
     key = {"every": config.collect.query_every, "reward": config.reward, "size": config.env.image_size}
@@ -36,7 +36,8 @@ def demo_stage(config: Config) -> StageResult:
 
 def _learn_demo(config: Config, base: Path | None, folder: Path) -> dict[str, Any]:
     from robo_reward.progress.adaptation import adapt_reward
-    from robo_reward.progress.training import load_reward, train_reward
+    from robo_reward.progress.reward_model import load_reward
+    from robo_reward.progress.training import train_reward
 
     demo, every = config.demo or "", config.collect.query_every
     if base is None:

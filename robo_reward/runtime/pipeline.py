@@ -111,7 +111,7 @@ def _bench_suite(config: Config) -> dict[str, Any]:
 
 def _score_videos(config: Config) -> dict[str, Any]:
     from robo_reward.evaluation.score_videos import score_videos
-    from robo_reward.progress.training import load_reward
+    from robo_reward.progress.reward_model import load_reward
 
     with RunFolder(config.run.dir, config, "bench-reward", config.quiet) as run:
         used, reward = _reward_model(config)
@@ -194,7 +194,7 @@ def _reward_model(config: Config) -> tuple[list[StageResult], str]:
 
 def serve_reward(config: Config) -> dict[str, Any]:
     """Serve the reward model to other processes until Ctrl-C or SIGTERM."""
-    from robo_reward.progress.training import load_reward
+    from robo_reward.progress.reward_model import load_reward
     from robo_reward.service.server import serve
 
     with RunFolder(config.run.dir, config, "serve-reward", config.quiet) as run:
@@ -377,7 +377,7 @@ def _export_line(config: Config, to: Path, log: steps.Log) -> tuple[list[StageRe
 
 def _export_reward(config: Config, source: Path, to: Path) -> dict[str, Any]:
     from robo_reward.deploy.write import write_reward
-    from robo_reward.progress.training import load_reward
+    from robo_reward.progress.reward_model import load_reward
 
     difference = write_reward(load_reward(source), to)
     say(f"reward model: {to}, at most {difference:.1g} from torch's", config.quiet)

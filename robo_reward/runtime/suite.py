@@ -135,7 +135,8 @@ def _calibrate_stage(config: Config, data: StageResult, joint: StageResult) -> S
 
 
 def _calibrate(config: Config, data: StageResult, joint: StageResult, folder: Path) -> dict[str, Any]:
-    from robo_reward.progress.training import calibrate_completion, load_reward
+    from robo_reward.progress.calibration import calibrate_completion
+    from robo_reward.progress.reward_model import load_reward
 
     reward = load_reward(joint.path)
     episodes = read_split(data.path, "validation", config.collect.query_every, config.reward.views)

@@ -15,7 +15,8 @@ from robo_reward.progress.labels import labels_from_outcome
 from robo_reward.progress.models.compact import CompactNet, CompactSettings
 from robo_reward.progress.pairs import PairSettings
 from robo_reward.progress.references import References
-from robo_reward.progress.training import RewardModel, TrainSettings, load_reward, train_reward
+from robo_reward.progress.reward_model import RewardModel, load_reward
+from robo_reward.progress.training import TrainSettings, train_reward
 from robo_reward.types import Episode
 
 SIZE, PUSH, LEFT = 32, "push it right", "push it left"

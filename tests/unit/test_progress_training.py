@@ -16,8 +16,9 @@ from robo_reward.progress.hop import apply_hop
 from robo_reward.progress.labels import labels_from_outcome
 from robo_reward.progress.models.compact import CompactModel, CompactNet, CompactSettings, word_ids
 from robo_reward.progress.pairs import PairSettings
+from robo_reward.progress.reward_model import RewardModel, load_reward
 from robo_reward.progress.tracker import ProgressTracker, TrackerSettings
-from robo_reward.progress.training import RewardModel, TrainSettings, label_episodes, load_reward, train_reward
+from robo_reward.progress.training import TrainSettings, label_episodes, train_reward
 from robo_reward.types import Episode, HopQuery
 
 SIZE = 32

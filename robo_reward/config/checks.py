@@ -200,8 +200,15 @@ def _check_runtime(config: Config) -> None:
         raise ValueError(f"agent=residual_ppo with {who}: it learns from its newest policy only, use runtime=local")
     if config.env.count > 1:
         raise ValueError(f"env.count={config.env.count} with {who}: set runtime.actors={config.env.count} instead")
-    if config.robot:
-        raise ValueError(f"robot= with {who}: only simulated worlds can be evaluated beside it, use runtime=local")
+    if config.robot and r.kind == "ray":
+        raise ValueError(
+            "robot= with runtime=ray: Ray would start an actor where no robot is, use runtime=async, or learner and actor"
+        )
+    if config.robot and r.actors > 1 and config.command != "learner":
+        raise ValueError(
+            f"runtime.actors={r.actors} with robot=: there is one arm, set 1; for several use learner, and an actor for "
+            "each"
+        )
 
 
 def _check_rival(config: Config) -> None:

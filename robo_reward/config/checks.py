@@ -202,12 +202,13 @@ def _check_runtime(config: Config) -> None:
         raise ValueError(f"env.count={config.env.count} with {who}: set runtime.actors={config.env.count} instead")
     if config.robot and r.kind == "ray":
         raise ValueError(
-            "robot= with runtime=ray: Ray would start an actor where no robot is, use runtime=async, or learner and actor"
+            "robot= with runtime=ray: Ray would start an actor where no robot is, use runtime=async, or learner "
+            "and actor"
         )
     if config.robot and r.actors > 1 and config.command != "learner":
         raise ValueError(
-            f"runtime.actors={r.actors} with robot=: there is one arm, set 1; for several use learner, and an actor for "
-            "each"
+            f"runtime.actors={r.actors} with robot=: there is one arm, set 1; for several use learner, and an "
+            "actor for each"
         )
 
 

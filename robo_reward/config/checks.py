@@ -54,6 +54,10 @@ def _check_person(config: Config) -> None:
     hil = config.hil
     if hil.kind != "none" and config.env.count > 1:
         raise ValueError(f"hil={hil.kind} with env.count={config.env.count}: an operator attends to one arm, set 1")
+    if hil.kind == "console" and config.train.task_reward == "completion":
+        raise ValueError(
+            "train.task_reward=completion with hil=console: there labels say what was done, set hil.judge= instead"
+        )
     if hil.protocol != "takeovers" and hil.kind != "simulated":
         raise ValueError(f"hil.protocol={hil.protocol} is the simulated operator's: add hil=simulated")
     if hil.protocol == "graded" and config.robot:
@@ -174,16 +178,27 @@ def _check_robot(config: Config) -> None:
 def _check_remote(config: Config) -> None:
     """What cannot wait for a reward model elsewhere, or learn from it."""
     r = config.reward
+    if r.teacher is not None and config.train.task_reward == "completion":
+        raise ValueError(
+            f"reward.teacher={r.teacher} with train.task_reward=completion: episodes end where the first model called "
+            "them done, set train.task_reward=environment"
+        )
     if r.teacher is not None and (r.kind != "compact" or config.shaping.kind in ("none", "gated", "contrast", "ra_bc")):
         raise ValueError(
             f"reward.teacher={r.teacher} teaches a compact model whose potential is used as it is: set "
             "reward=compact and shaping=potential"
         )
-    if r.kind == "remote" and config.agent.kind == "residual_ppo":
-        raise ValueError(
-            "agent=residual_ppo learns from its newest rollouts, which reward=remote may annotate too late: use "
-            "another agent"
-        )
+    if config.agent.kind == "residual_ppo":
+        if r.teacher is not None:
+            raise ValueError(
+                f"reward.teacher={r.teacher} with agent=residual_ppo: it learns from its newest rollouts, all under "
+                "one reward model, use another agent"
+            )
+        if r.kind == "remote":
+            raise ValueError(
+                "agent=residual_ppo learns from its newest rollouts, which reward=remote may annotate too late: use "
+                "another agent"
+            )
 
 
 def _check_runtime(config: Config) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from robo_reward.data.arrays import read_arrays
 from robo_reward.progress.calibration import calibrate_completion
 from robo_reward.progress.completion import CompletionTarget
 from robo_reward.progress.frame_pool import FramePool
@@ -135,9 +135,8 @@ def load_labels(folder: Path) -> dict[str, PotentialLabels]:
     if not path.is_file():
         return {}
     try:
-        with np.load(path, allow_pickle=False) as data:
-            return {name: PotentialLabels(*data[name]) for name in data.files}
-    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        return {name: PotentialLabels(*rows) for name, rows in read_arrays(path).items()}
+    except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"{path}: damaged labels ({error}); remove the file to adapt without replay") from error
 
 

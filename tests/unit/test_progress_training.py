@@ -147,6 +147,11 @@ def test_saved_and_loaded_answers_are_equal(trained):
 def test_damaged_files_are_refused(trained, tmp_path):
     *_, reward = trained
     reward.save(tmp_path)
+    references = tmp_path / "references.npz"
+    whole = references.read_bytes()
+    references.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="damaged reference file"):
+        load_reward(tmp_path)
     weights = tmp_path / "compact.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(ValueError, match="checksum"):

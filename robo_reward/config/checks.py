@@ -206,6 +206,15 @@ def _check_runtime(config: Config) -> None:
     r = config.runtime
     if r.actor >= r.actors and config.command != "actor":  # an actor learns their number from the learner
         raise ValueError(f"runtime.actor={r.actor} with runtime.actors={r.actors}: must be below it")
+    if (r.certificate is None) != (r.key is None):
+        raise ValueError("runtime.certificate and runtime.key belong together: give both, or neither")
+    if r.certificate is not None and config.command != "learner" and r.kind != "ray":
+        raise ValueError(
+            f"runtime.certificate={r.certificate} is for learner and runtime=ray: an actor takes runtime.root, and all "
+            "else speaks within this computer only"
+        )
+    if r.root is not None and config.command != "actor":
+        raise ValueError(f"runtime.root={r.root} is what an actor trusts: give it to actor")
     if r.kind == "local" and config.command != "learner":
         return
     who = "learner" if config.command == "learner" else f"runtime={r.kind}"

@@ -37,6 +37,7 @@ from robo_reward.runtime.role_log import FOLDER as LOGS
 from robo_reward.runtime.role_log import RoleLog
 from robo_reward.runtime.spool import Spool
 from robo_reward.runtime.tasks import first_seed
+from robo_reward.runtime.tls import read_root
 from robo_reward.runtime.uplink import Uplink, ask
 from robo_reward.runtime.worlds import open_world
 from robo_reward.settings import build
@@ -57,12 +58,12 @@ def actor(config: Config) -> dict[str, Any]:
         raise ValueError("actor needs the learner's address: runtime.connect=HOST:PORT")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the world is closed, an arm stopped
     config = replace(config, run=replace(config.run, dir=str(Path(config.run.root) / ACTORS)))
-    played = run_actor(config, address, config.runtime.actor, own_token())
+    played = run_actor(config, address, config.runtime.actor, own_token(), read_root(config.runtime))
     say(f"the run is over: {played} rollouts played", config.quiet)
     return {"rollouts": played}
 
 
-def run_actor(own: Config, address: str, number: int, token: str) -> int:
+def run_actor(own: Config, address: str, number: int, token: str, root: bytes | None = None) -> int:
     """Play until the run is over; returns the number of rollouts.
 
     Args:
@@ -70,6 +71,8 @@ def run_actor(own: Config, address: str, number: int, token: str) -> int:
             one; everything else is the learner's.
         address: HOST:PORT of the learner.
         number: of this actor.
+        token: of both sides.
+        root: see `Client`.
 
     Raises:
         ValueError: the learner refuses this actor or is not there, or the world is not the one that it learns in.
@@ -78,7 +81,7 @@ def run_actor(own: Config, address: str, number: int, token: str) -> int:
 
     torch.set_num_threads(1)
     session = os.urandom(8).hex()
-    with closing(Client(address, token)) as client:
+    with closing(Client(address, token, root)) as client:
 
         def tell(method: str, message: Any, reply: type[R]) -> R:
             def waiting(why: str) -> None:

@@ -26,8 +26,8 @@ PERIOD_MS = 50.0
 
 
 def events(folder, role):
-    [path] = folder.glob(f"train-*/logs/{role}.jsonl") or [None]
-    return [json.loads(line) for line in path.read_text().splitlines()] if path else []
+    found = folder.glob(f"train-*/logs/{role}.jsonl")
+    return [json.loads(line) for path in found for line in path.read_text().splitlines()]
 
 
 def test_the_arm_keeps_its_rate_whatever_becomes_of_the_learner(tmp_path):
@@ -39,13 +39,16 @@ def test_the_arm_keeps_its_rate_whatever_becomes_of_the_learner(tmp_path):
             assert run.poll() is None, "the run has ended"
             time.sleep(0.05)
 
-    until(lambda: [line for line in events(tmp_path, "learner") if line["event"] == "learned"])
-    learner = [line["pid"] for line in events(tmp_path, "supervisor") if line.get("name") == "learner"][-1]
-    played = len([line for line in events(tmp_path, "actor-0") if line["event"] == "played"])
-    os.kill(learner, signal.SIGSTOP)  # as good as dead, for as long as the robot needs for another rollout
-    until(lambda: len([line for line in events(tmp_path, "actor-0") if line["event"] == "played"]) > played + 1)
-    os.kill(learner, signal.SIGKILL)
-    assert run.wait(1200) == 0
+    try:
+        until(lambda: [line for line in events(tmp_path, "learner") if line["event"] == "learned"])
+        learner = [line["pid"] for line in events(tmp_path, "supervisor") if line.get("name") == "learner"][-1]
+        played = len([line for line in events(tmp_path, "actor-0") if line["event"] == "played"])
+        os.kill(learner, signal.SIGSTOP)  # as good as dead, for as long as the robot needs for another rollout
+        until(lambda: len([line for line in events(tmp_path, "actor-0") if line["event"] == "played"]) > played + 1)
+        os.kill(learner, signal.SIGKILL)
+        assert run.wait(1200) == 0
+    finally:
+        run.kill()
     [summary] = (json.loads(path.read_text()) for path in tmp_path.glob("train-*/summary.json"))
     assert summary["rollouts"] == 6 and "final_success" in summary and summary["last_three_evaluations_low"] is None
     rollouts = [line for line in events(tmp_path, "actor-0") if line["event"] == "played"]

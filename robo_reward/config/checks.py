@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from robo_reward.config.reward import HOP_MODELS, RIVALS, SIBLINGS
+from robo_reward.config.reward import HOP_MODELS, RIVALS, SIBLINGS, TALKERS
 from robo_reward.settings import unknown
 
 if TYPE_CHECKING:
@@ -264,6 +264,11 @@ def _check_grm(config: Config) -> None:
         if r.model is not None and r.kind != "remote":
             raise ValueError(f"reward.model={r.model} is read with reward=grm: add it")
         return
+    if r.url is not None and r.kind not in TALKERS:
+        raise ValueError(
+            f"reward.url={r.url} is read with reward=remote and {', '.join(TALKERS)}; reward={r.kind} reads numbers "
+            "that chat servers do not tell: run serve-reward for it, and ask that with reward=remote"
+        )
     demo = config.demo if r.kind != "grm" else None  # which fine-tunes it
     for name, value in {"adapt_from": config.adapt_from, "suite.tasks": config.suite.tasks, "demo": demo}.items():
         if value:

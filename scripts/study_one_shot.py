@@ -37,8 +37,9 @@ from robo_reward.progress.bench.metrics import progress_error, rank_correlation,
 from robo_reward.progress.labels import PotentialLabels, label_episode
 from robo_reward.progress.models.compact import CompactModel, CompactSettings
 from robo_reward.progress.references import References
+from robo_reward.progress.reward_model import RewardModel, load_reward
 from robo_reward.progress.tracker import TrackerSettings
-from robo_reward.progress.training import RewardModel, TrainSettings, fit, load_reward
+from robo_reward.progress.training import TrainSettings, fit
 from robo_reward.runtime.collecting import read_split
 from robo_reward.runtime.run_folder import git_revision, write_atomic
 from robo_reward.types import Episode

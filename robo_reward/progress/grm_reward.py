@@ -11,11 +11,13 @@ import numpy as np
 
 from robo_reward.interfaces import ProcessRewardModel
 from robo_reward.progress.annotate import track_many
+from robo_reward.progress.calibration import calibrate_completion
 from robo_reward.progress.models.grm import GrmSettings, load_grm
 from robo_reward.progress.models.sibling import SiblingSettings, load_sibling
 from robo_reward.progress.references import References
+from robo_reward.progress.reward_model import RewardModel
 from robo_reward.progress.tracker import TrackerSettings
-from robo_reward.progress.training import RewardModel, TrainSettings, calibrate_completion
+from robo_reward.progress.training import TrainSettings
 from robo_reward.types import Episode
 
 REFERENCES = 1
@@ -58,6 +60,7 @@ def check_answers(
     (track,) = track_many([demonstration], model, tracker, references)
     if not np.any([p.answered for p in track.progress]):
         raise ValueError(
-            f"reward model {model.model_id}: no answer about demonstration {demonstration.episode_id}; it puts no "
-            "probability on <score>+NN%</score>, or its numbers are not finite: robo-reward doctor reward=grm tells"
+            f"reward model {model.model_id}: no answer about demonstration {demonstration.episode_id}; it does not say "
+            "what models of this kind say (reward=grm: <score>+NN%</score>, see robo-reward doctor reward=grm), or its "
+            "numbers are not finite: is it one of this kind?"
         )

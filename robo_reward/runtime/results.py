@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from robo_reward.config import Config
+from robo_reward.data.arrays import read_arrays
 from robo_reward.evaluation import plots, report
 from robo_reward.runtime.evaluation_results import decision_words, evaluation_sections
 from robo_reward.runtime.reward_results import clips_section, onpolicy_section, reward_sections
@@ -134,8 +134,7 @@ def write_training_report(config: Config, run: RunFolder, line: Line, summary: d
 
 
 def _progress_section(bench: StageResult, fps: int) -> report.Section:
-    with np.load(bench.path / "tracks.npz", allow_pickle=False) as file:
-        tracks = {name: file[name] for name in file.files}
+    tracks = read_arrays(bench.path / "tracks.npz")
     successes, failures = ([t for n, t in tracks.items() if n.endswith(k)] for k in ("success", "failure"))
     return report.figure(
         "Progress on held-out episodes",

@@ -233,7 +233,7 @@ def list_runs(root: str | Path) -> list[dict[str, Any]]:
             summary = json.loads(summary_path.read_text(encoding="utf-8")) if summary_path.exists() else {}
         except (ValueError, yaml.YAMLError):
             continue  # a file of the same name that is none of ours
-        if isinstance(config, dict) and "command" in config:
+        if isinstance(config, dict) and "command" in config and isinstance(summary, dict):
             changed = datetime.fromtimestamp(path.stat().st_mtime, timezone.utc).isoformat(timespec="seconds")
             date = summary.get("date", changed)
             runs.append({"path": path.parent, "config": config, "summary": summary, "date": date})

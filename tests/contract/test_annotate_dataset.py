@@ -24,8 +24,8 @@ from robo_reward.progress.columns import columns_of
 from robo_reward.progress.completion import CompletionRule
 from robo_reward.progress.models.compact import CompactModel, CompactNet, CompactSettings
 from robo_reward.progress.references import References
+from robo_reward.progress.reward_model import RewardModel
 from robo_reward.progress.tracker import TrackerSettings
-from robo_reward.progress.training import RewardModel
 from robo_reward.runtime import pipeline
 from robo_reward.runtime.annotate_dataset import NAMES, annotate_dataset
 from robo_reward.types import Episode
@@ -100,7 +100,7 @@ def digests(root: Path) -> dict[str, str]:
 def test_lerobots_own_reader_sees_what_the_tracker_said(source, annotated, reward):
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
-    from robo_reward.progress.training import load_reward
+    from robo_reward.progress.reward_model import load_reward
 
     model = load_reward(reward)
     theirs, before = LeRobotDataset("any/name", root=annotated), LeRobotDataset("any/name", root=source)

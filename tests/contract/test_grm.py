@@ -22,8 +22,9 @@ from robo_reward.progress.models.grm_prompt import ANSWERS, answer_text, read_di
 from robo_reward.progress.models.grm_sampled import processor_inputs  # noqa: E402
 from robo_reward.progress.models.vlm_check import bundled_pair, memory_needed  # noqa: E402
 from robo_reward.progress.models.vlm_files import check_vlm, find_vlm, load_vlm  # noqa: E402
+from robo_reward.progress.reward_model import load_reward  # noqa: E402
 from robo_reward.progress.tracker import TrackerSettings, hop_rows  # noqa: E402
-from robo_reward.progress.training import TrainSettings, load_reward  # noqa: E402
+from robo_reward.progress.training import TrainSettings  # noqa: E402
 from robo_reward.runtime.steps import check_reward  # noqa: E402
 from robo_reward.testing.tiny_vlm import ARCHITECTURES, build_vlm  # noqa: E402
 from robo_reward.types import Episode, HopQuery  # noqa: E402

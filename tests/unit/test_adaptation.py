@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+from robo_reward.config import load_config
 from robo_reward.progress.adaptation import adapt_reward, grow, reference_clips
 from robo_reward.progress.annotate import track_many
 from robo_reward.progress.labels import labels_from_outcome
 from robo_reward.progress.models.compact import CompactNet, CompactSettings
 from robo_reward.progress.pairs import PairSettings
 from robo_reward.progress.references import References
-from robo_reward.progress.training import RewardModel, TrainSettings, load_reward, train_reward
+from robo_reward.progress.reward_model import RewardModel, load_reward
+from robo_reward.progress.training import TrainSettings, train_reward
+from robo_reward.runtime import demonstration
 from robo_reward.types import Episode
 
 SIZE, PUSH, LEFT = 32, "push it right", "push it left"
@@ -151,3 +154,12 @@ def test_a_network_may_have_eight_cameras():
     assert CompactNet(CompactSettings(views, SIZE)).settings.views == views
     with pytest.raises(ValueError, match="1 to 8 different camera names"):
         CompactSettings((*views, "i"), SIZE)
+
+
+def test_settings_that_change_a_demonstrations_model_are_in_its_stages_key(monkeypatch, tmp_path):
+    keys = []
+    monkeypatch.setattr(demonstration, "kept_stage", lambda config, name, key, inputs, build: keys.append(key))
+    (tmp_path / "demo").mkdir()
+    for words in ([], ["completion.sustain=3"], ["reward.swap_references=0.5"]):
+        demonstration.demo_stage(load_config([f"demo={tmp_path / 'demo'}", *words], command="train-reward"))
+    assert len({repr(key) for key in keys}) == 3

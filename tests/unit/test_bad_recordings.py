@@ -21,8 +21,8 @@ from robo_reward.data.video import write_video
 from robo_reward.progress.annotate import track_many
 from robo_reward.progress.models.compact import CompactModel, CompactNet, CompactSettings
 from robo_reward.progress.references import Reference, References
+from robo_reward.progress.reward_model import RewardModel, load_reward
 from robo_reward.progress.tracker import TrackerSettings
-from robo_reward.progress.training import RewardModel, load_reward
 from robo_reward.types import Episode
 
 SIZE, COUNT, TASK = 32, 21, "push the block"

@@ -48,6 +48,9 @@ def test_a_success_that_nobody_notices_is_a_time_out_without_reward():
     (["agent.residual_scale=0"], "agent.residual_scale=0.0: must be > 0"),
     (["agent=residual_ppo", "env.count=2"], "set 1"),
     (["agent=residual_ppo", "hil=simulated"], "leave hil= out"),
+    (["agent=residual_ppo", "shaping=potential", "reward.teacher=there"], "all under one reward model"),
+    (["train.task_reward=completion", "reward.teacher=there"], "set train.task_reward=environment"),
+    (["train.task_reward=completion", "hil=console"], "set hil.judge= instead"),
 ])  # fmt: skip
 def test_settings_that_cannot_work_are_refused_in_one_line(words, expected):
     with pytest.raises(ValueError, match=".*") as caught:

@@ -17,8 +17,8 @@ from robo_reward.progress.bench.suite import bench, bench_reward, cases_of, reli
 from robo_reward.progress.completion import CompletionRule
 from robo_reward.progress.models.compact import CompactModel, CompactNet, CompactSettings
 from robo_reward.progress.references import References
+from robo_reward.progress.reward_model import RewardModel
 from robo_reward.progress.tracker import TrackerSettings
-from robo_reward.progress.training import RewardModel
 from robo_reward.types import Episode, Progress
 
 

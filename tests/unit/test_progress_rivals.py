@@ -21,9 +21,10 @@ from robo_reward.progress.models.compact import CompactModel, CompactNet
 from robo_reward.progress.models.rival import Demonstration, class_loss
 from robo_reward.progress.models.transport import prefix_costs
 from robo_reward.progress.references import References
+from robo_reward.progress.reward_model import RewardModel, load_reward
 from robo_reward.progress.rivals import RIVALS, load_rival, train_rival
 from robo_reward.progress.scorer import load_scorer
-from robo_reward.progress.training import RewardModel, load_reward, train_reward
+from robo_reward.progress.training import train_reward
 from robo_reward.runtime.reward_results import reward_sections
 from robo_reward.runtime.stages import StageResult
 

@@ -16,8 +16,9 @@ from robo_reward.progress.hop import apply_hop
 from robo_reward.progress.labels import labels_from_outcome
 from robo_reward.progress.models.compact import CompactModel, CompactNet, CompactSettings, word_ids
 from robo_reward.progress.pairs import PairSettings
+from robo_reward.progress.reward_model import RewardModel, load_reward
 from robo_reward.progress.tracker import ProgressTracker, TrackerSettings
-from robo_reward.progress.training import RewardModel, TrainSettings, label_episodes, load_reward, train_reward
+from robo_reward.progress.training import TrainSettings, label_episodes, train_reward
 from robo_reward.types import Episode, HopQuery
 
 SIZE = 32
@@ -146,6 +147,11 @@ def test_saved_and_loaded_answers_are_equal(trained):
 def test_damaged_files_are_refused(trained, tmp_path):
     *_, reward = trained
     reward.save(tmp_path)
+    references = tmp_path / "references.npz"
+    whole = references.read_bytes()
+    references.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="damaged reference file"):
+        load_reward(tmp_path)
     weights = tmp_path / "compact.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(ValueError, match="checksum"):

@@ -16,8 +16,8 @@ from robo_reward.data.store import TransitionStore
 from robo_reward.progress.completion import CompletionRule, CompletionTarget
 from robo_reward.progress.models.compact import CompactModel, CompactNet, CompactSettings
 from robo_reward.progress.references import Reference, References
+from robo_reward.progress.reward_model import RewardModel, load_reward
 from robo_reward.progress.tracker import TrackerSettings
-from robo_reward.progress.training import RewardModel, load_reward
 from robo_reward.runtime.experience import DEMONSTRATIONS, ONLINE
 from robo_reward.runtime.overrule import read_outcomes, recalibrate
 from robo_reward.runtime.pipeline import bench_reward
@@ -59,7 +59,7 @@ def trained(monkeypatch):
     edge = {"front": np.zeros((1, 4, 4, 3), np.uint8)}, {"front": np.full((1, 4, 4, 3), 255, np.uint8)}
     settings = TrackerSettings(every=4, fusion="average", completion=CompletionRule(0.8, 2))
     found = SimpleNamespace(model=Bright(), references=References({TASK: Reference(*edge)}), tracker=settings)
-    monkeypatch.setattr("robo_reward.progress.training.load_reward", lambda folder: found)
+    monkeypatch.setattr("robo_reward.progress.reward_model.load_reward", lambda folder: found)
 
 
 @pytest.fixture

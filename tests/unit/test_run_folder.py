@@ -118,6 +118,9 @@ def test_listing_passes_over_foreign_files(tmp_path):
     for name, text in {"broken": "a: [", "list": "- 1", "other": "a: 1"}.items():
         (tmp_path / "runs" / name).mkdir()
         (tmp_path / "runs" / name / "config.yaml").write_text(text)
+    (tmp_path / "runs/odd").mkdir()
+    (tmp_path / "runs/odd/config.yaml").write_text("command: train")
+    (tmp_path / "runs/odd/summary.json").write_text("[1]")
     found = list_runs(tmp_path / "runs")
     assert sorted(run["path"].name for run in found) == ["one", "two"]
     assert {run["path"].name: run["summary"].get("final_success") for run in found} == {"one": 0.5, "two": None}

@@ -23,8 +23,8 @@ from robo_reward.progress.annotate import track_many
 from robo_reward.progress.completion import CompletionRule
 from robo_reward.progress.models.compact import CompactModel, CompactNet, CompactSettings
 from robo_reward.progress.references import Reference, References
+from robo_reward.progress.reward_model import RewardModel
 from robo_reward.progress.tracker import TrackerSettings
-from robo_reward.progress.training import RewardModel
 from robo_reward.types import Episode
 
 SIZE, COUNT = 32, 23

@@ -123,6 +123,10 @@ GROUPS: dict[str, tuple[tuple[int, ...], list[Row]]] = {
               [*ORACLE, *(word for name in WITHOUT if name != kept for word in WITHOUT[name])]) for kept in WITHOUT),
         *(row("peg_insert", name, "potential, oracle", [*ORACLE, *words]) for name, words in OTHERWISE.items()),
     ]),
+    "turns": ((10,), [
+        row("peg_insert_long", "residual_td3, no symmetry", name, [*SHAPINGS[name], "agent.symmetry=false"])
+        for name in ("none", "potential, learned", "potential, oracle")
+    ]),
     "hacking": ((10, 11, 12), [
         row("peg_insert", f"completion as task reward, {name}", "none",
             ["train.task_reward=completion", "shaping=none", *words]) for name, words in BELIEFS.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from robo_reward.config.reward import HOP_MODELS, RIVALS, SIBLINGS
+from robo_reward.config.reward import HOP_MODELS, RIVALS, SIBLINGS, TALKERS
 from robo_reward.settings import unknown
 
 if TYPE_CHECKING:
@@ -206,6 +206,15 @@ def _check_runtime(config: Config) -> None:
     r = config.runtime
     if r.actor >= r.actors and config.command != "actor":  # an actor learns their number from the learner
         raise ValueError(f"runtime.actor={r.actor} with runtime.actors={r.actors}: must be below it")
+    if (r.certificate is None) != (r.key is None):
+        raise ValueError("runtime.certificate and runtime.key belong together: give both, or neither")
+    if r.certificate is not None and config.command != "learner" and r.kind != "ray":
+        raise ValueError(
+            f"runtime.certificate={r.certificate} is for learner and runtime=ray: an actor takes runtime.root, and all "
+            "else speaks within this computer only"
+        )
+    if r.root is not None and config.command != "actor":
+        raise ValueError(f"runtime.root={r.root} is what an actor trusts: give it to actor")
     if r.kind == "local" and config.command != "learner":
         return
     who = "learner" if config.command == "learner" else f"runtime={r.kind}"
@@ -215,8 +224,16 @@ def _check_runtime(config: Config) -> None:
         raise ValueError(f"agent=residual_ppo with {who}: it learns from its newest policy only, use runtime=local")
     if config.env.count > 1:
         raise ValueError(f"env.count={config.env.count} with {who}: set runtime.actors={config.env.count} instead")
-    if config.robot:
-        raise ValueError(f"robot= with {who}: only simulated worlds can be evaluated beside it, use runtime=local")
+    if config.robot and r.kind == "ray":
+        raise ValueError(
+            "robot= with runtime=ray: Ray would start an actor where no robot is, use runtime=async, or learner "
+            "and actor"
+        )
+    if config.robot and r.actors > 1 and config.command != "learner":
+        raise ValueError(
+            f"runtime.actors={r.actors} with robot=: there is one arm, set 1; for several use learner, and an "
+            "actor for each"
+        )
 
 
 def _check_rival(config: Config) -> None:
@@ -247,6 +264,11 @@ def _check_grm(config: Config) -> None:
         if r.model is not None and r.kind != "remote":
             raise ValueError(f"reward.model={r.model} is read with reward=grm: add it")
         return
+    if r.url is not None and r.kind not in TALKERS:
+        raise ValueError(
+            f"reward.url={r.url} is read with reward=remote and {', '.join(TALKERS)}; reward={r.kind} reads numbers "
+            "that chat servers do not tell: run serve-reward for it, and ask that with reward=remote"
+        )
     demo = config.demo if r.kind != "grm" else None  # which fine-tunes it
     for name, value in {"adapt_from": config.adapt_from, "suite.tasks": config.suite.tasks, "demo": demo}.items():
         if value:

@@ -10,8 +10,10 @@ RIVALS = (
     "sarm", "rewind", "progressor", "vlac", "graded", "classifier", "transport", "feature_distance", "pixel_distance",
 )  # fmt: skip
 """Those of `robo_reward.progress.rivals`."""
-SIBLINGS = ("roboreward", "topreward", "vlm_rm", "contrasting")
-"""Pretrained models of the literature that score moments, `robo_reward.progress.models.sibling`."""
+TALKERS = ("gvl", "vlac_vlm", "lrm")
+"""Pretrained models that answer in words, here or behind a chat server, `robo_reward.progress.models.talk`."""
+SIBLINGS = ("roboreward", "topreward", "robometer", "vlm_rm", "contrasting", *TALKERS)
+"""Pretrained models of the literature, `robo_reward.progress.models.sibling`."""
 HOP_MODELS = ("compact", "grm", *SIBLINGS)
 """Those that answer hops, so that a tracker, with its completion rule, can follow an episode."""
 
@@ -22,11 +24,11 @@ class RewardConfig:
 
     kind: str = choice("compact", "compact", "grm", "oracle", "remote", *SIBLINGS, *RIVALS)
     """compact learns from images; grm is a vision-language model, `model`; oracle is the simulator's own progress;
-    remote is served at `reward.url`; roboreward, topreward, vlm_rm and contrasting are pretrained models of the
-    literature, `model`; the others are rivals from there, trained on the same episodes."""
+    remote is served at `reward.url`; roboreward, topreward, robometer, vlm_rm, contrasting, gvl, vlac_vlm and lrm are
+    pretrained models of the literature, `model`; the others are rivals from there, trained on the same episodes."""
     model: str | None = None
     """Vision-language model of reward=grm and of the other pretrained ones: a local folder, or OWNER/NAME on the hub;
-    with reward.api=openai what the server calls it."""
+    what the server calls it, with reward.api=openai, or reward.url= and a model that answers in words."""
     revision: str | None = None
     """Commit, 40 hex digits, of a model on the hub, which needs one."""
     order: str = choice("released", "released", "rules_first")
@@ -68,8 +70,8 @@ class RewardConfig:
     views: tuple[str, ...] | None = None
     """Cameras the model sees; null: all of the environment's."""
     url: str | None = None
-    """Of the server that reward=remote asks, such as http://127.0.0.1:8766. Its token comes from the environment,
-    ROBO_REWARD_TOKEN."""
+    """Of the server that reward=remote asks, such as http://127.0.0.1:8766, or of the chat server that gvl, vlac_vlm
+    and lrm ask in place of a folder. Its token comes from the environment, ROBO_REWARD_TOKEN."""
     api: str = choice("robo_reward", "robo_reward", "openai")
     """What it speaks: robo_reward, what `serve-reward` does; openai, the chat completions of vLLM, SGLang and
     `transformers serve`."""

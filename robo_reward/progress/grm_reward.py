@@ -60,6 +60,7 @@ def check_answers(
     (track,) = track_many([demonstration], model, tracker, references)
     if not np.any([p.answered for p in track.progress]):
         raise ValueError(
-            f"reward model {model.model_id}: no answer about demonstration {demonstration.episode_id}; it puts no "
-            "probability on <score>+NN%</score>, or its numbers are not finite: robo-reward doctor reward=grm tells"
+            f"reward model {model.model_id}: no answer about demonstration {demonstration.episode_id}; it does not say "
+            "what models of this kind say (reward=grm: <score>+NN%</score>, see robo-reward doctor reward=grm), or its "
+            "numbers are not finite: is it one of this kind?"
         )

@@ -50,7 +50,7 @@ def train(config: Config) -> dict[str, Any]:
 
 
 def learner(config: Config) -> dict[str, Any]:
-    """`train` with actors that come from elsewhere."""
+    """`train` with actors that come from elsewhere; where they are robots, the evaluation is theirs too."""
     return _train_and_evaluate(config, "learner")
 
 
@@ -100,6 +100,10 @@ def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
         seen = steps.observed_stage(config, data)
         base = steps.base_stage(config, seen)
         trained = steps.residual_stage(config, seen, reward, base, run.log)
+        if command == "learner" and config.robot:
+            say(f"trained; where the robot is: robo-reward evaluate robot=... policies={run.path}", config.quiet)
+            used = [stage for stage in (data, reward, base, trained) if stage is not None]
+            return finish_run(run, used, {"train_folder": str(trained.path)})
         recheck = steps.recheck_stage(config, reward, trained) if reward and config.reward.kind in HOP_MODELS else None
         return _evaluate_line(
             config, run, seen, reward, base, trained, data=data, bench=bench, recheck=recheck, clips=clips

@@ -12,7 +12,7 @@ from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.tasks import task_of
 
 if TYPE_CHECKING:
-    from robo_reward.progress.calls import Caller
+    from robo_reward.progress.calls import Caller, CallSettings
     from robo_reward.progress.models.chat import ChatModel
     from robo_reward.progress.models.remote import RemoteModel
 
@@ -40,13 +40,21 @@ def check_remote(config: Config) -> None:
         raise ValueError("reward.api=openai needs the name of a model that the server knows: add reward.model=NAME")
 
 
+def call_settings(config: Config) -> CallSettings:
+    """How a server is called."""
+    from robo_reward.progress.calls import CallSettings
+
+    r = config.reward
+    return CallSettings(r.deadline_s, r.attempts, r.concurrency, r.cool_down_s)
+
+
 def open_remote(config: Config) -> RemoteModel | ChatModel:
     """The client of `reward.url`, with what the server says of its model. Raises as `remote_stage`."""
-    from robo_reward.progress.calls import Caller, CallSettings
+    from robo_reward.progress.calls import Caller
     from robo_reward.progress.models.remote import RemoteModel, ask_served
 
     r = config.reward
-    caller = Caller(r.url or "", CallSettings(r.deadline_s, r.attempts, r.concurrency, r.cool_down_s))
+    caller = Caller(r.url or "", call_settings(config))
     cameras = r.views or config.env.cameras
     if r.api == "openai":
         return _open_chat(config, caller, cameras)

@@ -23,7 +23,7 @@ from robo_reward.runtime.observing import write_observed
 from robo_reward.runtime.potentials import learner_annotate as learner_annotate
 from robo_reward.runtime.potentials import load_annotate as load_annotate
 from robo_reward.runtime.potentials import make_annotate as make_annotate
-from robo_reward.runtime.remote_reward import check_remote, remote_stage
+from robo_reward.runtime.remote_reward import call_settings, check_remote, remote_stage
 from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.tasks import SPLITS, task_of
 from robo_reward.runtime.training_stage import load_agent as load_agent
@@ -80,9 +80,14 @@ def check_reward(config: Config) -> str | None:
         raise ValueError(
             f"reward={kind} needs a vision-language model: add reward.model=FOLDER, or OWNER/NAME on the hub"
         )
+    if config.reward.url is not None:  # the folder says who answered there when it was made
+        return f"{config.reward.url} {config.reward.model} {call_settings(config)}"
+    if kind in SIBLINGS:
+        from robo_reward.progress.models.sibling import check_files
+
+        return check_files(sibling_settings(config))
     folder = find_vlm(config.reward.model, config.reward.revision)
-    if kind not in ("vlm_rm", "contrasting"):  # these ask CLIP
-        check_vlm(folder)
+    check_vlm(folder)
     return fingerprint(folder)
 
 
@@ -232,8 +237,9 @@ def sibling_settings(config: Config) -> SiblingSettings:
 
     r, asked = config.reward, grm_settings(config)
     return SiblingSettings(
-        r.kind, asked.source, asked.revision, asked.views, asked.image_size, asked.stages, r.baseline, r.batch, r.device
-    )
+        r.kind, asked.source, asked.revision, asked.views, asked.image_size, asked.stages, r.baseline, r.batch,
+        r.device, r.url, call_settings(config),
+    )  # fmt: skip
 
 
 def completion_target(config: Config) -> CompletionTarget:

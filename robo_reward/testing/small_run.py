@@ -68,6 +68,7 @@ def learn_locally(
 ) -> dict[str, Any]:
     """The same run with runtime=local."""
     s = school
+    assert s.env is not None
     return train_residual(config, s.env, s.base, s.demonstrations, s.annotate, s.load_annotate, folder, log)
 
 

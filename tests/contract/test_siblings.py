@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from robo_reward.data.torchvision_cure import cure
 from robo_reward.progress.hop import hop_from_potentials
-from robo_reward.progress.models import contrasting, roboreward, topreward, vlm_rm
+from robo_reward.progress.models import contrasting, robometer, roboreward, topreward, vlm_rm
 from robo_reward.progress.models.sibling import Clip, SiblingModel, SiblingSettings, load_sibling
 from robo_reward.progress.models.vlm_files import load_vlm
 from robo_reward.progress.models.vlm_video import continuation_log_p, video_turn
@@ -26,7 +27,8 @@ TASK = "push the red block"
 def folders(tmp_path_factory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("models")
     qwen, clip = build_vlm(root / "qwen", "qwen3_vl"), build_clip(root / "clip")
-    return {"roboreward": qwen, "topreward": qwen, "vlm_rm": clip, "contrasting": clip}
+    return {"roboreward": qwen, "topreward": qwen, "robometer": with_heads(root / "robometer"), "vlm_rm": clip,
+            "contrasting": clip}  # fmt: skip
 
 
 def build_clip(folder: Path) -> Path:
@@ -50,6 +52,22 @@ def build_clip(folder: Path) -> Path:
     return folder
 
 
+def with_heads(folder: Path, bins: int = 10) -> Path:
+    """A random model with the released one's extra tokens and heads, its weights where the release has them."""
+    vlm = load_vlm(str(build_vlm(folder, "qwen3_vl")), device="cpu")
+    vlm.processor.tokenizer.add_tokens(list(robometer.TOKENS), special_tokens=True)
+    vlm.model.resize_token_embeddings(len(vlm.processor.tokenizer))
+    torch.manual_seed(1)
+    heads = {"progress_head": robometer.head(32, bins), "success_head": robometer.head(32, 1),
+             "preference_head": robometer.head(32, 1)}  # fmt: skip
+    more = {f"{name}.{key}": 3 * value for name, head in heads.items() for key, value in head.state_dict().items()}
+    vlm.model.save_pretrained(folder, state_dict=vlm.model.state_dict())
+    vlm.processor.save_pretrained(folder)
+    file = folder / "model.safetensors"
+    save_file({**load_file(file), **more}, file, metadata={"format": "pt"})
+    return folder
+
+
 def query(pairs: list[tuple[int, int]], count: int = 5) -> HopQuery:
     frames = np.random.default_rng(0).integers(0, 255, (count, 48, 48, 3), dtype=np.uint8)
     before, after = np.array(pairs).T
@@ -57,7 +75,7 @@ def query(pairs: list[tuple[int, int]], count: int = 5) -> HopQuery:
     return HopQuery({"front": frames}, before, after, none, none + 1, (TASK,) * len(pairs))
 
 
-@pytest.mark.parametrize("kind", ["roboreward", "topreward", "vlm_rm", "contrasting"])
+@pytest.mark.parametrize("kind", ["roboreward", "topreward", "robometer", "vlm_rm", "contrasting"])
 def test_hops_are_those_between_the_values_of_two_moments(folders, kind, tmp_path):
     model = load_sibling(SiblingSettings(kind, str(folders[kind]), device="cpu"))
     asked = query([(0, 2), (2, 3), (3, 2), (2, 2)])
@@ -84,7 +102,7 @@ def test_weights_that_changed_are_noticed(folders, tmp_path):
     model = load_sibling(SiblingSettings("vlm_rm", str(folders["vlm_rm"]), device="cpu"))
     model.save(tmp_path)
     path = tmp_path / "sibling.json"
-    path.write_text(path.read_text().replace(model.weights, "0" * 12))
+    path.write_text(path.read_text().replace(model.weights[0], "0" * 12))
     with pytest.raises(ValueError, match="not the weights"):
         SiblingModel.load(tmp_path)
     path.write_text("{}")
@@ -159,6 +177,63 @@ def test_toprewards_values_are_probabilities_that_episodes_share(folders):
     alone = model._score([Clip(frames[[0, 2]], TASK)])
     beside = model._score([Clip(frames[[0, 3]], TASK), Clip(frames[[0, 2]], TASK)])
     assert 0 < alone[0] < 1 and alone[0] == pytest.approx(beside[1], abs=1e-9)
+
+
+# ---- Robometer ----
+
+
+def test_robometer_shows_a_token_behind_every_picture(folders):
+    vlm = load_vlm(str(folders["robometer"]), device="cpu")
+    text = robometer.text_of(vlm, Clip(np.zeros((2, 48, 48, 3), np.uint8), TASK))
+    shown = "<|vision_start|><|image_pad|><|vision_end|><|prog_token|>"
+    asked = robometer.PROMPT.replace("{task}", TASK)
+    assert text == f"<|im_start|>user\n{asked}{shown}{shown}<|im_end|>\n"
+    assert asked.startswith(
+        f"The task for the robot is '{TASK}'. Given the trajectory video, predict the task progress"
+    )
+    assert asked.endswith("If the robot is not performing the same task, predict 0 progress.")
+
+
+def test_robometers_heads_read_the_last_pictures_token(folders):
+    folder = folders["robometer"]
+    vlm, heads = load_vlm(str(folder), device="cpu"), robometer.load_heads(folder, 32)
+    frames = query([(0, 1)]).frames["front"]
+    clip, other = Clip(frames[[0, 2]], TASK), Clip(frames[[0, 3]], TASK)
+    progress, success = robometer.progress_and_success(vlm, heads, clip)
+    assert 0 < progress < 1 and 0 < success < 1
+    assert (progress, success) != robometer.progress_and_success(vlm, heads, other)
+    images = list(frames[[0, 2]])
+    inputs = vlm.processor(text=[robometer.text_of(vlm, clip)], images=images, return_tensors="pt")
+    with torch.no_grad():
+        hidden = vlm.model(**inputs, output_hidden_states=True).hidden_states[-1][0]
+    weights = load_file(folder / "model.safetensors")
+    at = inputs["input_ids"][0].tolist()
+    last = hidden[len(at) - 1 - at[::-1].index(vlm.processor.tokenizer.convert_tokens_to_ids("<|prog_token|>"))]
+    first = torch.nn.functional.linear(last, weights["success_head.0.weight"], weights["success_head.0.bias"])
+    inner = torch.nn.functional.layer_norm(
+        first, (16,), weights["success_head.1.weight"], weights["success_head.1.bias"]
+    )
+    logit = torch.nn.functional.gelu(inner) @ weights["success_head.4.weight"][0] + weights["success_head.4.bias"][0]
+    assert success == pytest.approx(float(logit.sigmoid()), abs=1e-5)
+    model = load_sibling(SiblingSettings("robometer", str(folder), device="cpu"))
+    assert model._score([clip])[0] == pytest.approx((progress + success) / 2, abs=1e-6)
+
+
+def test_robometers_progress_is_the_mean_over_even_bins(folders):
+    folder = folders["robometer"]
+    vlm, heads = load_vlm(str(folder), device="cpu"), robometer.load_heads(folder, 32)
+    clip = Clip(query([(0, 1)]).frames["front"][[0, 2]], TASK)
+    with torch.no_grad():
+        heads["progress_head"][4].weight.zero_()
+        heads["progress_head"][4].bias[:] = torch.tensor([-99.0] * 3 + [0.0] + [-99.0] * 5 + [0.0])
+    assert robometer.progress_and_success(vlm, heads, clip)[0] == pytest.approx((3 / 9 + 1) / 2)
+
+
+def test_a_model_without_robometers_heads_is_refused(folders, tmp_path):
+    with pytest.raises(ValueError, match="no room for <|prog_token|>"):
+        load_sibling(SiblingSettings("robometer", str(folders["roboreward"]), device="cpu"))
+    with pytest.raises(ValueError, match="no progress_head of Robometer among its weights"):
+        robometer.load_heads(folders["roboreward"], 32)
 
 
 # ---- CLIP ----

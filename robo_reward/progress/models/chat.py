@@ -147,18 +147,27 @@ def completion(name: str, instruction: str, urls: Sequence[str], temperature: fl
     return json.dumps({**asked, "temperature": temperature, **(TOKENS if tokens else {})}).encode()
 
 
-def read_completion(body: bytes) -> tuple[str, Answer]:
-    """Who answers, and what. ValueError for a body that is no chat completion, or has NaN for a probability."""
+def read_message(body: bytes) -> tuple[str, str, Any]:
+    """Who answers, the text, and what is told of its tokens, None without. ValueError for no chat completion."""
     try:
         found = json.loads(body)
         said, choice = found["model"], found["choices"][0]
         text, told = choice["message"]["content"], choice.get("logprobs")
-        places = [] if told is None else [_place(token) for token in told.get("content") or []]
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"no chat completion ({str(error)[:80] or type(error).__name__})") from None
     if type(said) is not str or type(text) not in (str, type(None)):
         raise ValueError("no chat completion")
-    hop = parse_answer(text or "")
+    return said, text or "", told
+
+
+def read_completion(body: bytes) -> tuple[str, Answer]:
+    """Who answers, and what. ValueError for a body that is no chat completion, or has NaN for a probability."""
+    said, text, told = read_message(body)
+    try:
+        places = [] if told is None else [_place(token) for token in told.get("content") or []]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"no chat completion ({str(error)[:80] or type(error).__name__})") from None
+    hop = parse_answer(text)
     return said, expected_hop(places) or (NOTHING if hop is None else (hop, UNKNOWN))
 
 

@@ -1,16 +1,17 @@
-"""Reward models that score a moment, not a pair: one interface for those of the literature, each in a file of its own.
+"""Reward models of the literature behind one interface, each in a file of its own.
 
-A scorer gives a value in [0, 1] to a short clip, from the reference start to a moment, under an instruction. Hops
-follow from the values of `before` and `after`, so trackers, benchmark and live use are those of every other reward
-model. Prompts, labels and what becomes of them are as published; the clip of two pictures is ours: questions address
-pairs of frames, and released scorers look at whole videos.
+A scorer gives a value in [0, 1] to a short clip, from the reference start to a moment, under an instruction; some give
+values to both moments of a pair at once. Hops follow from the values of `before` and `after`, so trackers, benchmark
+and live use are those of every other reward model. Prompts, labels and what becomes of them are as published; the clip
+of two pictures is ours: questions address pairs of frames, and released scorers look at whole videos.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -19,12 +20,21 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from robo_reward.progress.blank import shows_nothing
+from robo_reward.progress.calls import Caller, CallSettings
 from robo_reward.progress.hop import hop_from_potentials
 from robo_reward.progress.models.grm_query import checked_frames
-from robo_reward.progress.models.vlm_files import find_vlm, fingerprint
+from robo_reward.progress.models.vlm_files import ARCHITECTURES, check_vlm, find_vlm, fingerprint
 from robo_reward.types import HopEstimate, HopQuery
 
 DESCRIPTION = "sibling.json"
+CERTAIN = 1.0
+"""Confidence of a scorer of moments, which says nothing of its own."""
+ELSEWHERE = ("source", "revision", "batch", "device", "url", "calls")
+"""Settings that no answer depends on, beside the weights that they name."""
+_NO_VLM = ("vlm_rm", "contrasting")
+"""They look at files of another kind and check them when they load them."""
+_ANY_VLM = ("gvl", "vlac_vlm")
+"""They ask a model of any architecture."""
 
 
 class Clip(NamedTuple):
@@ -34,11 +44,27 @@ class Clip(NamedTuple):
     instruction: str
 
 
+class Pair(NamedTuple):
+    """What a scorer of pairs looks at: the front camera at the reference start, before and after."""
+
+    start: UInt8[np.ndarray, "H W 3"]
+    before: UInt8[np.ndarray, "H W 3"]
+    after: UInt8[np.ndarray, "H W 3"]
+    instruction: str
+
+
 class Scorer(Protocol):
     """Values of clips."""
 
     def __call__(self, clips: Sequence[Clip]) -> Float64[np.ndarray, "B"]:
         """In [0, 1]; NaN where there is no answer."""
+
+
+class PairScorer(Protocol):
+    """Values of pairs."""
+
+    def pairs(self, pairs: Sequence[Pair]) -> Float64[np.ndarray, "B 3"]:
+        """Values before and after, and the confidence, all in [0, 1]; NaN where there is no answer."""
 
 
 @dataclass(frozen=True)
@@ -58,41 +84,62 @@ class SiblingSettings:
     """What the scene shows when nothing is done, in words; for scorers on CLIP."""
     batch: int = 8
     device: str = "auto"
+    url: str | None = None
+    """Of the chat server that is asked in place of a folder; `source` is what it calls the model then."""
+    calls: CallSettings = CallSettings()
+
+
+Row = tuple[int, int, int, str]
+"""Frames at the reference start, before and after, and the instruction."""
 
 
 class SiblingModel:
-    """A `ProcessRewardModel` around a scorer of moments. It says nothing of its own about confidence: 1 throughout."""
+    """A `ProcessRewardModel` around a scorer."""
 
-    def __init__(self, scorer: Scorer, settings: SiblingSettings, weights: str) -> None:
-        """weights: names the scorer's files."""
-        self.kind, self.settings, self.weights, self._score = settings.kind, settings, weights, scorer
-        asked = {k: v for k, v in asdict(settings).items() if k not in ("source", "revision", "batch", "device")}
-        sha = hashlib.sha256((weights + json.dumps(asked, sort_keys=True)).encode())
+    def __init__(self, scorer: Scorer | PairScorer, settings: SiblingSettings, weights: Sequence[str]) -> None:
+        """weights: name the scorer's files."""
+        self.kind, self.settings, self.weights, self._score = settings.kind, settings, list(weights), scorer
+        asked = {k: v for k, v in asdict(settings).items() if k not in ELSEWHERE}
+        sha = hashlib.sha256(("".join(weights) + json.dumps(asked, sort_keys=True)).encode())
         self.model_id = f"{settings.kind}-{sha.hexdigest()[:12]}"
 
     def hop(self, query: HopQuery) -> HopEstimate:
         """Answer B pairs; a pair with a picture that shows nothing, or without a reference start, has no answer.
 
-        Raises ValueError for no known view, or wrong frames.
+        Raises ValueError for no known view, or wrong frames; `Unanswered` where a server is asked and fails.
         """
         view, frames = next(iter(checked_frames(query.frames, self.settings.views).items()))
         blank = shows_nothing(frames)
-        moments: dict[tuple[int, int, str], float] = {}
-        rows = []
-        for b, task in enumerate(query.instruction_B):
-            start, before, after = (int(x[b]) for x in (query.reference_start_B, query.before_B, query.after_B))
-            known = start >= 0 and not (blank[start] or blank[before] or blank[after])
-            rows.append([(start, before, task), (start, after, task)] if known else None)
-        wanted = list(dict.fromkeys(moment for row in rows if row for moment in row))
+        columns = np.stack([query.reference_start_B, query.before_B, query.after_B], axis=1)
+        known = (columns[:, 0] >= 0) & ~blank[columns].any(1)
+        rows = [(*columns[b].tolist(), query.instruction_B[b]) for b in np.flatnonzero(known)]
+        found = np.full((len(query), 3), np.nan)
+        found[known] = self._moments(frames, rows) if callable(self._score) else self._pairs(frames, rows)
+        valid = np.isfinite(found).all(1)
+        hop, confidence = np.zeros((2, len(query)), np.float32)
+        hop[valid] = hop_from_potentials(*np.clip(found[valid, :2].T, 0, 1))
+        confidence[valid] = found[valid, 2]
+        return HopEstimate(hop, confidence, valid)
+
+    def _moments(self, frames: np.ndarray, rows: Sequence[Row]) -> Float64[np.ndarray, "B 3"]:
+        """Each moment's value once, however many pairs it stands in."""
+        assert callable(self._score)
+        wanted = list(dict.fromkeys((start, n, task) for start, *pair, task in rows for n in pair))
+        values: dict[tuple[int, int, str], float] = {}
         for begin in range(0, len(wanted), self.settings.batch):
             some = wanted[begin : begin + self.settings.batch]
-            values = self._score([Clip(np.stack([frames[s], frames[n]]), task) for s, n, task in some])
-            moments |= dict(zip(some, np.clip(values, 0, 1).tolist(), strict=True))
-        pairs = np.array([[moments[m] for m in row] if row else [np.nan] * 2 for row in rows]).reshape(-1, 2)
-        valid = np.isfinite(pairs).all(1)
-        hop = np.zeros(len(query), np.float32)
-        hop[valid] = hop_from_potentials(pairs[valid, 0], pairs[valid, 1])
-        return HopEstimate(hop, valid.astype(np.float32), valid)
+            told = self._score([Clip(frames[[start, n]], task) for start, n, task in some])
+            values |= zip(some, told.tolist(), strict=True)
+        answers = [(values[s, before, t], values[s, after, t], CERTAIN) for s, before, after, t in rows]
+        return np.array(answers).reshape(-1, 3)
+
+    def _pairs(self, frames: np.ndarray, rows: Sequence[Row]) -> Float64[np.ndarray, "B 3"]:
+        assert not callable(self._score)
+        distinct = list(dict.fromkeys(rows))
+        told = self._score.pairs(
+            [Pair(frames[s], frames[before], frames[after], t) for s, before, after, t in distinct]
+        )
+        return told[[distinct.index(row) for row in rows]].reshape(-1, 3)
 
     def save(self, folder: Path) -> None:
         """Write which model is asked and how; the weights stay where they are."""
@@ -106,27 +153,66 @@ class SiblingModel:
         path = folder / DESCRIPTION
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            settings = SiblingSettings(**{**found["settings"], "views": tuple(found["settings"]["views"])})
-            expected = found["weights"]
+            kept, expected = found["settings"], list(found["weights"])
+            settings = SiblingSettings(
+                **{**kept, "views": tuple(kept["views"]), "calls": CallSettings(**kept.get("calls", {}))}
+            )
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(f"{path}: not a description of a reward model ({error}); make it again") from error
-        model = load_sibling(settings)
+        model = load_sibling(settings, expected)
         if model.weights != expected:
             raise ValueError(f"{settings.source}: not the weights that {path} was made with; make it again")
         return model
 
 
-def load_sibling(settings: SiblingSettings) -> SiblingModel:
-    """The model that these settings name. Raises ValueError for a folder that does not hold its kind of model."""
-    weights = fingerprint(find_vlm(settings.source, settings.revision))
-    return SiblingModel(_loader(settings.kind)(settings), settings, weights)
+def load_sibling(settings: SiblingSettings, expected: Sequence[str] | None = None) -> SiblingModel:
+    """The model that these settings name.
+
+    expected: the weights that it was before; a server has to name the same ones and is not asked for them yet.
+
+    Raises:
+        ValueError: a folder that does not hold its kind of model.
+        Unanswered: a server that does not say who it is.
+    """
+    module = _module(settings.kind)
+    signals: Sequence[str] = getattr(module, "SIGNALS", ("",))
+    if settings.url is None:
+        weights: Sequence[str] = [fingerprint(folder) for folder in folders(settings, signals)]
+        return SiblingModel(module.load(settings), settings, weights)
+    from robo_reward.progress.models.talk import Talker, ask_own_name, served_talker
+
+    caller = Caller(settings.url, settings.calls)
+    names = [joined(settings.source, signal) for signal in signals]
+    weights = expected or [ask_own_name(caller, name) for name in names]
+    talkers: Mapping[str, Talker] = {
+        signal: served_talker(caller, name, said) for signal, name, said in zip(signals, names, weights, strict=True)
+    }
+    return SiblingModel(module.scorer(talkers), settings, weights)
 
 
-def _loader(kind: str) -> Callable[[SiblingSettings], Scorer]:
-    from robo_reward.progress.models import contrasting, roboreward, topreward, vlm_rm
+def check_files(settings: SiblingSettings) -> str:
+    """What names the files of these settings' model. Raises ValueError for what cannot be loaded."""
+    found = folders(settings, getattr(_module(settings.kind), "SIGNALS", ("",)))
+    for folder in found if settings.kind not in _NO_VLM else ():
+        check_vlm(folder, None if settings.kind in _ANY_VLM else ARCHITECTURES)
+    return "".join(fingerprint(folder) for folder in found)
 
-    loaders: dict[str, Any] = {
-        "roboreward": roboreward.load, "topreward": topreward.load, "vlm_rm": vlm_rm.load,
-        "contrasting": contrasting.load,
-    }  # fmt: skip
-    return loaders[kind]
+
+def _module(kind: str) -> Any:
+    return importlib.import_module(f"robo_reward.progress.models.{kind}")
+
+
+def folders(settings: SiblingSettings, signals: Sequence[str] = ("",)) -> list[Path]:
+    """Where the models of these signals lie. Raises ValueError for no such folder."""
+    found = [find_vlm(settings.source, settings.revision) / signal for signal in signals]
+    for folder in found:
+        if not folder.is_dir():
+            raise ValueError(
+                f"{folder}: no such folder; reward={settings.kind} needs {', '.join(signals)} in one place"
+            )
+    return found
+
+
+def joined(source: str, signal: str) -> str:
+    """What a server calls the model of a signal."""
+    return f"{source}/{signal}" if signal else source

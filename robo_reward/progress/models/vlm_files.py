@@ -76,8 +76,11 @@ def find_vlm(source: str, revision: str | None = None) -> Path:
         ) from error
 
 
-def check_vlm(folder: Path) -> str:
-    """The architecture of the model in this folder. Raises ValueError, in one line, for what cannot be loaded."""
+def check_vlm(folder: Path, architectures: tuple[str, ...] | None = ARCHITECTURES) -> str:
+    """The architecture of the model in this folder, one of `architectures`, or any where None.
+
+    Raises ValueError, in one line, for what cannot be loaded.
+    """
     config = folder / "config.json"
     if not config.is_file():
         raise ValueError(f"{folder}: no config.json, so no model of transformers; give the folder of its files")
@@ -86,8 +89,8 @@ def check_vlm(folder: Path) -> str:
         architecture = found.get("model_type")
     except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
         raise ValueError(f"{config}: not a model's description ({error}); download it again") from error
-    if architecture not in ARCHITECTURES:
-        raise ValueError(f"{config}: architecture {architecture!r}; reward=grm knows {' and '.join(ARCHITECTURES)}")
+    if architectures and architecture not in architectures:
+        raise ValueError(f"{config}: architecture {architecture!r}; reward=grm knows {' and '.join(architectures)}")
     for what, names in (("tokenizer", TOKENIZERS), ("image processor", PROCESSORS)):
         if not any((folder / name).is_file() for name in names):
             raise ValueError(f"{folder}: no {what} ({' or '.join(names)}); copy it from the model that this one is of")
@@ -110,7 +113,10 @@ def check_vlm(folder: Path) -> str:
     return str(architecture)
 
 
-def load_vlm(source: str, revision: str | None = None, device: str = "auto", four_bit: bool = False) -> Vlm:
+def load_vlm(
+    source: str, revision: str | None = None, device: str = "auto", four_bit: bool = False,
+    architectures: tuple[str, ...] | None = ARCHITECTURES,
+) -> Vlm:  # fmt: skip
     """A model for answering: bfloat16 on a GPU, float32 on the processor.
 
     Args:
@@ -118,6 +124,7 @@ def load_vlm(source: str, revision: str | None = None, device: str = "auto", fou
         revision: as of `find_vlm`.
         device: auto, cpu or cuda.
         four_bit: hold weights in 4 bits; needs a GPU and bitsandbytes.
+        architectures: as of `check_vlm`.
 
     Raises:
         ValueError: as of `find_vlm` and `check_vlm`; no such device; files that do not make a model.
@@ -129,7 +136,7 @@ def load_vlm(source: str, revision: str | None = None, device: str = "auto", fou
     from transformers.utils import logging
 
     folder = find_vlm(source, revision)
-    architecture = check_vlm(folder)
+    architecture = check_vlm(folder, architectures)
     device = chosen_device(device)
     if four_bit and (device != "cuda" or importlib.util.find_spec("bitsandbytes") is None):
         raise ValueError("reward.four_bit=true needs a GPU and the package bitsandbytes: leave it out")

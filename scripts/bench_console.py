@@ -33,6 +33,7 @@ from robo_reward.policies.simple import ZeroPolicy
 from robo_reward.runtime.run_folder import command_line, git_revision
 from robo_reward.runtime.tasks import make_env
 from robo_reward.testing.browser import Browser
+from robo_reward.testing.console_page import start_episode
 
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "console.json"
 KEYS = "wsadqe"
@@ -46,10 +47,7 @@ async def drive(url: str, presses: int, picture: Path | None) -> dict[str, Any]:
     async with Browser() as page:
         await page.open(url)
         await page.until("state.you === 'operator' && document.querySelectorAll('img').length === 3")
-        await page.key("Enter")
-        await page.until("state.state === 'armed'")
-        await page.key("Enter")
-        await page.until("state.state === 'running' && state.oracle.length > 20")
+        await start_episode(page, 20)
         before = await page.value("[state.clock, console_figures().pictures, state.steps, state.overruns]")
         await page.key(" ", down=True)
         for press in range(presses):

@@ -266,7 +266,10 @@ def git_revision() -> str | None:
 def _refuse_other_settings(path: Path, settings: Mapping[str, Any]) -> None:
     if not path.exists():
         return
-    earlier = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        earlier = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError:
+        raise ValueError(f"{path} is damaged: choose another run.dir, or delete that folder") from None
     if not isinstance(earlier, dict):
         return
     old, new = flat_settings(earlier), flat_settings(settings)

@@ -31,7 +31,7 @@ CERTAIN = 1.0
 """Confidence of a scorer of moments, which says nothing of its own."""
 ELSEWHERE = ("source", "revision", "batch", "device", "url", "calls")
 """Settings that no answer depends on, beside the weights that they name."""
-_NO_VLM = ("vlm_rm", "contrasting")
+_NO_VLM = ("vlm_rm", "contrasting", "lerobot_classifier", "lerobot_sarm")
 """They look at files of another kind and check them when they load them."""
 _ANY_VLM = ("gvl", "vlac_vlm")
 """They ask a model of any architecture."""

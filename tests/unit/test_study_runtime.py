@@ -28,9 +28,8 @@ def test_every_runtime_has_its_own_training_and_shares_what_comes_before(study, 
         for name in ("collect-1", "train-reward-2", "train-3", "evaluate-4", "label-5.partial"):
             if not (stages / name).exists():
                 (stages / name).mkdir(parents=True)
-                (stages / name / ("stage.json" if name != "label-5.partial" else "half")).write_text(
-                    config.runtime.kind
-                )
+                file = "half" if name.endswith(".partial") else "stage.json"
+                (stages / name / file).write_text(config.runtime.kind)
         Path(config.run.dir).mkdir(parents=True)
         (Path(config.run.dir) / "summary.json").write_text(json.dumps({"final_success": 0.75}))
 

@@ -18,7 +18,7 @@ from robo_reward.runtime.worlds import ROBOT_LOG  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(1500)]
 SETTINGS = [
-    "experiment=smoke", "robot=sim_arm", "env.horizon=60", "robot.camera_hz=3", "reward=oracle", "collect.demos=2",
+    "experiment=smoke", "robot=sim_arm", "env.horizon=150", "robot.camera_hz=3", "reward=oracle", "collect.demos=2",
     "collect.weak=0", "collect.validation=0", "collect.test=0", "collect.all_frames=false", "base.demos=1",
     "train.warmup_updates=20", "evaluate.episodes=1", "evaluate.videos=0", "quiet=true",
 ]  # fmt: skip
@@ -91,7 +91,7 @@ def test_a_learner_elsewhere_leaves_robot_and_evaluation_to_the_other_side(tmp_p
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["rollouts"] == 2 and "final_success" not in summary
     assert len((tmp_path / "actors" / "logs" / ROBOT_LOG).read_text().splitlines()) >= 2
-    words = ["experiment=smoke", *arm, "env.horizon=60", "evaluate.episodes=1", "evaluate.videos=0", "quiet=true"]
+    words = ["experiment=smoke", *arm, "env.horizon=150", "evaluate.episodes=1", "evaluate.videos=0", "quiet=true"]
     judging = start(47, tmp_path, "evaluate", *words, f"policies={folder}")
     said = judging.communicate()[1]
     assert judging.returncode == 0, said

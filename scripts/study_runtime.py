@@ -37,7 +37,7 @@ TAKEN = (
     "cores", "date", "git_revision",
 )  # fmt: skip
 COLUMNS = ("runtime", "seed", *TAKEN, "command")
-MEANS = ("base_success", "final_success", "env_steps", "updates_per_s", "wall_s")
+MEANS = ("base_success", "final_success", "env_steps")
 
 
 def command_of(kind: str, seed: int, extra: Sequence[str] = ()) -> str:

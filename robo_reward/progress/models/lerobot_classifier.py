@@ -124,7 +124,7 @@ def _encoder_of(folder: Path, name: str) -> Iterator[None]:
         return AutoModel.from_config(config, trust_remote_code=False)
 
     own = AutoModel.__dict__.get("from_pretrained")
-    AutoModel.from_pretrained = build  # type: ignore[method-assign,assignment]
+    AutoModel.from_pretrained = build  # type: ignore[method-assign]
     try:
         yield
     finally:

@@ -130,7 +130,8 @@ def _tune(config: Config, data: StageResult | None, folder: Path) -> dict[str, A
         return {}
     errors: dict[str, float] = {}
     if data is not None and tune.held_out and data.summary.get("validation_success", 0.0) > 0:
-        errors = hop_errors(tuned, [questions_about(config, data, tune.held_out, "validation")], r.batch)
+        measured = tuned if ranks() == 1 else load_vlm(str(folder / MODEL))  # which was put together off the GPU
+        errors = hop_errors(measured, [questions_about(config, data, tune.held_out, "validation")], r.batch)
     for rest in (CHECKPOINTS, START):
         shutil.rmtree(folder / rest, ignore_errors=True)
     tenth = max(1, len(counters.losses) // 10)

@@ -79,6 +79,22 @@ def test_an_interrupted_command_goes_on_to_the_same_model_and_it_answers(materia
     assert model.hop(HopQuery(frames, zero, one, zero, one, ("light it up",))).valid_B.all()
 
 
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["tune.batch=6"], "tune.batch=6 cannot be shared evenly by 4 processes: set a multiple of that"),
+        (
+            ["tune.from_scratch=true", "tune.batch=4", "reward.model=null"],
+            "tune.from_scratch=true trains in one process",
+        ),
+    ],
+)
+def test_what_several_processes_cannot_share_is_refused(material, tmp_path, monkeypatch, capsys, more, says):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert run(words(material, tmp_path, *more)) == 2
+    assert says in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
 def test_episodes_become_questions_that_can_be_learned_from(material, tmp_path):
     """A LeRobotDataset out as the released format, and that in again."""
     pytest.importorskip("lerobot")

@@ -107,7 +107,10 @@ def test_what_is_no_classifier_of_one_camera_is_told_in_one_line(classifier, tmp
     code = {"model_type": "resnet10", "auto_map": {"AutoConfig": "code.Config", "AutoModel": "code.Model"}}
     (away / "encoder" / "config.json").write_text(json.dumps(code))
     (away / "encoder" / "code.py").write_text("raise SystemExit('code of others was run')")
-    assert "does not load as LeRobot's model" in load(away)
+    assert "contains custom code which must be executed" in load(away)
+    shape = json.loads((folder / "encoder" / "config.json").read_text())
+    (away / "encoder" / "config.json").write_text(json.dumps({**shape, "depths": [1, 1, 1, 2]}))
+    assert "of its weights are those of another encoder" in load(away)
     foreign = edited(folder, tmp_path / "foreign")
     (foreign / "classifier_preprocessor.json").write_text(json.dumps({"steps": [{"class": "os.system"}]}))
     assert "names the class os.system" in load(foreign)

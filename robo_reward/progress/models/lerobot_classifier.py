@@ -21,7 +21,8 @@ from robo_reward.data.lerobot_package import import_lerobot
 from robo_reward.progress.models.sibling import Clip, Scorer, SiblingSettings
 from robo_reward.progress.models.vlm_files import find_vlm
 
-IMAGE, STEPS = "observation.images.", "classifier_preprocessor.json"
+IMAGE, STEPS, ENCODER = "observation.images.", "classifier_preprocessor.json", "encoder"
+BESIDE = (ENCODER,)
 
 
 def load(settings: SiblingSettings) -> Scorer:
@@ -50,7 +51,8 @@ def load(settings: SiblingSettings) -> Scorer:
 
         config: Any = PreTrainedConfig.from_pretrained(str(folder))
         config.device = "cpu"
-        model: Any = Classifier.from_pretrained(str(folder), config=config, strict=True).eval()
+        model: Any = Classifier.from_pretrained(str(folder), config=config).eval()
+        _check_whole(model, folder)
         prepare: Any = lambda batch: batch  # noqa: E731
         if (folder / STEPS).is_file():
             refuse_foreign_steps(folder / STEPS)
@@ -64,6 +66,20 @@ def load(settings: SiblingSettings) -> Scorer:
         return said
 
     return score
+
+
+def _check_whole(model: Any, folder: Path) -> None:
+    """Raises ValueError where weights are missing or too many; the encoder's stand in the file under one of two names,
+    which LeRobot's own strict loading does not take."""
+    from safetensors.torch import load_file
+
+    own, there = model.state_dict(), load_file(folder / "model.safetensors")
+    filled = {own[key].data_ptr() for key in there if key in own}
+    counters = "num_batches_tracked"
+    wrong = [key for key in there if key not in own]
+    wrong += [k for k, value in own.items() if value.data_ptr() not in filled and not k.endswith(counters)]
+    if wrong:
+        raise ValueError(f"{folder}: {len(wrong)} of its weights are those of another encoder, such as {wrong[0]}")
 
 
 def read_config(folder: Path, kind: str) -> dict[str, Any]:
@@ -112,10 +128,10 @@ def _encoder_of(folder: Path, name: str) -> Iterator[None]:
     """LeRobot's call for a pretrained encoder gives one of transformers' own, without weights."""
     from transformers import AutoConfig, AutoModel
 
-    source = folder / "encoder" if (folder / "encoder" / "config.json").is_file() else Path(name)
+    source = folder / ENCODER if (folder / ENCODER / "config.json").is_file() else Path(name)
     if not (source / "config.json").is_file():
         raise ValueError(
-            f"{folder}: its encoder is {name}, which is not here: put its config.json into {folder / 'encoder'}; "
+            f"{folder}: its encoder is {name}, which is not here: put its config.json into {folder / ENCODER}; "
             "encoders that are code in their own folder cannot be used"
         )
 

@@ -23,6 +23,7 @@ from robo_reward.progress.models.sibling import Clip, Scorer, SiblingSettings
 from robo_reward.progress.models.vlm_files import find_vlm
 
 CLIP = "clip"
+BESIDE = (CLIP,)
 
 
 def load(settings: SiblingSettings) -> Scorer:

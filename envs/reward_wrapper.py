@@ -22,7 +22,7 @@ from robo_reward.shaping.schemes import SCHEMES, WHOLE_EPISODES
 
 
 class TrainedReward(Protocol):
-    """What `robo_reward.progress.training.load_reward` returns, or a stand-in."""
+    """What `robo_reward.progress.reward_model.load_reward` returns, or a stand-in."""
 
     @property
     def model(self) -> ProcessRewardModel: ...
@@ -82,7 +82,7 @@ class ProgressReward(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Reco
             ) from None
         if isinstance(reward_model, (str, Path)):
             from robo_reward.progress.models.feature_cache import FeatureCache
-            from robo_reward.progress.training import load_reward
+            from robo_reward.progress.reward_model import load_reward
 
             reward_model = load_reward(Path(reward_model), FeatureCache(64))
         self.reward_model: TrainedReward = reward_model

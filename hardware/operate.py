@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from robo_reward.data.arrays import read_arrays, write_arrays
 from robo_reward.hardware.bridge import open_transport
 from robo_reward.hardware.check import Finding, check
 from robo_reward.hardware.keyboard import keyboard
@@ -219,16 +220,15 @@ def _record(config: RobotConfig, limits: Limits, settings: dict[str, str]) -> No
             raise ValueError(f"nothing to record: {state.missing}")
     finally:
         transport.close()
-    np.savez(path, poses=np.array(poses), period_s=PERIOD_S)
+    write_arrays(path, {"poses": np.array(poses), "period_s": np.array(PERIOD_S)})
     print(f"{len(poses)} poses in {path}")
 
 
 def read_poses(path: Path, axes: int) -> Float[np.ndarray, "T N"]:
     """The poses of a recording, or ValueError when the file is none for a robot of so many axes."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            poses = np.asarray(file["poses"], dtype=np.float64)
-    except (OSError, ValueError, KeyError, EOFError) as error:
+        poses = np.asarray(read_arrays(path)["poses"], dtype=np.float64)
+    except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{path}: not a recording ({error})") from None
     if poses.ndim != 2 or poses.shape[1] != axes or not np.isfinite(poses).all():
         raise ValueError(f"{path}: poses of shape {poses.shape}, expected (T, {axes}), all finite")

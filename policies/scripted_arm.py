@@ -1,17 +1,61 @@
 """What the scripted policies of the robosuite tasks share: memory passed along, one episode at a time, own randomness.
 
-They see what a policy may see: proprioception and the biased estimate, never the truth.
+They see what a policy may see: proprioception and the biased estimate, never the truth. Four of them grasp something:
+their styles and memories begin alike.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from jaxtyping import Float32
 
 KINDS = ("expert", "weak")
+GAIN, YAW_GAIN = 35.0, 6.0
+"""[1/m], [1/rad]: 3 cm away or more is full speed."""
 Memory = TypeVar("Memory")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraspStyle:
+    """How an episode's grasp is carried out, drawn once from the policy's seed and the first observation."""
+
+    speed: float
+    """Share of full speed, (0, 1]."""
+    hover: float
+    """Height over the object before descending [m]."""
+    detour: tuple[float, float]
+    """Sideways offset of the hovering point [m]."""
+    aim: tuple[float, float, float]
+    """Offset of the grasping point [m]."""
+    pause: int
+    """Steps of rest before descending."""
+    early: float = 0.0
+    """Height over the grasping point at which the fingers close on the first attempt [m]; 0 for a clean grasp."""
+    attempts: int
+    """Grasps tried before giving up."""
+    tremor: float
+    """Standard deviation of the noise added to the translation, in action units."""
+
+    def closing_height(self, attempt: int) -> float:
+        """Height over the grasping point at which the fingers close on this attempt, from 0 [m]."""
+        return self.early if attempt == 0 else 0.0
+
+
+@dataclass(frozen=True)
+class GraspMemory:
+    """What a script that grasps remembers of one episode, whatever it does with the object."""
+
+    phase: str = "approach"
+    phase_steps: int = 0
+    attempt: int = 0
+    samples: int = 0
+    """Estimates of the object that its mean is of."""
+    correction: tuple[float, float] = (0.0, 0.0)
+    """Where to look for the object after a miss [m]."""
 
 
 class ScriptedArm(Generic[Memory]):
@@ -62,3 +106,29 @@ class ScriptedArm(Generic[Memory]):
     def _random(self, estimate: np.ndarray) -> np.random.Generator:
         """Randomness of this seed and this observation, so that the same episode is carried out the same way."""
         return np.random.default_rng([self.seed, *np.ascontiguousarray(estimate, np.float32).view(np.uint32).tolist()])
+
+
+def drawn_fault(rng: np.random.Generator, faults: Mapping[str, int]) -> str:
+    """One of the faults, by their weights."""
+    weights = np.array(list(faults.values()), float)
+    return str(rng.choice(list(faults), p=weights / weights.sum()))
+
+
+def drawn_stall(rng: np.random.Generator, latest: Mapping[str, int], likely: str) -> dict[str, Any]:
+    """Fields of a style whose hand stops for good: `stall`, the phase, and `stall_after`, the steps into it.
+
+    latest: phase -> steps into it before which it stops; likely: the phase that counts twice.
+    """
+    stall = str(rng.choice([*latest, likely]))
+    return {"stall": stall, "stall_after": int(rng.integers(latest[stall]))}
+
+
+def yaw_of(quaternion: np.ndarray) -> float:
+    """Yaw of a rotation w, x, y, z [rad]."""
+    w, x, y, z = np.asarray(quaternion, np.float64)
+    return float(np.arctan2(2 * (x * y + w * z), 1 - 2 * (y * y + z * z)))
+
+
+def averaged(mean: Sequence[float], seen: np.ndarray, samples: int) -> tuple[float, ...]:
+    """A mean that moves by a share of 1 / `samples` to what was seen."""
+    return tuple((np.array(mean) + (seen - mean) / samples).tolist())

@@ -11,7 +11,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from robo_reward.envs.robosuite_arm import AGENT_POS
-from robo_reward.policies.scripted_arm import ScriptedArm
+from robo_reward.policies.scripted_arm import (
+    GAIN,
+    GraspMemory,
+    GraspStyle,
+    ScriptedArm,
+    averaged,
+    drawn_fault,
+    drawn_stall,
+)
 
 FAULTS = {
     "none": 1,
@@ -25,7 +33,6 @@ FAULTS = {
     "stall": 5,  # the hand stops somewhere for good
 }
 """What goes wrong in a weak episode -> its weight."""
-_GAIN = 35.0  # [1/m] 3 cm away or more is full speed
 _HELD_GAP = 0.030  # [m]; the can is 5 cm wide, empty fingers close further
 _CLOSING_STEPS, _OPENING_STEPS = 8, 4
 _GRIP_HEIGHT = 0.012  # [m] over the can's centre: lower, the palm touches its top; higher, the fingers its neck
@@ -34,32 +41,16 @@ _NEAR_SIDE = np.array([-0.015, -0.045])  # [m] from the bin's centre: its far si
 _HOLDING = ("close", "lift", "carry", "lower", "back")
 
 
-@dataclass(frozen=True)
-class Style:
-    """How this episode is carried out, drawn once from the policy's seed and the first observation."""
+@dataclass(frozen=True, kw_only=True)
+class Style(GraspStyle):
+    """How this episode is carried out."""
 
-    speed: float
-    """Share of full speed, (0, 1]."""
-    hover: float
-    """Height over the can before descending [m]."""
-    detour: tuple[float, float]
-    """Sideways offset of the hovering point [m]."""
-    aim: tuple[float, float, float]
-    """Offset of the grasping point [m]."""
-    pause: int
-    """Steps of rest before descending."""
-    early: float
-    """Height over the grasping point at which the fingers close on the first attempt [m]; 0 for a clean grasp."""
     carry: float
     """Height of the grip point over the bins' floor on the way [m]."""
     place: tuple[float, float]
     """Offset of the place of release from the bin's centre [m]."""
     release: float
     """Height of the grip point over the bins' floor at which the fingers open [m]."""
-    attempts: int
-    """Grasps tried before giving up."""
-    tremor: float
-    """Standard deviation of the noise added to the translation, in action units."""
     drop: float = -1.0
     """Way left to the place of release at which the fingers open [m]; -1 for never."""
     back: bool = False
@@ -71,18 +62,12 @@ class Style:
 
 
 @dataclass(frozen=True)
-class CanState:
+class CanState(GraspMemory):
     """Everything the policy remembers of one episode."""
 
     style: Style | None = None
-    phase: str = "approach"
-    phase_steps: int = 0
-    attempt: int = 0
     seen: tuple[float, ...] = (0.0,) * 6
     """Means of the estimates of can (3) and bin (3) so far, base frame [m]; not updated while the can may be held."""
-    samples: int = 0
-    correction: tuple[float, float] = (0.0, 0.0)
-    """Where to look for the can after a miss [m]."""
 
 
 class ScriptedCan(ScriptedArm[CanState]):
@@ -104,7 +89,7 @@ class ScriptedCan(ScriptedArm[CanState]):
             state = _next_phase(state, style, grip, float(agent_pos[AGENT_POS["gap"]][0]), rng)
             way = _goal(state, style) - grip
             # One speed for all directions: the hand moves on a straight line.
-            action[:3] = way * min(_GAIN, style.speed / max(np.abs(way).max(), 1e-9))
+            action[:3] = way * min(GAIN, style.speed / max(np.abs(way).max(), 1e-9))
             action[:3] += style.tremor * rng.normal(size=3)
         dropping = state.phase == "carry" and np.linalg.norm(_goal(state, style)[:2] - grip[:2]) < style.drop
         action[4] = 1.0 if state.phase in _HOLDING and not dropping else -1.0
@@ -131,8 +116,7 @@ def _draw_style(rng: np.random.Generator, kind: str) -> Style:
 
 def _spoil(style: Style, rng: np.random.Generator) -> Style:
     """The style with one fault put in, drawn by the weights of `FAULTS`."""
-    weights = np.array(list(FAULTS.values()), float)
-    fault = str(rng.choice(list(FAULTS), p=weights / weights.sum()))
+    fault = drawn_fault(rng, FAULTS)
     angle = rng.uniform(-np.pi, np.pi)
     aside = np.array([np.cos(angle), np.sin(angle)])
     if fault == "miss":
@@ -154,8 +138,7 @@ def _spoil(style: Style, rng: np.random.Generator) -> Style:
         return replace(style, back=True, release=style.carry)  # held high: lower, the rims would wipe it off
     if fault == "stall":
         latest = {"approach": 12, "descend": 6, "lift": 6, "carry": 40, "lower": 1}
-        stall = str(rng.choice([*latest, "lower"]))
-        return replace(style, stall=stall, stall_after=int(rng.integers(latest[stall])))
+        return replace(style, **drawn_stall(rng, latest, "lower"))
     return style
 
 
@@ -164,8 +147,7 @@ def _remember(state: CanState, seen: np.ndarray) -> CanState:
     if state.phase in _HOLDING:
         return state
     samples = min(state.samples + 1, 20)
-    mean = np.array(state.seen) + (seen - state.seen) / samples
-    return replace(state, seen=tuple(mean.tolist()), samples=samples)
+    return replace(state, seen=averaged(state.seen, seen, samples), samples=samples)
 
 
 def _goal(state: CanState, style: Style) -> np.ndarray:
@@ -176,7 +158,7 @@ def _goal(state: CanState, style: Style) -> np.ndarray:
     if state.phase == "approach":
         return target + [*style.detour, style.hover]
     if state.phase in ("descend", "close"):
-        return target + [0.0, 0.0, _closing_height(state, style)]
+        return target + [0.0, 0.0, style.closing_height(state.attempt)]
     if state.phase == "recover":
         return np.array([*target[:2], place[2] + _HIGH])
     if state.phase in ("lift", "back"):
@@ -184,10 +166,6 @@ def _goal(state: CanState, style: Style) -> np.ndarray:
     if state.phase == "carry":
         return above + [0.0, 0.0, style.carry]
     return above + [0.0, 0.0, style.release if state.phase in ("lower", "release") else _HIGH]
-
-
-def _closing_height(state: CanState, style: Style) -> float:
-    return style.early if state.attempt == 0 else 0.0
 
 
 def _next_phase(state: CanState, style: Style, grip: np.ndarray, gap: float, rng: np.random.Generator) -> CanState:
@@ -201,7 +179,7 @@ def _next_phase(state: CanState, style: Style, grip: np.ndarray, gap: float, rng
     missed = gap < _HELD_GAP and (phase in ("lift", "carry", "lower") or (phase == "close" and steps >= _CLOSING_STEPS))
     if missed and state.attempt + 1 < style.attempts:
         # A clean grasp that missed was aimed wrongly: look beside it. One that closed early only needs to go lower.
-        clean = _closing_height(state, style) == 0.0
+        clean = style.closing_height(state.attempt) == 0.0
         correction = tuple(rng.uniform(-0.012, 0.012, 2).tolist()) if clean else state.correction
         return replace(enter("recover"), attempt=state.attempt + 1, samples=0, correction=correction)
     if phase == "approach" and steps >= style.pause and (away.max() < 0.015 or steps > 50):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from robo_reward.envs.robosuite_arm import AGENT_POS
-from robo_reward.policies.scripted_arm import ScriptedArm
+from robo_reward.policies.scripted_arm import GAIN, YAW_GAIN, ScriptedArm, averaged, drawn_fault, drawn_stall, yaw_of
 
 FAULTS = {
     "none": 4,
@@ -23,7 +23,6 @@ FAULTS = {
     "stall": 4,  # it stops somewhere for good
 }
 """What goes wrong in a weak episode -> its weight."""
-_GAIN, _YAW_GAIN = 35.0, 6.0  # [1/m], [1/rad]
 _PRESS = 1.0  # share of full speed with which the palm presses
 _PULL = 0.03  # [m] that the goal lies ahead of the hand while it pulls
 _STUCK_STEPS = 14
@@ -64,7 +63,7 @@ class DoorState:
     phase: str = "rise"
     phase_steps: int = 0
     attempt: int = 0
-    place: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    place: tuple[float, ...] = (0.0, 0.0, 0.0)
     """Mean of the estimates of the place to straddle, base frame [m]; later ones count a quarter."""
     samples: int = 0
     depth: float = 0.0
@@ -89,20 +88,19 @@ class ScriptedDoor(ScriptedArm[DoorState]):
         grip = np.asarray(agent_pos[AGENT_POS["position"]], np.float64)
         state = _remember(replace(state, style=style), grip, estimate)
         turn = float(np.arctan2(estimate[4], estimate[3])) / 2
-        w, x, y, z = np.asarray(agent_pos[AGENT_POS["quaternion"]], np.float64)
-        lever = float(np.arctan2(2 * (x * y + w * z), 1 - 2 * (y * y + z * z))) + turn
+        lever = yaw_of(agent_pos[AGENT_POS["quaternion"]]) + turn
         along = np.array([np.cos(lever), np.sin(lever), 0.0])
         along *= -np.sign(along[0])  # from the axle to the lever's end: towards the robot
         off = np.array([along[1], -along[0], 0.0])
         state = _next_phase(state, style, _goal(state, style, along, off, grip) - grip, estimate, float(grip[2]))
         action = np.zeros(5)
         if state.phase != style.stall or state.phase_steps < style.stall_after:
-            action[:3] = np.clip(_GAIN * (_goal(state, style, along, off, grip) - grip), -style.speed, style.speed)
+            action[:3] = np.clip(GAIN * (_goal(state, style, along, off, grip) - grip), -style.speed, style.speed)
             if state.phase == "press":
                 action[2] = -_PRESS
             action[:3] += style.tremor * rng.normal(size=3)
             across = turn % np.pi - np.pi / 2  # the fingers open at right angles to the lever
-            action[3] = np.clip(_YAW_GAIN * across, -style.speed, style.speed)
+            action[3] = np.clip(YAW_GAIN * across, -style.speed, style.speed)
         action[4] = -1.0
         return np.clip(action, -1, 1), replace(state, phase_steps=state.phase_steps + 1)
 
@@ -123,8 +121,7 @@ def _draw_style(rng: np.random.Generator, kind: str) -> Style:
 
 def _spoil(style: Style, rng: np.random.Generator) -> Style:
     """The style with one fault put in, drawn by the weights of `FAULTS`."""
-    weights = np.array(list(FAULTS.values()), float)
-    fault = str(rng.choice(list(FAULTS), p=weights / weights.sum()))
+    fault = drawn_fault(rng, FAULTS)
     if fault == "beside":
         return replace(
             style, aim=[(rng.uniform(0.11, 0.16), 0.0), (0.0, rng.uniform(0.06, 0.10))][int(rng.integers(2))]
@@ -136,17 +133,14 @@ def _spoil(style: Style, rng: np.random.Generator) -> Style:
     if fault == "leave":
         return replace(style, leave=int(rng.integers(0, 10)))
     if fault == "stall":
-        latest = {"rise": 8, "approach": 12, "press": 20, "pull": 10}
-        stall = str(rng.choice([*latest, "press"]))
-        return replace(style, stall=stall, stall_after=int(rng.integers(latest[stall])))
+        return replace(style, **drawn_stall(rng, {"rise": 8, "approach": 12, "press": 20, "pull": 10}, "press"))
     return style
 
 
 def _remember(state: DoorState, grip: np.ndarray, estimate: np.ndarray) -> DoorState:
     """Average the estimates; the place moves with the door, so that the last ones count most."""
     samples = min(state.samples + 1, 4)
-    place = np.array(state.place) + (grip + estimate[:3] - state.place) / samples
-    return replace(state, place=tuple(place.tolist()), samples=samples)
+    return replace(state, place=averaged(state.place, grip + estimate[:3], samples), samples=samples)
 
 
 def _goal(state: DoorState, style: Style, along: np.ndarray, off: np.ndarray, grip: np.ndarray) -> np.ndarray:

@@ -10,53 +10,29 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from robo_reward.envs.robosuite_arm import AGENT_POS
-from robo_reward.policies.scripted_arm import ScriptedArm
+from robo_reward.policies.scripted_arm import GAIN, YAW_GAIN, GraspMemory, GraspStyle, ScriptedArm, averaged
 
-_GAIN = 35.0  # [1/m] 3 cm away or more is full speed
-_YAW_GAIN = 6.0  # [1/rad]
 _HELD_GAP = 0.033  # [m]; the cube is 4 cm wide, empty fingers close further
 _CLOSING_STEPS = 9
 _HIGH_Z = 0.16  # [m] over the cube: where a lift ends
 
 
-@dataclass(frozen=True)
-class Style:
-    """How this episode is carried out, drawn once from the policy's seed and the first observation."""
+@dataclass(frozen=True, kw_only=True)
+class Style(GraspStyle):
+    """How this episode is carried out."""
 
-    speed: float
-    """Share of full speed, (0, 1]."""
-    hover: float
-    """Height over the cube before descending [m]."""
-    detour: tuple[float, float]
-    """Sideways offset of the hovering point [m]."""
-    aim: tuple[float, float, float]
-    """Offset of the grasping point [m]."""
-    pause: int
-    """Steps of rest before descending."""
-    early: float
-    """Height over the grasping point at which the fingers close on the first attempt [m]; 0 for a clean grasp."""
     drop: int
     """Step of the lift at which the fingers open; -1 for never."""
-    attempts: int
-    """Grasps tried before giving up."""
-    tremor: float
-    """Standard deviation of the noise added to the translation, in action units."""
 
 
 @dataclass(frozen=True)
-class LiftState:
+class LiftState(GraspMemory):
     """Everything the policy remembers of one episode."""
 
     style: Style | None = None
-    phase: str = "approach"
-    phase_steps: int = 0
     steps: int = 0
-    attempt: int = 0
-    cube: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    cube: tuple[float, ...] = (0.0, 0.0, 0.0)
     """Mean of the estimates so far, base frame [m]; not updated while the hand is at the cube."""
-    samples: int = 0
-    correction: tuple[float, float] = (0.0, 0.0)
-    """Where to look for the cube after a miss [m]."""
 
 
 class ScriptedLift(ScriptedArm[LiftState]):
@@ -76,10 +52,10 @@ class ScriptedLift(ScriptedArm[LiftState]):
         state = _next_phase(state, style, grip, gap, rng)
         goal = _goal(state, style)
         action = np.zeros(5)
-        action[:3] = np.clip(_GAIN * (goal - grip), -style.speed, style.speed)
+        action[:3] = np.clip(GAIN * (goal - grip), -style.speed, style.speed)
         if state.phase in ("approach", "descend", "recover"):
             turn = float(np.arctan2(estimate[4], estimate[3])) / 4
-            action[3] = np.clip(_YAW_GAIN * turn, -style.speed, style.speed)
+            action[3] = np.clip(YAW_GAIN * turn, -style.speed, style.speed)
         action[:3] += style.tremor * rng.normal(size=3)
         dropping = state.phase == "lift" and 0 <= style.drop <= state.phase_steps
         action[4] = 1.0 if state.phase in ("close", "lift") and not dropping else -1.0
@@ -121,8 +97,7 @@ def _remember(state: LiftState, seen: np.ndarray) -> LiftState:
     if state.phase in ("close", "lift"):
         return state
     samples = min(state.samples + 1, 20)
-    cube = np.array(state.cube) + (seen - state.cube) / samples
-    return replace(state, cube=tuple(cube.tolist()), samples=samples)
+    return replace(state, cube=averaged(state.cube, seen, samples), samples=samples)
 
 
 def _target(state: LiftState, style: Style) -> np.ndarray:
@@ -136,12 +111,8 @@ def _goal(state: LiftState, style: Style) -> np.ndarray:
     if state.phase == "approach":
         return target + [*style.detour, style.hover]
     if state.phase in ("descend", "close"):
-        return target + [0.0, 0.0, _closing_height(state, style)]
+        return target + [0.0, 0.0, style.closing_height(state.attempt)]
     return target + [0.0, 0.0, _HIGH_Z if state.phase == "lift" else style.hover]
-
-
-def _closing_height(state: LiftState, style: Style) -> float:
-    return style.early if state.attempt == 0 else 0.0
 
 
 def _next_phase(state: LiftState, style: Style, grip: np.ndarray, gap: float, rng: np.random.Generator) -> LiftState:
@@ -157,7 +128,7 @@ def _next_phase(state: LiftState, style: Style, grip: np.ndarray, gap: float, rn
     if state.phase in ("close", "lift") and missed and state.attempt + 1 < style.attempts:
         # A clean grasp that missed was aimed wrongly: look beside it. One that closed early only needs to go lower.
         correction = np.array(state.correction)
-        if _closing_height(state, style) == 0.0:
+        if style.closing_height(state.attempt) == 0.0:
             correction = rng.uniform(-0.015, 0.015, 2)
         return replace(
             state,

@@ -11,10 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from robo_reward.envs.robosuite_arm import AGENT_POS
-from robo_reward.policies.scripted_arm import ScriptedArm
+from robo_reward.policies.scripted_arm import GAIN, YAW_GAIN, GraspMemory, GraspStyle, ScriptedArm, averaged, yaw_of
 
-_GAIN = 35.0  # [1/m] 3 cm away or more is full speed
-_YAW_GAIN = 6.0  # [1/rad]
 _HELD_GAP, _ASKEW_GAP = 0.024, 0.042  # [m]; the handle is 3.2 cm wide, empty fingers close further
 _CLOSING_STEPS = 8
 _SQUARES = (0.0, np.pi / 2, np.pi)  # yaws of the hand in which nut and peg are square, [rad]; it starts at pi / 2
@@ -30,32 +28,18 @@ _FLAWS = {"miss": 0.12, "drop": 0.16, "stall": 0.18, "hover": 0.18, "beside": 0.
 """How the weak policy fails, and how often each."""
 
 
-@dataclass(frozen=True)
-class Style:
-    """How this episode is carried out, drawn once from the policy's seed and the first observation."""
+@dataclass(frozen=True, kw_only=True)
+class Style(GraspStyle):
+    """How this episode is carried out."""
 
-    speed: float
-    """Share of full speed, (0, 1]."""
-    hover: float
-    """Height over the handle before descending [m]."""
-    detour: tuple[float, float]
-    """Sideways offset of the hovering point [m]."""
-    aim: tuple[float, float, float]
-    """Offset of the grasping point [m]."""
     margin: float
     """Height of the nut over the peg's top while it is carried [m]."""
     shift: tuple[float, float]
     """Where the nut drifts while it is lowered, from where the peg seems to be [m]."""
     turn: float
     """Yaw of the nut on the peg, away from square [rad]."""
-    pause: int
-    """Steps of rest before descending and before lowering."""
     circling: float
     """Sideways action where the nut does not come down, its sign the sense of the circle; 0 only presses."""
-    attempts: int
-    """Grasps tried before giving up."""
-    tremor: float
-    """Standard deviation of the noise added to the translation, in action units."""
     flaw: str = ""
     """Phase in which it fails: there it lets go (`carry`, `lower`) or stays where it is (`stall`)."""
     stall: bool = False
@@ -64,23 +48,17 @@ class Style:
 
 
 @dataclass(frozen=True)
-class NutState:
+class NutState(GraspMemory):
     """Everything the policy remembers of one episode."""
 
     style: Style | None = None
-    phase: str = "approach"
-    phase_steps: int = 0
-    attempt: int = 0
-    nut: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    nut: tuple[float, ...] = (0.0, 0.0, 0.0)
     """Mean of the handle's estimates so far, base frame [m]; not updated while the fingers are at the handle."""
-    samples: int = 0
-    goal: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    goal: tuple[float, ...] = (0.0, 0.0, 0.0)
     """Mean of where the grip point has to be for the nut to lie centred on the peg's top, base frame [m]."""
     goal_samples: int = 0
     side: int = 1
     """Whether the handle points to the left (1) or to the right (-1) of the fingers' opening direction."""
-    correction: tuple[float, float] = (0.0, 0.0)
-    """Where to look for the handle after a miss [m]."""
     height: float = 1.0
     """The grip point's height at the last step [m]."""
     stuck: int = 0
@@ -108,8 +86,8 @@ class ScriptedNut(ScriptedArm[NutState]):
         stalled = state.failed and style.stall
         action = np.zeros(5)
         if not stalled:
-            action[:3] = np.clip(_GAIN * (_goal(state, style, grip) - grip), -style.speed, style.speed)
-            action[3] = np.clip(_YAW_GAIN * _turn(agent_pos, estimate, state, style), -style.speed, style.speed)
+            action[:3] = np.clip(GAIN * (_goal(state, style, grip) - grip), -style.speed, style.speed)
+            action[3] = np.clip(YAW_GAIN * _turn(agent_pos, estimate, state, style), -style.speed, style.speed)
             if state.phase == "push":
                 action[2] = -_PRESS
                 if state.stuck >= 3:
@@ -163,12 +141,11 @@ def _remember(state: NutState, grip: np.ndarray, estimate: np.ndarray) -> NutSta
     if state.phase in ("lift", "carry", "lower") and not state.failed:
         # The last steps count most: the nut's centre moves as the hand turns.
         samples = min(state.goal_samples + 1, 8)
-        goal = np.array(state.goal) + (grip + estimate[5:8] - state.goal) / samples
-        return replace(state, goal=tuple(goal.tolist()), goal_samples=samples)
+        return replace(state, goal=averaged(state.goal, grip + estimate[5:8], samples), goal_samples=samples)
     if state.phase in ("approach", "descend", "recover"):
         samples = min(state.samples + 1, 20)
-        nut = np.array(state.nut) + (grip + estimate[:3] - state.nut) / samples
-        return replace(state, nut=tuple(nut.tolist()), samples=samples, side=1 if estimate[4] > 0 else -1)
+        nut = averaged(state.nut, grip + estimate[:3], samples)
+        return replace(state, nut=nut, samples=samples, side=1 if estimate[4] > 0 else -1)
     return state
 
 
@@ -201,8 +178,7 @@ def _turn(agent_pos: np.ndarray, estimate: np.ndarray, state: NutState, style: S
         cosine, sine = estimate[3:5]
         return float(np.arctan2(-2 * sine * cosine, sine**2 - cosine**2)) / 2
     if state.phase in ("carry", "lower"):
-        w, x, y, z = np.asarray(agent_pos[AGENT_POS["quaternion"]], np.float64)
-        yaw = np.arctan2(2 * (x * y + w * z), 1 - 2 * (y * y + z * z))
+        yaw = yaw_of(agent_pos[AGENT_POS["quaternion"]])
         # Not with the handle pointing away from the robot: the arm is too short to hold it beyond the peg.
         squares = [square for square in _SQUARES if np.cos(square + state.side * np.pi / 2) < 0.5]
         left = (np.array(squares) + style.turn - yaw + np.pi) % (2 * np.pi) - np.pi

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from robo_reward.policies.scripted import STEP, STEP_YAW, PegMemory, ScriptedPeg, insert_action
+from robo_reward.policies.scripted_arm import drawn_fault
 
 OPENING = 25
 """Where PegInsertLong's agent_pos keeps a finger's distance from the middle [m]."""
@@ -96,8 +97,7 @@ class ScriptedPegLong:
         )
         if self.kind == "expert":
             return LongMemory(style, peg)
-        weights = np.array(list(FAULTS.values()), float)
-        fault = str(rng.choice(list(FAULTS), p=weights / weights.sum()))
+        fault = drawn_fault(rng, FAULTS)
         style = replace(style, attempts=1, noise=rng.uniform(0.08, 0.15))
         if fault == "insert":
             return LongMemory(style, weak)

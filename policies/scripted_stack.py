@@ -11,7 +11,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from robo_reward.envs.robosuite_arm import AGENT_POS
-from robo_reward.policies.scripted_arm import ScriptedArm
+from robo_reward.policies.scripted_arm import (
+    GAIN,
+    YAW_GAIN,
+    GraspMemory,
+    GraspStyle,
+    ScriptedArm,
+    averaged,
+    drawn_fault,
+    drawn_stall,
+    yaw_of,
+)
 
 FAULTS = {
     "none": 4,
@@ -23,7 +33,6 @@ FAULTS = {
     "stall": 5,  # the hand stops somewhere for good
 }
 """What goes wrong in a weak episode -> its weight."""
-_GAIN, _YAW_GAIN = 35.0, 6.0  # [1/m], [1/rad]
 _HELD_GAP = 0.033  # [m]; the cube is 4 cm wide, empty fingers close further
 _CLOSING_STEPS, _OPENING_STEPS = 9, 5
 _STACKED = 0.045  # [m] between the cubes' centres
@@ -32,32 +41,16 @@ _HOLDING = ("close", "lift", "carry", "lower")
 """Phases in which the fingers are closed."""
 
 
-@dataclass(frozen=True)
-class Style:
-    """How this episode is carried out, drawn once from the policy's seed and the first observation."""
+@dataclass(frozen=True, kw_only=True)
+class Style(GraspStyle):
+    """How this episode is carried out."""
 
-    speed: float
-    """Share of full speed, (0, 1]."""
-    hover: float
-    """Height over the cube before descending [m]."""
-    detour: tuple[float, float]
-    """Sideways offset of the hovering point [m]."""
-    aim: tuple[float, float, float]
-    """Offset of the grasping point [m]."""
-    pause: int
-    """Steps of rest before descending."""
-    early: float
-    """Height over the grasping point at which the fingers close on the first attempt [m]; 0 for a clean grasp."""
     carry: float
     """Height of the cube over its place on the green one while it is carried [m]."""
     release: float
     """The same, when the fingers open."""
     place: tuple[float, float]
     """Offset of the place of release from the green cube's middle [m]."""
-    attempts: int
-    """Grasps tried before giving up."""
-    tremor: float
-    """Standard deviation of the noise added to the translation, in action units."""
     drop: int = -1
     """Step of the carrying at which the fingers open; -1 for never."""
     stall: str = ""
@@ -67,23 +60,17 @@ class Style:
 
 
 @dataclass(frozen=True)
-class StackState:
+class StackState(GraspMemory):
     """Everything the policy remembers of one episode."""
 
     style: Style | None = None
-    phase: str = "approach"
-    phase_steps: int = 0
-    attempt: int = 0
-    cube: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    cube: tuple[float, ...] = (0.0, 0.0, 0.0)
     """Mean of the red cube's estimates, base frame [m]; not updated while the fingers are at it."""
     yaw: float = 0.0
     """Mean of the hand's yaws in which the fingers lie flat on the faces they have room at [rad]."""
-    samples: int = 0
-    goal: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    goal: tuple[float, ...] = (0.0, 0.0, 0.0)
     """Mean of where the grip point has to be for the red cube to rest on the green one, base frame [m]."""
     goal_samples: int = 0
-    correction: tuple[float, float] = (0.0, 0.0)
-    """Where to look for the cube after a miss [m]."""
 
 
 class ScriptedStack(ScriptedArm[StackState]):
@@ -98,17 +85,16 @@ class ScriptedStack(ScriptedArm[StackState]):
         rng = self._random(estimate)
         style = state.style or _draw_style(rng, self.kind)
         grip = np.asarray(agent_pos[AGENT_POS["position"]], np.float64)
-        w, x, y, z = np.asarray(agent_pos[AGENT_POS["quaternion"]], np.float64)
-        yaw = float(np.arctan2(2 * (x * y + w * z), 1 - 2 * (y * y + z * z)))
+        yaw = yaw_of(agent_pos[AGENT_POS["quaternion"]])
         state = _remember(replace(state, style=style), grip, yaw, estimate)
         action = np.zeros(5)
         if state.phase != style.stall or state.phase_steps < style.stall_after:
             turn = (state.yaw - yaw + np.pi / 2) % np.pi - np.pi / 2  # half a turn swaps the fingers
             state = _next_phase(state, style, grip, float(agent_pos[AGENT_POS["gap"]][0]), turn, rng)
             way = _goal(state, style) - grip
-            action[:3] = np.clip(_GAIN * way, -style.speed, style.speed) + style.tremor * rng.normal(size=3)
+            action[:3] = np.clip(GAIN * way, -style.speed, style.speed) + style.tremor * rng.normal(size=3)
             if state.phase in ("approach", "descend", "recover"):
-                action[3] = np.clip(_YAW_GAIN * turn, -style.speed, style.speed)
+                action[3] = np.clip(YAW_GAIN * turn, -style.speed, style.speed)
         dropping = state.phase == "carry" and 0 <= style.drop <= state.phase_steps
         action[4] = 1.0 if state.phase in _HOLDING and not dropping else -1.0
         return np.clip(action, -1, 1), replace(state, phase_steps=state.phase_steps + 1)
@@ -134,8 +120,7 @@ def _draw_style(rng: np.random.Generator, kind: str) -> Style:
 
 def _spoil(style: Style, rng: np.random.Generator) -> Style:
     """The style with one fault put in, drawn by the weights of `FAULTS`."""
-    weights = np.array(list(FAULTS.values()), float)
-    fault = str(rng.choice(list(FAULTS), p=weights / weights.sum()))
+    fault = drawn_fault(rng, FAULTS)
     angle = rng.uniform(-np.pi, np.pi)
     aside = np.array([np.cos(angle), np.sin(angle)])
     if fault == "miss":
@@ -150,8 +135,7 @@ def _spoil(style: Style, rng: np.random.Generator) -> Style:
         return replace(style, place=tuple((aside * rng.uniform(0.048, 0.08)).tolist()), release=rng.uniform(0.0, 0.02))
     if fault == "stall":
         latest = {"approach": 12, "descend": 5, "lift": 6, "carry": 6, "lower": 2}
-        stall = str(rng.choice([*latest, "lower"]))
-        return replace(style, stall=stall, stall_after=int(rng.integers(latest[stall])))
+        return replace(style, **drawn_stall(rng, latest, "lower"))
     return style
 
 
@@ -160,11 +144,9 @@ def _remember(state: StackState, grip: np.ndarray, yaw: float, estimate: np.ndar
     if state.phase in ("lift", "carry"):
         samples = min(state.goal_samples + 1, 8)
         seen = grip + estimate[5:8] + [0.0, 0.0, _STACKED]
-        goal = np.array(state.goal) + (seen - state.goal) / samples
-        return replace(state, goal=tuple(goal.tolist()), goal_samples=samples)
+        return replace(state, goal=averaged(state.goal, seen, samples), goal_samples=samples)
     if state.phase in ("approach", "descend", "recover"):
         samples = min(state.samples + 1, 20)
-        cube = np.array(state.cube) + (grip + estimate[:3] - state.cube) / samples
         face = yaw + float(np.arctan2(estimate[4], estimate[3])) / 4
         if samples == 1:
             # Of the two pairs of faces the one that looks away from the green cube, when that is close.
@@ -173,7 +155,8 @@ def _remember(state: StackState, grip: np.ndarray, yaw: float, estimate: np.ndar
             known = face + (np.pi / 2 if crowded and abs(np.cos(green - face)) > np.sqrt(0.5) else 0.0)
         else:
             known = state.yaw + ((face - state.yaw + np.pi / 4) % (np.pi / 2) - np.pi / 4) / samples
-        return replace(state, cube=tuple(cube.tolist()), yaw=float(known), samples=samples)
+        cube = averaged(state.cube, grip + estimate[:3], samples)
+        return replace(state, cube=cube, yaw=float(known), samples=samples)
     return state
 
 
@@ -183,17 +166,13 @@ def _goal(state: StackState, style: Style) -> np.ndarray:
     if state.phase == "approach":
         return target + [*style.detour, style.hover]
     if state.phase in ("descend", "close"):
-        return target + [0.0, 0.0, _closing_height(state, style)]
+        return target + [0.0, 0.0, style.closing_height(state.attempt)]
     if state.phase == "recover":
         return target + [0.0, 0.0, style.hover + 0.03]
     if state.phase == "lift":
         return np.array([*target[:2], (state.goal[2] if state.goal_samples else target[2] + _STACKED) + style.carry])
     height = {"carry": style.carry, "lower": style.release, "release": style.release}
     return np.array(state.goal) + [*style.place, height.get(state.phase, _RETREAT)]
-
-
-def _closing_height(state: StackState, style: Style) -> float:
-    return style.early if state.attempt == 0 else 0.0
 
 
 def _next_phase(
@@ -209,7 +188,7 @@ def _next_phase(
     closed = phase in ("lift", "carry", "lower") or (phase == "close" and steps >= _CLOSING_STEPS)
     if closed and gap < _HELD_GAP and state.attempt + 1 < style.attempts:
         # A clean grasp that missed was aimed wrongly: look beside it. One that closed early only needs to go lower.
-        clean = phase == "close" and _closing_height(state, style) == 0.0
+        clean = phase == "close" and style.closing_height(state.attempt) == 0.0
         correction = tuple(rng.uniform(-0.012, 0.012, 2).tolist()) if clean else (0.0, 0.0)
         return replace(enter("recover"), attempt=state.attempt + 1, samples=0, goal_samples=0, correction=correction)
     if phase == "approach" and steps >= style.pause and ((away.max() < 0.012 and abs(turn) < 0.1) or steps > 40):

@@ -34,6 +34,7 @@ EXTRA_OF = {
     "grpc": "async",
     "google": "async",
     "ray": "ray",
+    "wandb": "wandb",
     "websockets": "remote",
     "msgpack": "remote",
     "rerun": "rerun",

@@ -2,8 +2,8 @@
 
     python scripts/study_faults.py [nightly] [pytest options]
 
-Updates docs/results/faults.json: row of the fault table -> injected, held, control_failed, tier. A row keeps the
-figures of its larger tier. The exit code is pytest's.
+Prints the table of the rows that were run, and updates docs/results/faults.json: row of the fault table -> injected,
+held, control_failed, tier. There a row keeps the figures of its larger tier. The exit code is pytest's.
 """
 
 from __future__ import annotations
@@ -40,6 +40,19 @@ def gather(lines: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return rows
 
 
+def table(rows: dict[str, dict[str, Any]]) -> str:
+    """Row, what was injected, how often, how often the promise held, and how often its controls failed."""
+    lines = [("row", "injected", "held", "control failed", "what")]
+    for name, row in sorted(rows.items()):
+        control = "none" if row["control_failed"] is None else str(row["control_failed"])
+        for number, what in enumerate(row["what"]):
+            cells = (name, str(row["injected"]), str(row["held"]), control) if number == 0 else ("",) * 4
+            lines.append((*cells, what))
+    widths = [max(len(line[column]) for line in lines) for column in range(4)]
+    padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=False)] + [line[4]] for line in lines]
+    return "\n".join("  ".join(line) for line in padded)
+
+
 def main() -> None:
     words = sys.argv[1:]
     tier = TIERS[1] if words[:1] == ["nightly"] else TIERS[0]
@@ -48,8 +61,9 @@ def main() -> None:
         code = subprocess.run(command, cwd=ROOT, env={**os.environ, TIER: tier, RECORD: record.name}).returncode
         lines = [json.loads(line) for line in Path(record.name).read_text().splitlines()]
     known = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-    rows = known.get("rows", {})
-    for name, row in gather(lines).items():
+    rows, found = known.get("rows", {}), gather(lines)
+    print(table(found))
+    for name, row in found.items():
         if row["injected"] >= rows.get(name, {"injected": 0})["injected"]:
             rows[name] = row
     about = {"command": f"make {'fault-nightly' if tier == TIERS[1] else 'fault'}", "git_revision": git_revision(),

@@ -25,7 +25,8 @@ from typing import Any
 from robo_reward.config import Config, load_config
 from robo_reward.progress.bench.method import model_method
 from robo_reward.progress.bench.suite import BenchSettings, bench
-from robo_reward.progress.training import calibrate_completion, load_reward
+from robo_reward.progress.calibration import calibrate_completion
+from robo_reward.progress.reward_model import load_reward
 from robo_reward.runtime import collecting, steps
 from robo_reward.runtime.run_folder import git_revision
 from robo_reward.runtime.stages import StageResult, run_stage

@@ -32,7 +32,7 @@ from robo_reward.progress.grm_reward import REFERENCES
 from robo_reward.progress.grm_tuning import hop_errors
 from robo_reward.progress.models.grm import GrmSettings, load_grm
 from robo_reward.progress.references import References
-from robo_reward.progress.training import RewardModel
+from robo_reward.progress.reward_model import RewardModel
 from robo_reward.runtime import collecting, steps
 from robo_reward.runtime.grm_tuning import MODEL, questions_about, tune_stage
 from robo_reward.runtime.run_folder import git_revision

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from robo_reward.settings import choice, number
 
+SPLIT_EPISODES = 1000
+"""Of a split at most: its episodes' seeds, 100 to draw each anew from, are a range of their own."""
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -19,6 +22,8 @@ class RunConfig:
     """The run folder itself."""
     stages: str = "runs/stages"
     """Folder of the finished stages, shared by runs."""
+    wandb: bool = False
+    """Whether metrics are also written for Weights & Biases, into the run folder; `wandb sync` uploads them."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +51,14 @@ class EnvConfig:
 class CollectConfig:
     """Rollouts that are recorded, by who acts and what for; every one of them is counted in the results."""
 
-    demos: int = number(20, low=1)
+    demos: int = number(20, low=1, high=SPLIT_EPISODES)
     """Successes of the scripted expert."""
-    weak: int = number(60, low=0)
+    weak: int = number(60, low=0, high=SPLIT_EPISODES)
     """Rollouts of the weak policy, failures mostly."""
-    validation: int = number(150, low=0)
+    validation: int = number(150, low=0, high=SPLIT_EPISODES)
     """Rollouts that the completion threshold is set on: one success of the expert, then two failures of the weak
     policy, and so on."""
-    test: int = number(60, low=0)
+    test: int = number(60, low=0, high=SPLIT_EPISODES)
     """Rollouts that only the benchmark sees, of the same kinds in turn."""
     query_every: int = number(4, low=1)
     """[steps] between the frames that the reward model sees"""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from robo_reward.settings import choice, number
 
-REACHED = ("listen", "connect", "actor", "ray", "patience_s")
+REACHED = ("listen", "connect", "actor", "ray", "patience_s", "certificate", "key", "root")
 """Settings that say how a run is reached, not which one it is."""
 
 
@@ -27,10 +27,16 @@ class RuntimeConfig:
     patience_s: float = number(600.0, above=0)
     """[s] for which an actor waits for a learner that does not answer"""
     listen: str = "127.0.0.1:0"
-    """HOST:PORT at which `learner` waits for actors; port 0: any that is free. Beyond this computer it takes a token,
-    in the environment variable ROBO_REWARD_TOKEN of both sides."""
+    """HOST:PORT at which `learner` waits for actors; port 0: any that is free. Beyond this computer it takes TLS and a
+    token, in the environment variable ROBO_REWARD_TOKEN of both sides."""
     connect: str | None = None
     """HOST:PORT of the learner, for `actor`."""
+    certificate: str | None = None
+    """File (PEM) with the learner's certificate, which names its address, for `learner` and runtime=ray."""
+    key: str | None = None
+    """File (PEM) with the private key of that certificate."""
+    root: str | None = None
+    """File (PEM) with the certificate that `actor` trusts: the learner's own, or that of who signed it."""
     actor: int = number(0, low=0, high=63)
     """Number of this `actor`, from 0 to below runtime.actors."""
     ray: str | None = None

@@ -58,8 +58,8 @@ def watch_with(reward: Path | None) -> Callable[[str], Watch | None] | None:
     """The trained reward model's live tracker of an episode; None without a model."""
     if reward is None:
         return None
+    from robo_reward.progress.reward_model import load_reward
     from robo_reward.progress.tracker import ProgressTracker
-    from robo_reward.progress.training import load_reward
 
     trained = load_reward(reward)
 

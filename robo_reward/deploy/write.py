@@ -19,7 +19,7 @@ from robo_reward.deploy.graphs import write_graph
 from robo_reward.deploy.sessions import FORMAT
 from robo_reward.deploy.step import PolicyStep
 from robo_reward.progress.models.compact import SAME, CompactNet, word_ids
-from robo_reward.progress.training import RewardModel
+from robo_reward.progress.reward_model import RewardModel
 
 
 def write_policy(step: PolicyStep, folder: Path, about: Mapping[str, Any]) -> float:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from robo_reward.data.arrays import read_arrays, write_arrays
 from robo_reward.settings import build, number
 
 UNIT = np.array([0.001, 0.001, 0.001, 0.01, 0.01, 0.01])
@@ -51,16 +52,16 @@ class ArmLog:
     pose: Float[np.ndarray, "M 6"]
 
     def save(self, path: Path) -> None:
-        """As .npz."""
-        np.savez_compressed(path, **asdict(self))
+        """As .npz, all or nothing: an interrupted recording is made again."""
+        write_arrays(path, asdict(self))
 
 
 def load_log(path: Path) -> ArmLog:
     """ValueError where the file is no log."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return ArmLog(seed=int(file["seed"]), **{n: file[n] for n in ("target_s", "target", "pose_s", "pose")})
-    except (OSError, KeyError, ValueError):
+        found = read_arrays(path)
+        return ArmLog(seed=int(found["seed"]), **{n: found[n] for n in ("target_s", "target", "pose_s", "pose")})
+    except (OSError, KeyError, TypeError, ValueError):
         raise ValueError(f"{path} is no recording of an arm: give the .npz that identify wrote") from None
 
 

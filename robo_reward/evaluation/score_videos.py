@@ -20,7 +20,7 @@ from robo_reward.progress.annotate import QueryTrack, held, track_id, track_many
 from robo_reward.progress.blank import shows_nothing
 from robo_reward.progress.columns import columns_of
 from robo_reward.progress.completion import SUCCESS
-from robo_reward.progress.training import RewardModel
+from robo_reward.progress.reward_model import RewardModel
 from robo_reward.types import Episode
 
 SCORES, FILM = "scores.csv", "scored.mp4"

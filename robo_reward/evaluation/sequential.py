@@ -23,6 +23,7 @@ _SPENDING = 4.0
 _DISCORDANT = np.concatenate([np.geomspace(0.003, 0.1, 12), np.linspace(0.13, 1.0, 20)])
 """Rates of discordant pairs at which the error is held; between two of them it changes by less than a thousandth."""
 MOST = 200
+"""Pairs of a test: the distribution that is carried from pair to pair grows with their square."""
 
 
 @dataclass(frozen=True)

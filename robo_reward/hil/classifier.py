@@ -8,10 +8,11 @@ from functools import partial
 import torch
 
 from robo_reward.progress.clips import ClipSampler, demonstrations_of
+from robo_reward.progress.frame_pool import FramePool
 from robo_reward.progress.labels import labels_from_outcome
 from robo_reward.progress.models.classifier import Classifier
 from robo_reward.progress.rivals import clip_loss
-from robo_reward.progress.training import FramePool, TrainSettings, check_episodes, optimise
+from robo_reward.progress.training import TrainSettings, check_episodes, optimise
 from robo_reward.types import Episode
 
 

@@ -18,26 +18,16 @@ class IBRL(ResidualTD3):
     exploration_noise = 0.0
     """Added here, to the learned action alone, before the choice."""
 
-    def act(
-        self,
-        state_S: np.ndarray,
-        base_R: np.ndarray,
-        frames_VHWC: np.ndarray | None = None,
-        *,
-        deployed: bool = False,
-        rng: np.random.Generator | None = None,
-    ) -> np.ndarray:
-        """The base's action or the learned one, whichever the target critics value more; explored unless `deployed`."""
-        actor, noise = self.actor_average if deployed else self.actor_target, None
-        if rng is not None and not deployed:
-            noise = self._tensor(rng.normal(size=(1, self.action_size)).astype(np.float32))
-            noise = noise * self.settings.exploration_noise
-        with torch.no_grad():
-            state, base = self._observe(state_S[None], base_R[None])
-            learned = self._action(actor, state, base, noise)
-            # All heads: which two are drawn must not decide who acts.
-            values = [self.critic_target(state, action).mean(0) for action in (base, learned)]
-            return (learned if values[1] > values[0] else base)[0].cpu().numpy()
+    def _chosen(
+        self, state: torch.Tensor, base: torch.Tensor, deployed: bool, rng: np.random.Generator | None
+    ) -> torch.Tensor:
+        """The base's action or the learned one, explored, whichever the target critics value more."""
+        actor = self.actor_average if deployed else self.actor_target
+        noise = None if rng is None else self._drawn(rng) * self.settings.exploration_noise
+        learned = self._action(actor, state, base, noise)
+        # All heads: which two are drawn must not decide who acts.
+        values = [self.critic_target(state, action).mean(0) for action in (base, learned)]
+        return learned if values[1] > values[0] else base
 
     def _next_value(self, state: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
         both = torch.cat([base, self._target_action(state, base)])

@@ -54,23 +54,14 @@ class ResidualPPO(ResidualTD3):
     def _new_actor(self, size: int) -> NormalActor:
         return NormalActor(size, self.action_size, self.settings)
 
-    def act(
-        self,
-        state_S: np.ndarray,
-        base_R: np.ndarray,
-        frames_VHWC: np.ndarray | None = None,
-        *,
-        deployed: bool = False,
-        rng: np.random.Generator | None = None,
-    ) -> np.ndarray:
-        """A draw of the policy with numbers from `rng`; its mean when `deployed`."""
-        with torch.no_grad():
-            state, base = self._observe(state_S[None], base_R[None])
-            residual = self.actor(state, base)
-            if rng is not None and not deployed:
-                normal = self._tensor(rng.standard_normal((1, self.action_size)).astype(np.float32))
-                residual = residual + self.actor.log_std.exp() * normal
-            return (base + self.settings.residual_scale * residual).clamp(-1.0, 1.0)[0].cpu().numpy()
+    def _chosen(
+        self, state: torch.Tensor, base: torch.Tensor, deployed: bool, rng: np.random.Generator | None
+    ) -> torch.Tensor:
+        """A draw of the policy, or its mean."""
+        residual = self.actor(state, base)
+        if rng is not None:
+            residual = residual + self.actor.log_std.exp() * self._drawn(rng)
+        return (base + self.settings.residual_scale * residual).clamp(-1.0, 1.0)
 
     def learn_from(self, rollouts: Sequence[Rollout]) -> tuple[int, dict[str, float]]:
         """`agent.epochs` passes over rollouts of the policy as it is now; returns its steps and numbers to log."""

@@ -15,6 +15,7 @@ from torch import nn
 
 from robo_reward.config import AgentConfig
 from robo_reward.learning.networks import mlp
+from robo_reward.learning.pixels import PixelEncoder
 from robo_reward.learning.residual_td3 import ResidualTD3
 
 LOG_STD = (-5.0, 2.0)
@@ -68,23 +69,17 @@ class ResidualSAC(ResidualTD3):
     def _new_actor(self, size: int) -> GaussianActor:
         return GaussianActor(size, self.action_size, self.settings)
 
-    def act(
-        self,
-        state_S: np.ndarray,
-        base_R: np.ndarray,
-        frames_VHWC: np.ndarray | None = None,
-        *,
-        deployed: bool = False,
-        rng: np.random.Generator | None = None,
-    ) -> np.ndarray:
-        """A draw of the newest actor with numbers from `rng`; the mean of the average of actors when `deployed`."""
-        if deployed or rng is None:
-            return super().act(state_S, base_R, frames_VHWC, deployed=deployed)
-        with torch.no_grad():
-            state, base = self._observe(state_S[None], base_R[None], self._look(self.encoder, frames_VHWC))
-            normal = self._tensor(rng.standard_normal((1, self.action_size)).astype(np.float32))
-            residual, _ = self.actor.draw(state, base, normal)
-            return self._executed(base, residual)[0].cpu().numpy()
+    def _looks_through(self, rng: np.random.Generator | None) -> PixelEncoder | None:
+        return self.encoder_target if rng is None else self.encoder
+
+    def _chosen(
+        self, state: torch.Tensor, base: torch.Tensor, deployed: bool, rng: np.random.Generator | None
+    ) -> torch.Tensor:
+        """A draw of the newest actor; without random numbers the mean of an average of actors."""
+        if rng is None:
+            return super()._chosen(state, base, deployed, rng)
+        residual, _ = self.actor.draw(state, base, self._drawn(rng))
+        return self._executed(base, residual)
 
     def _next_value(self, state: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
         """Smallest of a few heads at a drawn action, and the entropy there."""

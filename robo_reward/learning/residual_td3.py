@@ -113,16 +113,27 @@ class ResidualTD3:
         """The learned action for one observation and the base's row (action and phase), in [-1, 1], unexplored.
 
         Of the observation, `frames_VHWC` are what the cameras of `eyes` show.
-        `rng` is for agents that draw their actions; this one does not.
+        `rng` is for agents that draw their actions; when `deployed` none does.
+        """
+        rng = None if deployed else rng
+        encoder = self.encoder_average if deployed else self._looks_through(rng)
+        with torch.no_grad():
+            state, base = self._observe(state_S[None], base_R[None], self._look(encoder, frames_VHWC))
+            return self._chosen(state, base, deployed, rng)[0].cpu().numpy()
+
+    def _looks_through(self, rng: np.random.Generator | None) -> PixelEncoder | None:
+        """The encoder that acts while training."""
+        return self.encoder_target
+
+    def _chosen(
+        self, state: torch.Tensor, base: torch.Tensor, deployed: bool, rng: np.random.Generator | None
+    ) -> torch.Tensor:
+        """The action of `act` (1, A); agents that draw theirs do it with numbers from `rng`, None for none.
 
         The newest actor chases the critics' noise from update to update, so none acts that is not an average:
         over about a hundred environment steps while training, over a dozen episodes when `deployed`.
         """
-        actor = self.actor_average if deployed else self.actor_target
-        encoder = self.encoder_average if deployed else self.encoder_target
-        with torch.no_grad():
-            state, base = self._observe(state_S[None], base_R[None], self._look(encoder, frames_VHWC))
-            return self._action(actor, state, base)[0].cpu().numpy()
+        return self._action(self.actor_average if deployed else self.actor_target, state, base)
 
     def value(
         self, state_S: np.ndarray, base_R: np.ndarray, frames_VHWC: np.ndarray | None, action_A: np.ndarray
@@ -267,6 +278,10 @@ class ResidualTD3:
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
         """The array on the learner's device; on the CPU the same memory."""
         return torch.from_numpy(array).to(self.device)
+
+    def _drawn(self, rng: np.random.Generator) -> torch.Tensor:
+        """Standard normal numbers for one action (1, A)."""
+        return self._tensor(rng.standard_normal((1, self.action_size)).astype(np.float32))
 
     def _normal(self, like: torch.Tensor) -> torch.Tensor:
         """Standard normal numbers of this shape."""

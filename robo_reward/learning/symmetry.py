@@ -1,7 +1,8 @@
-"""Symmetries of a task about the vertical: what is seen and done, turned by quarters and mirrored, is as true.
+"""Symmetries of a task about the vertical: what is seen and done, turned and mirrored, is as true.
 
 Every window that is drawn is turned at random, so that what was learned of one direction holds for all eight ways of
-looking at it. The rewards, the potential and the base's phase stay what they are.
+looking at it, or four where quarter turns make a difference. The rewards, the potential and the base's phase stay what
+they are.
 """
 
 from __future__ import annotations
@@ -30,21 +31,23 @@ class Parts:
 
 @dataclass(frozen=True)
 class Symmetry:
-    """A task that quarter turns about the vertical and a mirror along it leave the same."""
+    """A task that turns about the vertical and a mirror along it leave the same."""
 
     observation: Parts
     """Columns of (agent_pos, estimate)."""
     action: Parts
+    quarters: bool = True
+    """Whether quarter turns do; else only half turns, as with a hand of two fingers."""
 
 
 @dataclass(frozen=True)
 class Turns:
-    """The eight elements of a symmetry, each a choice of columns and their signs."""
+    """The K elements of a symmetry, each a choice of columns and their signs."""
 
-    state_8S: np.ndarray
-    state_sign_8S: np.ndarray
-    action_8A: np.ndarray
-    action_sign_8A: np.ndarray
+    state_KS: np.ndarray
+    state_sign_KS: np.ndarray
+    action_KA: np.ndarray
+    action_sign_KA: np.ndarray
 
 
 def turns_of(symmetry: Symmetry, columns: Sequence[int], action_size: int) -> Turns:
@@ -60,20 +63,21 @@ def turns_of(symmetry: Symmetry, columns: Sequence[int], action_size: int) -> Tu
         tuple(place[column] for column in group if column in place)
         for group in (symmetry.observation.vectors, symmetry.observation.axial, symmetry.observation.angles)
     ))  # fmt: skip
-    return Turns(*_elements(kept, len(columns)), *_elements(symmetry.action, action_size))
+    parts = ((kept, len(columns)), (symmetry.action, action_size))
+    return Turns(*(array for part, size in parts for array in _elements(part, size, symmetry.quarters)))
 
 
 def turned(batch: Batch, turns: Turns, rng: np.random.Generator) -> Batch:
     """The batch with every window turned by an element of its own."""
-    drawn_B = rng.integers(8, size=len(batch.state_BS))
+    drawn_B = rng.integers(len(turns.state_KS), size=len(batch.state_BS))
 
-    def turn(values_BX: np.ndarray, places_8X: np.ndarray, signs_8X: np.ndarray) -> np.ndarray:
-        size = places_8X.shape[1]
+    def turn(values_BX: np.ndarray, places_KX: np.ndarray, signs_KX: np.ndarray) -> np.ndarray:
+        size = places_KX.shape[1]
         rest = values_BX[:, size:]  # the base's phase
-        new = np.take_along_axis(values_BX, places_8X[drawn_B], axis=1) * signs_8X[drawn_B]
+        new = np.take_along_axis(values_BX, places_KX[drawn_B], axis=1) * signs_KX[drawn_B]
         return np.concatenate([new, rest], axis=1) if rest.size else new
 
-    state, action = (turns.state_8S, turns.state_sign_8S), (turns.action_8A, turns.action_sign_8A)
+    state, action = (turns.state_KS, turns.state_sign_KS), (turns.action_KA, turns.action_sign_KA)
     return replace(
         batch,
         state_BS=turn(batch.state_BS, *state),
@@ -84,8 +88,8 @@ def turned(batch: Batch, turns: Turns, rng: np.random.Generator) -> Batch:
     )
 
 
-def _elements(parts: Parts, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each of 4 quarter turns, plain and mirrored: the column that each one takes its value from, and its sign."""
+def _elements(parts: Parts, size: int, quarters: bool) -> tuple[np.ndarray, np.ndarray]:
+    """For each turn, plain and mirrored: the column that each one takes its value from, and its sign."""
     places, signs = [], []
     for mirrored in (False, True):
         place, sign = np.arange(size), np.ones(size, np.float32)
@@ -99,4 +103,5 @@ def _elements(parts: Parts, size: int) -> tuple[np.ndarray, np.ndarray]:
             for x in (*parts.vectors, *parts.axial):  # a quarter turn: x becomes -y, y becomes x
                 place[x], place[x + 1] = place[x + 1], place[x]
                 sign[x], sign[x + 1] = -sign[x + 1], sign[x]
-    return np.array(places), np.array(signs)
+    step = 1 if quarters else 2
+    return np.array(places[::step]), np.array(signs[::step])

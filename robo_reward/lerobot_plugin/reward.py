@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from robo_reward.data.video import resize
+from robo_reward.progress.reward_model import RewardModel
 from robo_reward.progress.tracker import ProgressTracker
-from robo_reward.progress.training import RewardModel
 from robo_reward.types import Progress
 
 PREFIX = "observation.images."

@@ -20,11 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robo_reward.progress.frame_pool import FramePool
 from robo_reward.progress.labels import PotentialLabels, label_episode
 from robo_reward.progress.models.compact import CompactModel, CompactNet
 from robo_reward.progress.pairs import PairSampler
 from robo_reward.progress.references import References
-from robo_reward.progress.training import FramePool, RewardModel, TrainSettings, batch_loss, optimise
+from robo_reward.progress.reward_model import RewardModel
+from robo_reward.progress.training import TrainSettings, batch_loss, optimise
 from robo_reward.types import UNKNOWN_STAGE, Episode
 
 Labelled = tuple[Episode, PotentialLabels]

@@ -11,11 +11,13 @@ import numpy as np
 
 from robo_reward.interfaces import ProcessRewardModel
 from robo_reward.progress.annotate import track_many
+from robo_reward.progress.calibration import calibrate_completion
 from robo_reward.progress.models.grm import GrmSettings, load_grm
 from robo_reward.progress.models.sibling import SiblingSettings, load_sibling
 from robo_reward.progress.references import References
+from robo_reward.progress.reward_model import RewardModel
 from robo_reward.progress.tracker import TrackerSettings
-from robo_reward.progress.training import RewardModel, TrainSettings, calibrate_completion
+from robo_reward.progress.training import TrainSettings
 from robo_reward.types import Episode
 
 REFERENCES = 1

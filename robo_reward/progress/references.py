@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from robo_reward.data.arrays import read_arrays
 from robo_reward.types import Episode
 
 
@@ -78,13 +79,13 @@ class References(dict[str, Reference]):
             raise FileNotFoundError(f"{path}: no reference images; train the reward model first")
         found = cls()
         try:
-            with np.load(path, allow_pickle=False) as data:
-                for i, instruction in enumerate(data["instructions"].tolist()):
-                    sides = {
-                        name: {k.split("/", 2)[2]: data[k] for k in data.files if k.startswith(f"{i}/{name}/")}
-                        for name in ("start", "goal")
-                    }
-                    found[instruction] = Reference(**sides)
-        except (OSError, KeyError, EOFError) as error:
+            data = read_arrays(path)
+            for i, instruction in enumerate(data["instructions"].tolist()):
+                sides = {
+                    name: {k.split("/", 2)[2]: data[k] for k in data if k.startswith(f"{i}/{name}/")}
+                    for name in ("start", "goal")
+                }
+                found[instruction] = Reference(**sides)
+        except (OSError, KeyError, ValueError) as error:
             raise ValueError(f"{path}: damaged reference file ({error}); train the reward model again") from error
         return found

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from robo_reward.progress.annotate import held, stored_at
 from robo_reward.progress.clips import ClipSampler, demonstrations_of
+from robo_reward.progress.frame_pool import FramePool
 from robo_reward.progress.labels import PotentialLabels
 from robo_reward.progress.models.classifier import Classifier
 from robo_reward.progress.models.compact import CompactSettings
@@ -28,15 +29,8 @@ from robo_reward.progress.models.rival import Demonstration, LearnedRival, Rival
 from robo_reward.progress.models.sarm import Sarm
 from robo_reward.progress.models.transport import Transport
 from robo_reward.progress.models.vlac import Vlac
-from robo_reward.progress.training import (
-    FramePool,
-    TrainSettings,
-    check_episodes,
-    label_episodes,
-    load_reward,
-    optimise,
-    split_episodes,
-)
+from robo_reward.progress.reward_model import load_reward
+from robo_reward.progress.training import TrainSettings, check_episodes, label_episodes, optimise, split_episodes
 from robo_reward.settings import unknown
 from robo_reward.types import Episode, PhiTrack
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from robo_reward.progress.reward_model import load_reward, reward_folder
 from robo_reward.progress.rivals import DESCRIPTION, load_rival
-from robo_reward.progress.training import load_reward, reward_folder
 from robo_reward.types import Episode, PhiTrack
 
 

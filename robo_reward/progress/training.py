@@ -5,32 +5,26 @@ from __future__ import annotations
 import copy
 import json
 import math
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robo_reward.interfaces import ProcessRewardModel
-from robo_reward.progress.annotate import annotate_many, track_id, track_many
-from robo_reward.progress.completion import CompletionRule, CompletionTarget, calibrate
+from robo_reward.data.arrays import read_arrays
+from robo_reward.progress.calibration import calibrate_completion
+from robo_reward.progress.completion import CompletionTarget
+from robo_reward.progress.frame_pool import FramePool
 from robo_reward.progress.labels import PotentialLabels, label_episode, labels_from_outcome
-from robo_reward.progress.models.compact import (
-    CompactModel,
-    CompactNet,
-    CompactSettings,
-    FrameEncoder,
-    unique_combinations,
-    word_ids,
-)
-from robo_reward.progress.models.feature_cache import FeatureCache
+from robo_reward.progress.models.compact import CompactModel, CompactNet, CompactSettings
 from robo_reward.progress.pairs import PairBatch, PairSampler, PairSettings
 from robo_reward.progress.references import References
+from robo_reward.progress.reward_model import RewardModel
+from robo_reward.progress.reward_model import load_reward as load_reward  # where docs/api.md first promised it
 from robo_reward.progress.tracker import TrackerSettings
 from robo_reward.terminal import progress
 from robo_reward.types import Episode, PhiTrack
@@ -76,113 +70,6 @@ class TrainSettings:
             raise ValueError(f"labels={self.labels!r}: expected steps or frames")
         if not 0 <= self.validation_share < 1:
             raise ValueError(f"validation_share={self.validation_share} outside [0, 1)")
-
-
-class HopModel(ProcessRewardModel, Protocol):
-    """A reward model that a tracker can follow episodes with, and that is kept in a folder."""
-
-    kind: str
-    settings: Any
-    """With the `views` it knows, the `image_size` that data are read at, and the number of `stages`."""
-
-    def save(self, folder: Path) -> None:
-        """Write what loading it again takes."""
-
-
-@dataclass(frozen=True)
-class RewardModel:
-    """What training leaves and annotation needs; an `EpisodeScorer`."""
-
-    model: HopModel
-    references: References
-    tracker: TrackerSettings
-
-    @property
-    def name(self) -> str:
-        """The model's kind."""
-        return self.model.kind
-
-    @property
-    def compact(self) -> CompactModel:
-        """The model, where its network itself is wanted. Raises ValueError if it is another than the compact one."""
-        if not isinstance(self.model, CompactModel):
-            raise ValueError(f"this works on the compact model's network, and this is reward={self.name}")
-        return self.model
-
-    @property
-    def track_id(self) -> str:
-        """As of `annotate.track_id`."""
-        return track_id(self.model, self.tracker, self.references)
-
-    @property
-    def instructions(self) -> tuple[str, ...]:
-        """Those that it has references of."""
-        return tuple(sorted(self.references))
-
-    @property
-    def reads(self) -> str:
-        """What a value depends on."""
-        count = max(len(reference) for reference in self.references.values())
-        views = ", ".join(self.model.settings.views)
-        return f"clip so far, instruction, start and goal frames of {count} demonstrations; {views}"
-
-    def annotate(self, episodes: Sequence[Episode], instruction: str | None = None) -> list[PhiTrack]:
-        """The tracker's potential of every observation; errors as of `annotate.track_many`."""
-        return annotate_many(episodes, self.model, self.tracker, self.references, instruction)
-
-    def save(self, folder: Path) -> None:
-        """Write the model, its references and the tracker settings (with the calibrated completion rule)."""
-        self.model.save(folder)
-        self.references.save(folder / "references.npz")
-        (folder / "tracker.json").write_text(json.dumps(asdict(self.tracker), indent=2) + "\n")
-
-
-def reward_folder(path: str | Path) -> Path:
-    """The folder of a reward model: the path itself, or what the run in that folder has trained."""
-    path = Path(path)
-    try:
-        trained = Path(json.loads((path / "summary.json").read_text(encoding="utf-8"))["reward_model"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return path
-    beside = path.parent / "stages" / trained.name  # a run folder that was moved with its stages
-    return trained if trained.is_dir() or not beside.is_dir() else beside
-
-
-def load_reward(folder: Path, cache: FeatureCache | None = None) -> RewardModel:
-    """Read a trained reward model from its folder, or from that of the run that trained it.
-
-    cache: for one live tracker, which asks about the same frames again.
-    Raises FileNotFoundError or ValueError for missing or damaged files.
-    """
-    folder = reward_folder(folder)
-    if (folder / "rival.json").is_file():
-        raise ValueError(f"{folder}: a reward model that scores whole episodes only; use one of reward=compact here")
-    model, references = _load_model(folder, cache), References.load(folder / "references.npz")
-    path = folder / "tracker.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no tracker settings; train the reward model again")
-    try:
-        values = json.loads(path.read_text())
-        tracker = TrackerSettings(**{**values, "completion": CompletionRule(**values["completion"])})
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not the settings of a tracker ({error}); train the reward model again") from error
-    return RewardModel(model, references, tracker)
-
-
-def _load_model(folder: Path, cache: FeatureCache | None) -> HopModel:
-    if (folder / "grm.json").is_file():
-        from robo_reward.progress.models.grm import GrmModel
-
-        return GrmModel.load(folder)
-    if (folder / "sibling.json").is_file():
-        from robo_reward.progress.models.sibling import SiblingModel
-
-        return SiblingModel.load(folder)
-    if (folder / "remote.json").is_file():
-        from robo_reward.progress.models.remote import load_remote
-
-        return load_remote(folder)
-    return CompactModel.load(folder, cache)
 
 
 def train_reward(
@@ -248,9 +135,8 @@ def load_labels(folder: Path) -> dict[str, PotentialLabels]:
     if not path.is_file():
         return {}
     try:
-        with np.load(path, allow_pickle=False) as data:
-            return {name: PotentialLabels(*data[name]) for name in data.files}
-    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        return {name: PotentialLabels(*rows) for name, rows in read_arrays(path).items()}
+    except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"{path}: damaged labels ({error}); remove the file to adapt without replay") from error
 
 
@@ -329,75 +215,6 @@ def two_hot(value: Tensor, bins: int) -> Tensor:
     share = position - left
     target = functional.one_hot(left.long(), bins).float() * (1 - share)[:, None]
     return target + functional.one_hot(left.long() + 1, bins).float() * share[:, None]
-
-
-class FramePool:
-    """The training frames of all episodes in one array per view, with augmentation on the way out.
-
-    Instructions are numbered in alphabetical order, frames in that of the episodes.
-    """
-
-    def __init__(self, episodes: Sequence[Episode], settings: TrainSettings) -> None:
-        self.shift, self.brightness, self.seed = settings.shift, settings.brightness, settings.seed
-        self.generator = torch.Generator().manual_seed(settings.seed)
-        self.words = torch.from_numpy(np.stack([word_ids(t) for t in sorted({e.instruction for e in episodes})]))
-        self.views = tuple(v for v in settings.model.views if v in episodes[0].frames)
-        edge = ((0, 0), (self.shift, self.shift), (self.shift, self.shift), (0, 0))
-        self.frames = {
-            v: np.pad(np.concatenate([e.frames[v] for e in episodes]), edge, mode="edge") for v in self.views
-        }
-
-    def standardise(self, net: FrameEncoder, views: Sequence[str] | None = None) -> None:
-        """`net.standardise` on some of the frames."""
-        count = len(next(iter(self.frames.values())))
-        some = np.random.default_rng(self.seed).integers(count, size=256)
-        net.standardise(self.images(some, self.views), self.words[some % len(self.words)], views)
-
-    def embed(
-        self, net: FrameEncoder, index_RB: np.ndarray, task_B: np.ndarray, views: Sequence[str]
-    ) -> tuple[Tensor, np.ndarray]:
-        """Embeddings of all that a batch needs, each once, and its frames' rows in them (-1 stays -1)."""
-        frames, local = np.unique(index_RB[index_RB >= 0], return_inverse=True)
-        compact = np.full(index_RB.shape, -1)
-        compact[index_RB >= 0] = local
-        frame_F, text_F, rows = unique_combinations(compact, task_B, len(frames))
-        return net.embed(self.images(frames[frame_F], views), self.words[text_F]), rows
-
-    def images(self, frames: np.ndarray, views: Sequence[str]) -> dict[str, Tensor]:
-        """The frames of these pool indices; view -> (N, 3, H, W) in [0, 1].
-
-        A view is shifted the same way for the whole batch (a camera that moved), brightness varies per frame.
-        """
-        images = {}
-        for view in (v for v in views if v in self.frames):
-            pool = self.frames[view]
-            y, x = torch.randint(0, 2 * self.shift + 1, (2,), generator=self.generator).tolist()
-            height, width = (n - 2 * self.shift for n in pool.shape[1:3])
-            image = torch.from_numpy(pool[frames, y : y + height, x : x + width]).permute(0, 3, 1, 2).float()
-            gain = 1 + self.brightness * (2 * torch.rand(len(frames), 1, 1, 1, generator=self.generator) - 1)
-            images[view] = image.mul_(gain / 255.0)
-        return images
-
-
-def calibrate_completion(
-    model: ProcessRewardModel,
-    references: References,
-    tracker: TrackerSettings,
-    held_out: Sequence[Episode],
-    target: CompletionTarget,
-) -> tuple[TrackerSettings, dict[str, Any]]:
-    """Tracker settings with the completion threshold chosen on held-out outcomes, and what it does there."""
-    usable = [e for e in held_out if e.instruction in references]
-    if not any(e.success for e in usable) or all(e.success for e in usable):
-        return tracker, {"completion_calibrated": False, "completion_threshold": tracker.completion.threshold}
-    tracks = track_many(usable, model, tracker, references)
-    done = [t.scores for t, e in zip(tracks, usable, strict=True) if e.success]
-    failed = [t.scores for t, e in zip(tracks, usable, strict=True) if not e.success]
-    found = calibrate(done, failed, tracker.completion.sustain, target)
-    return replace(tracker, completion=found.rule), {
-        "completion_calibrated": True,
-        **found.summary(),
-    }
 
 
 def _schedule(share: float) -> float:

@@ -12,6 +12,7 @@ import gymnasium
 import numpy as np
 
 from robo_reward.config import Config
+from robo_reward.data.arrays import read_arrays, write_arrays
 from robo_reward.evaluation import report
 from robo_reward.evaluation.ab_session import BlindSession, label_agreement, mismatch, overlay
 from robo_reward.evaluation.rollout import run_episode
@@ -69,7 +70,7 @@ def _run(
     for rollout in session.rollouts():
         say(f"rollout {rollout.number} of at most {total}, initial state {rollout.state + 1}", config.quiet)
         target = folder / "starts" / f"{rollout.state}.npz"
-        wanted = dict(np.load(target, allow_pickle=False)) if rollout.slot and target.exists() else {}
+        wanted = read_arrays(target) if rollout.slot and target.exists() else {}
         if wanted:
             _show(world, wanted, folder)
         episode = run_episode(seen[rollout.policy], actors[rollout.policy](rollout.seed), seed=rollout.seed,
@@ -77,7 +78,7 @@ def _run(
         start = {view: frames[0] for view, frames in episode.frames.items()}
         if start and not wanted:
             target.parent.mkdir(exist_ok=True)
-            np.savez_compressed(target, **start)
+            write_arrays(target, start)
         row = told(config, [episode])[0]
         if judge and start:
             row["completion"] = judge(episode) is not None

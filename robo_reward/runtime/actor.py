@@ -33,9 +33,11 @@ from robo_reward.runtime.local import exploring_actor, frames_every
 from robo_reward.runtime.messages import Ask, Join, Part, Welcome
 from robo_reward.runtime.observing import sight
 from robo_reward.runtime.published import About, fetch_files, new_actor_agent, read_about, take_weights
+from robo_reward.runtime.role_log import FOLDER as LOGS
 from robo_reward.runtime.role_log import RoleLog
 from robo_reward.runtime.spool import Spool
 from robo_reward.runtime.tasks import first_seed
+from robo_reward.runtime.tls import read_root
 from robo_reward.runtime.uplink import Uplink, ask
 from robo_reward.runtime.worlds import open_world
 from robo_reward.settings import build
@@ -56,18 +58,21 @@ def actor(config: Config) -> dict[str, Any]:
         raise ValueError("actor needs the learner's address: runtime.connect=HOST:PORT")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the world is closed, an arm stopped
     config = replace(config, run=replace(config.run, dir=str(Path(config.run.root) / ACTORS)))
-    played = run_actor(config, address, config.runtime.actor, own_token())
+    played = run_actor(config, address, config.runtime.actor, own_token(), read_root(config.runtime))
     say(f"the run is over: {played} rollouts played", config.quiet)
     return {"rollouts": played}
 
 
-def run_actor(own: Config, address: str, number: int, token: str) -> int:
+def run_actor(own: Config, address: str, number: int, token: str, root: bytes | None = None) -> int:
     """Play until the run is over; returns the number of rollouts.
 
     Args:
-        own: the actor's own settings: where it writes, and how long it is patient; everything else is the learner's.
+        own: the actor's own settings: where it writes, how long it is patient, and the robot at its side, if it has
+            one; everything else is the learner's.
         address: HOST:PORT of the learner.
         number: of this actor.
+        token: of both sides.
+        root: see `Client`.
 
     Raises:
         ValueError: the learner refuses this actor or is not there, or the world is not the one that it learns in.
@@ -76,7 +81,7 @@ def run_actor(own: Config, address: str, number: int, token: str) -> int:
 
     torch.set_num_threads(1)
     session = os.urandom(8).hex()
-    with closing(Client(address, token)) as client:
+    with closing(Client(address, token, root)) as client:
 
         def tell(method: str, message: Any, reply: type[R]) -> R:
             def waiting(why: str) -> None:
@@ -104,7 +109,8 @@ def run_actor(own: Config, address: str, number: int, token: str) -> int:
                 begun = max(begun, (spool.newest_seed - first) // config.runtime.actors + 1)
             for _ in range(begun):
                 base.initial_state(1)  # a scripted base draws every episode's style: pass over those that were used
-            with closing(open_world(config, folder, sight(config, folder / "files", base))) as world:
+            logs = Path(own.run.dir) / LOGS  # where a robot's own log goes
+            with closing(open_world(config, logs, sight(config, folder / "files", base))) as world:
                 assert isinstance(world, gymnasium.Env)  # Config refuses several
                 _check_world(world, about)
                 uplink = Uplink(client, welcome, session, spool, agent, config.runtime, number, log.tell)
@@ -131,7 +137,7 @@ def _play(
             source="policy", query_every=frames_every(config), follow=pace,
         )  # fmt: skip
         played += 1
-        log.tell("played", rollout=rollout, success=episode.success, version=uplink.version,
+        log.tell("played", rollout=rollout, episode=episode.episode_id, success=episode.success, version=uplink.version,
                  sent_bytes=uplink.sent_bytes, **pace.summary())  # fmt: skip
     return played
 
@@ -161,13 +167,15 @@ class Pace:
 
 
 def _settings(own: Config, welcome: Welcome) -> Config:
-    """The run's settings, but for where this actor writes and how patient it is."""
+    """The run's settings, but for where this actor writes, how patient it is, and how its own robot is reached."""
     try:
         config = build(Config, json.loads(welcome.config))
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"the learner's settings cannot be used here: {error}") from None
+    if own.robot and not config.robot:
+        raise ValueError("robot= is this actor's and not the learner's: give the learner the same robot=")
     runtime = replace(config.runtime, patience_s=own.runtime.patience_s)
-    return replace(config, run=own.run, runtime=runtime, quiet=own.quiet)
+    return replace(config, run=own.run, runtime=runtime, robot=own.robot or config.robot, quiet=own.quiet)
 
 
 def _check_world(world: gymnasium.Env[Any, Any], about: About) -> None:

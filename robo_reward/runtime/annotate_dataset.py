@@ -49,7 +49,7 @@ def annotate_dataset(
     from robo_reward.progress.columns import columns_of
     from robo_reward.progress.completion import VERDICTS
     from robo_reward.progress.reward_aligned import chunk_gain, reward_aligned_weights
-    from robo_reward.progress.training import load_reward
+    from robo_reward.progress.reward_model import load_reward
 
     if instruction is not None and not instruction.strip():
         raise ValueError("instruction is empty: leave it out for the dataset's own, or set one that the model knows")

@@ -40,7 +40,7 @@ def _first(done: np.ndarray) -> int | None:
 
 def _rule_judge(reward: Path, threshold: float | None) -> Judge:
     from robo_reward.progress.annotate import track_many
-    from robo_reward.progress.training import load_reward
+    from robo_reward.progress.reward_model import load_reward
 
     trained = load_reward(reward)
     rule = trained.tracker.completion

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robo_reward.config import Config
+from robo_reward.data.arrays import read_arrays
 from robo_reward.data.split import iterate_split
 from robo_reward.progress.models.oracle import oracle_of
 from robo_reward.progress.tracker import queried_steps
@@ -62,8 +63,7 @@ def _clips(config: Config, data: StageResult, reward: StageResult, bench: StageR
 def episode_errors(config: Config, data: StageResult, bench: StageResult) -> list[tuple[bool, float]]:
     """Success and progress error of each test episode, at the frames that the model was asked about."""
     episodes = read_split(data.path, "test", views=())
-    with np.load(bench.path / "tracks.npz", allow_pickle=False) as tracks:
-        potentials = [tracks[name] for name in tracks.files]
+    potentials = read_arrays(bench.path / "tracks.npz").values()
     found = []
     for episode, phi in zip(episodes, potentials, strict=True):
         at = queried_steps(len(episode), config.collect.query_every)
@@ -86,7 +86,7 @@ def extremes(errors: list[tuple[bool, float]]) -> dict[str, int]:
 def _follow(episode: Episode, scorer: EpisodeScorer) -> tuple[np.ndarray, list[Progress]]:
     """Potential of each observation, and what the tracker said there if the model has one."""
     from robo_reward.progress.annotate import held, track_many
-    from robo_reward.progress.training import RewardModel
+    from robo_reward.progress.reward_model import RewardModel
 
     if not isinstance(scorer, RewardModel):
         return scorer.annotate([episode])[0].phi, []

@@ -20,15 +20,17 @@ from robo_reward.types import Episode
 
 def demo_stage(config: Config) -> StageResult:
     """The reward model of `demo=`: that of `adapt_from=` adapted to it, or a new one from it alone."""
-    from robo_reward.progress.training import load_reward, reward_folder
+    from robo_reward.progress.reward_model import load_reward, reward_folder
 
     demo, base = config.demo or "", None
-    key = {"every": config.collect.query_every, "reward": config.reward, "size": config.env.image_size}
-    if config.adapt_from is not None:
+    key: dict[str, Any] = {"reward": config.reward}
+    if config.adapt_from is None:
+        key |= {"every": config.collect.query_every, "size": config.env.image_size, "completion": config.completion}
+    else:
         base = reward_folder(config.adapt_from)
         trained = load_reward(base)
         tracked = [asdict(trained.tracker), trained.references.digest()]
-        key = {"adapt": config.adapt, "base": [trained.model.model_id, *tracked], "seed": config.reward.seed}
+        key |= {"adapt": config.adapt, "base": [trained.model.model_id, *tracked]}
     files = [[path.name, file_digest(path)] for path in demonstration_files(demo) if path.is_file()]
     key |= {"demo": Path(demo).name, "files": files, "instruction": config.instruction}
     return kept_stage(config, "train-reward", key, [], lambda folder: _learn_demo(config, base, folder))
@@ -36,7 +38,8 @@ def demo_stage(config: Config) -> StageResult:
 
 def _learn_demo(config: Config, base: Path | None, folder: Path) -> dict[str, Any]:
     from robo_reward.progress.adaptation import adapt_reward
-    from robo_reward.progress.training import load_reward, train_reward
+    from robo_reward.progress.reward_model import load_reward
+    from robo_reward.progress.training import train_reward
 
     demo, every = config.demo or "", config.collect.query_every
     if base is None:

@@ -44,7 +44,7 @@ def teaching(config: Config, folder: Path) -> Iterator[None]:
     if config.reward.teacher is None:
         yield
         return
-    from robo_reward.progress.training import reward_folder
+    from robo_reward.progress.reward_model import reward_folder
 
     if not (teacher := reward_folder(config.reward.teacher)).is_dir():
         raise FileNotFoundError(

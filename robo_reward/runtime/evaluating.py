@@ -13,7 +13,7 @@ from typing import Any
 from robo_reward.config import Config
 from robo_reward.evaluation.paired import MakeActor, run_paired, summarise
 from robo_reward.evaluation.rollout import PolicyActor
-from robo_reward.evaluation.sequential import SequentialTest, decide, design
+from robo_reward.evaluation.sequential import MOST, SequentialTest, decide, design
 from robo_reward.evaluation.taxonomy import counted, outcome_of
 from robo_reward.evaluation.vector import Environments, Job, run_jobs
 from robo_reward.interfaces import Policy
@@ -69,7 +69,14 @@ def nominal(config: Config) -> Config:
 def stopping_test(config: Config) -> SequentialTest | None:
     """The sequential test of `evaluate.looks`; None where all episodes are run."""
     e = config.evaluate
-    return design(e.episodes, e.looks, e.error) if e.looks > 1 else None
+    if e.looks == 1:
+        return None
+    if not e.looks <= e.episodes <= MOST:
+        raise ValueError(
+            f"evaluate.looks={e.looks} with evaluate.episodes={e.episodes}: the sequential test takes from as many "
+            f"episodes as looks to {MOST}"
+        )
+    return design(e.episodes, e.looks, e.error)
 
 
 def _evaluate(
@@ -84,8 +91,9 @@ def _evaluate(
         every = config.collect.query_every if config.robot and reward else 0  # there the curve is the reward model's
         seeds = range(first, first + config.evaluate.episodes)
         found = run_paired(env, actors, seeds, config.quiet, test=test, query_every=every, kept=folder / KEPT)
-        episodes = {name: told(config, rows, annotate if every else None) for name, rows in found.items()}
-        videos = _videos(config, env, actors, annotate, episodes, folder) if config.evaluate.videos else []
+        judge = annotate if every else None
+        episodes = {name: told(config, rows, judge) for name, rows in found.items()}
+        videos = _videos(config, env, actors, annotate, judge, episodes, folder) if config.evaluate.videos else []
     write_atomic(folder / EPISODES, json.dumps(episodes))
     shutil.rmtree(folder / KEPT)
     summary: dict[str, Any] = summarise(found["base"], found["trained"], task_of(config.env).fps)
@@ -140,10 +148,10 @@ def to_film(episodes: Mapping[str, Sequence[Mapping[str, Any]]], count: int) -> 
 
 
 def _videos(
-    config: Config, env: Environments, actors: Mapping[str, MakeActor], annotate: Annotate,
+    config: Config, env: Environments, actors: Mapping[str, MakeActor], annotate: Annotate, judge: Annotate | None,
     episodes: Mapping[str, Sequence[Mapping[str, Any]]], folder: Path,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Episodes once more, filmed at every step; the curve is the reward model's own."""
+    """Episodes once more, filmed at every step; the curve is the reward model's own. `judge`: as `told` takes it."""
     from robo_reward.evaluation.video import write_episode_video
 
     films, made = to_film(episodes, config.evaluate.videos), []
@@ -156,5 +164,5 @@ def _videos(
             success=episode.success, title=f"{name}: {episode.instruction}",
         )  # fmt: skip
         made.append({"file": path.name, "policy": name, "seed": seed, "success": episode.success,
-                     "outcome": _outcome(config, episode, annotate)})  # fmt: skip
+                     "outcome": _outcome(config, episode, judge)})  # fmt: skip
     return made

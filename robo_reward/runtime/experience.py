@@ -57,7 +57,8 @@ class Experience:
     ) -> None:
         self.config, self.agent, self.load_annotate, self.judge = config, agent, load_annotate, judge
         self.self_imitation = config.agent.self_imitation
-        self._own_tracks = config.shaping.kind in WHOLE_EPISODES
+        self._keeps = _why_one_reward(config)
+        """Why another reward model cannot take over; empty where one can."""
         self.store = TransitionStore(folder / "store", writable=True)
         self.tracks = TrackStore(folder / "tracks")
         self.demonstrations, self.online = new_replay(config, agent), new_replay(config, agent)
@@ -157,8 +158,8 @@ class Experience:
         if proposal is None or proposal == self._refused or proposal.model_id == self.model_id:
             return
         try:
-            if self._own_tracks:
-                raise ValueError("this run's shaping makes its own tracks: use shaping=potential")
+            if self._keeps:
+                raise ValueError(self._keeps)
             if self._loaded is None or self._loaded[0] != proposal:
                 self._loaded = proposal, self.load_annotate(proposal.source)
             annotate, known = self._loaded[1], self.tracks.read(proposal.model_id)
@@ -216,6 +217,16 @@ class Experience:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _why_one_reward(config: Config) -> str:
+    if config.shaping.kind in WHOLE_EPISODES:
+        return "this run's shaping makes its own tracks: use shaping=potential"
+    if config.train.task_reward == "completion":
+        return "its episodes end where the first model called them done: set train.task_reward=environment"
+    if config.agent.kind == "residual_ppo":
+        return "residual_ppo learns from its newest rollouts, all under one model: use another agent"
+    return ""
 
 
 def new_replay(config: Config, agent: ResidualTD3) -> EpisodeReplay:

@@ -17,6 +17,7 @@ from robo_reward.runtime.intake import Intake, run_id
 from robo_reward.runtime.link import Server
 from robo_reward.runtime.local import Taught, open_learner
 from robo_reward.runtime.role_log import HEALTH, RoleLog
+from robo_reward.runtime.tls import read_keys
 from robo_reward.terminal import progress, say
 from robo_reward.types import Episode
 
@@ -36,9 +37,9 @@ def run_learner(
         ready: told the address with its true port.
 
     Raises:
-        ValueError: the address cannot be had, or another process learns in this folder.
+        ValueError: the address cannot be had, its certificate is none, or another process learns in this folder.
     """
-    train, t = config.train, taught
+    train, t, keys = config.train, taught, read_keys(config.runtime)
     learning = open_learner(config, t.base, t.demonstrations, t.annotate, t.load_annotate, folder, log, t.judge)
     with learning as learner, closing(RoleLog(Path(config.run.dir), "learner", run_id(folder))) as own:
         counters = learner.counters
@@ -46,7 +47,8 @@ def run_learner(
             t.base.initial_state(1)  # see `local.train_residual`; actors have bases of their own
         intake = Intake(config, learner, folder, t.files, own)
         told = Path(config.run.dir) / HEALTH
-        with closing(Server(address, intake.methods, token, lambda words: own.tell("trouble", words=words))) as server:
+        served = Server(address, intake.methods, token, lambda words: own.tell("trouble", words=words), keys)
+        with closing(served) as server:
             ready(server.address)
             own.tell("listening", address=server.address, rollouts=counters.rollouts)
             with _repeating(lambda: intake.write_health(told, "learning"), _HEALTH_S):

@@ -1,4 +1,4 @@
-"""The wire between actors and the learner: gRPC with sizes, deadlines and a token.
+"""The wire between actors and the learner: gRPC with sizes, deadlines, a token, and TLS beyond this computer.
 
 Only this module knows gRPC. A handler takes a checked message and returns one; what it refuses (ValueError) reaches
 the peer as one line, and anything else it raises stays in this process's own log.
@@ -16,6 +16,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own lines beside ours: re
 import grpc
 
 from robo_reward.runtime.messages import MAX_BYTES, decode, encode
+from robo_reward.runtime.tls import Keys
 
 TOKEN = "ROBO_REWARD_TOKEN"
 """Environment variable with the token that both sides know."""
@@ -25,6 +26,14 @@ _SIZES = [("grpc.max_receive_message_length", MAX_BYTES + 1024), ("grpc.max_send
 R = TypeVar("R")
 Handler = tuple[type[Any], Callable[[Any], Any]]
 """The message that a method takes, and the function that answers it."""
+_MISTAKES = {
+    "CERTIFICATE_VERIFY_FAILED": "its certificate is not one that runtime.root stands for, or is out of date: copy "
+    "the learner's runtime.certificate here",
+    "Hostname Verification": "its certificate is for another address: make one that names this address, or connect to "
+    "the one that it names",
+    "WRONG_VERSION_NUMBER": "it speaks without TLS: give the learner runtime.certificate and runtime.key",
+}
+"""What gRPC says of a TLS that will never come about, and what is to be done."""
 
 
 class Unknown(Exception):
@@ -56,17 +65,26 @@ class Server:
         methods: name -> what it takes and who answers.
         token: what a peer must show; may be empty on the loopback only.
         report: told in words what went wrong in a handler.
+        keys: for TLS, see `tls.read_keys`; may be missing on the loopback only.
 
     Raises:
-        ValueError: the port is in use, or an address beyond this computer has no token.
+        ValueError: the port is in use, or an address beyond this computer lacks token or TLS.
     """
 
-    def __init__(self, address: str, methods: Mapping[str, Handler], token: str, report: Callable[[str], None]) -> None:
+    def __init__(
+        self, address: str, methods: Mapping[str, Handler], token: str, report: Callable[[str], None],
+        keys: Keys | None = None,
+    ) -> None:  # fmt: skip
         host, port = split_address(address, "runtime.listen")
         if host not in _LOOPBACK and not token:
             raise ValueError(
                 f"runtime.listen={address} can be reached from other computers: set the environment variable {TOKEN} "
                 "on both sides, or listen at 127.0.0.1"
+            )
+        if host not in _LOOPBACK and keys is None:
+            raise ValueError(
+                f"runtime.listen={address} can be reached from other computers, and whoever is on the way could read "
+                "the token: set runtime.certificate and runtime.key, or listen at 127.0.0.1 behind a tunnel"
             )
         self._token, self._report = token, report
         options = [*_SIZES, ("grpc.so_reuseport", 0)]  # else two servers could share a port, each half of the peers
@@ -77,7 +95,10 @@ class Server:
         }
         self._server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(_SERVICE, handlers)])
         try:
-            bound = self._server.add_insecure_port(address)
+            if keys is None:
+                bound = self._server.add_insecure_port(address)
+            else:
+                bound = self._server.add_secure_port(address, grpc.ssl_server_credentials([keys]))
         except RuntimeError:
             bound = 0
         if not bound:
@@ -114,11 +135,22 @@ class Server:
 
 
 class Client:
-    """One peer's end. A connection that gave no answer in time is dropped: the next call makes a new one."""
+    """One peer's end. A connection that gave no answer in time is dropped: the next call makes a new one.
 
-    def __init__(self, address: str, token: str) -> None:
-        split_address(address, "runtime.connect")
-        self.address, self._token = address, token
+    Args:
+        address: HOST:PORT
+        token: of both sides.
+        root: the certificate to trust, see `tls.read_root`; may be missing on the loopback only.
+    """
+
+    def __init__(self, address: str, token: str, root: bytes | None = None) -> None:
+        host, _ = split_address(address, "runtime.connect")
+        if host not in _LOOPBACK and root is None:
+            raise ValueError(
+                f"runtime.connect={address} is another computer, and whoever is on the way could read the token: set "
+                "runtime.root to a copy of the learner's certificate, or connect to 127.0.0.1 through a tunnel"
+            )
+        self.address, self._token, self._root = address, token, root
         self._channel: grpc.Channel | None = None
 
     def call(self, method: str, message: Any, reply: type[R], timeout_s: float) -> R:
@@ -132,7 +164,11 @@ class Client:
         if self._channel is None:
             # Its own connection each time: a half-open one must not come back from gRPC's shared pool.
             options = [*_SIZES, ("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
-            self._channel = grpc.insecure_channel(self.address, options=options)
+            if self._root is None:
+                self._channel = grpc.insecure_channel(self.address, options=options)
+            else:
+                trust = grpc.ssl_channel_credentials(self._root)
+                self._channel = grpc.secure_channel(self.address, trust, options=options)
         try:
             ask = self._channel.unary_unary(f"/{_SERVICE}/{method}")
             return decode(reply, ask(encode(message), timeout=timeout_s, metadata=(("token", self._token),)))
@@ -143,6 +179,9 @@ class Client:
         if code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNAUTHENTICATED):
             raise ValueError(f"the learner at {self.address} refuses: {words}")
         self.close()
+        for sign, mistake in _MISTAKES.items():
+            if sign in words:
+                raise ValueError(f"no link with the learner at {self.address}: {mistake}")
         raise Lost(f"{code.name.lower().replace('_', ' ')}: {words}")
 
     def close(self) -> None:

@@ -42,8 +42,8 @@ from robo_reward.types import Episode
 class Taught:
     """What a learner starts with, whatever process it runs in."""
 
-    env: Environments
-    """For evaluations."""
+    env: Environments | None
+    """For evaluations; None where the only world is an actor's robot."""
     base: Policy
     demonstrations: list[Episode]
     annotate: Annotate
@@ -74,11 +74,12 @@ class Learner:
         """See `updates.follow_reward`; to be called between two rollouts."""
         follow_reward(self.config, self.experience, self.counters, self.rng)
 
-    def learn(self, rollout: int, episode: Episode, env: Environments) -> None:
-        """Learn from an episode that experience has taken in; now and then evaluate; log a row."""
+    def learn(self, rollout: int, episode: Episode, env: Environments | None) -> None:
+        """Learn from an episode that experience has taken in; now and then evaluate, where there is a world; log."""
         train, counters = self.config.train, self.counters
         numbers = learn_from(rollout, episode, self.config, self.experience, counters, self.rng)
-        if counters.rollouts % train.evaluate_every == 0 or counters.rollouts == train.rollouts:
+        due = counters.rollouts % train.evaluate_every == 0 or counters.rollouts == train.rollouts
+        if due and env is not None:
             wins = evaluate_policy(env, partial(trained_actor, self.base, self.agent), train)
             counters.curve.append([counters.rollouts, counters.env_steps, sum(wins), len(wins)])
             numbers["success"] = float(np.mean(wins))

@@ -31,7 +31,7 @@ ENCODER = "encoder"
 def write_observed(config: Config, data: Path, reward: Path, folder: Path) -> dict[str, Any]:
     """The demonstrations with their features, and the encoder that made them."""
     from robo_reward.progress.frame_features import FrameFeatures
-    from robo_reward.progress.training import load_reward
+    from robo_reward.progress.reward_model import load_reward
 
     model = load_reward(reward).compact
     model.save(folder / ENCODER)

@@ -51,7 +51,7 @@ def recalibrate(
     Raises:
         ValueError: `to` is there already, or one of the outcomes is missing among the rollouts.
     """
-    from robo_reward.progress.training import load_reward
+    from robo_reward.progress.reward_model import load_reward
 
     to = Path(to)
     if to.exists():

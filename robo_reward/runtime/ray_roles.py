@@ -20,6 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from robo_reward.config import Config
 from robo_reward.runtime.run_folder import plain_number
 from robo_reward.runtime.supervisor import Learn
+from robo_reward.runtime.tls import read_keys
 
 _FOREVER = {"max_restarts": -1, "max_task_retries": -1}
 
@@ -33,10 +34,10 @@ class _Role:
 
         return learn(address=address, token=token, ready=lambda at: None, log=log)
 
-    def act(self, config: Config, address: str, number: int, token: str) -> int:
+    def act(self, config: Config, address: str, number: int, token: str, root: bytes | None) -> int:
         from robo_reward.runtime.actor import run_actor
 
-        return run_actor(config, address, number, token)
+        return run_actor(config, address, number, token, root)
 
     def where(self) -> tuple[int, str]:
         """Process id and node."""
@@ -60,7 +61,16 @@ def launch(
     token, rows = secrets.token_hex(16), Queue()
     own = ray.get_runtime_context().get_node_id()
     others = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] != own] or [own]
-    address = f"{ray.util.get_node_ip_address()}:{_free_port()}"
+    one = len({node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}) == 1
+    keys = read_keys(config.runtime)
+    if not one and keys is None:
+        raise ValueError(
+            "runtime=ray over several computers speaks over the network: set runtime.certificate and runtime.key, made "
+            f"for the address {ray.util.get_node_ip_address()} of this one"
+        )
+    # A certificate that its own key has signed is what the actors trust, too.
+    host, root = ("127.0.0.1", None) if keys is None else (ray.util.get_node_ip_address(), keys[1])
+    address = f"{host}:{_free_port()}"
     role: Any = ray.remote(_Role)
     # Each has a second thread for being asked while it works.
     learner = role.options(scheduling_strategy=_at(own), max_concurrency=2, **_FOREVER).remote()
@@ -73,7 +83,7 @@ def launch(
     if watch is not None:
         watch({"learner": learner, **{f"actor-{number}": actor for number, actor in enumerate(actors)}})
     learned = learner.learn.remote(learn, address, token, rows)
-    playing = [actor.act.remote(config, address, number, token) for number, actor in enumerate(actors)]
+    playing = [actor.act.remote(config, address, number, token, root) for number, actor in enumerate(actors)]
     try:
         while True:
             ended, _ = ray.wait([learned, *playing], num_returns=1, timeout=0.5)
@@ -113,10 +123,11 @@ def _connect(address: str | None) -> None:
                 "runtime.ray out for a cluster of this computer's own"
             ) from None
     variables = {name: os.environ[name] for name in ("MUJOCO_GL", "OMP_NUM_THREADS") if name in os.environ}
+    # Ray makes its workers give way to whatever else runs (nice 15): on a busy computer the learner starves.
+    own: dict[str, Any] = {} if address else {"include_dashboard": False, "_system_config": {"worker_niceness": 0}}
     ray.init(
-        address or "local", include_dashboard=None if address else False, log_to_driver=True,
-        logging_level=logging.ERROR, runtime_env={"env_vars": variables},
-    )  # fmt: skip
+        address or "local", log_to_driver=True, logging_level=logging.ERROR, runtime_env={"env_vars": variables}, **own
+    )
 
 
 def _free_port() -> int:

@@ -42,7 +42,7 @@ def recheck_completion(
             without an episode that `outcomes` names.
     """
     from robo_reward.progress.annotate import track_many
-    from robo_reward.progress.training import load_reward
+    from robo_reward.progress.reward_model import load_reward
 
     trained = load_reward(Path(reward))
     rule = trained.tracker.completion

@@ -85,8 +85,8 @@ def _open_chat(config: Config, caller: Caller, cameras: tuple[str, ...]) -> Chat
 
 def _keep(config: Config, data: StageResult, model: RemoteModel | ChatModel, folder: Path) -> dict[str, Any]:
     from robo_reward.progress.references import References
+    from robo_reward.progress.reward_model import RewardModel
     from robo_reward.progress.tracker import TrackerSettings
-    from robo_reward.progress.training import RewardModel
 
     every, served = config.collect.query_every, model.settings
     demonstrations = read_split(data.path, "demos", every, config.reward.views)

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from robo_reward.config import Config
+from robo_reward.data.arrays import read_arrays
 from robo_reward.evaluation import plots, report
 from robo_reward.runtime.evaluation_results import decision_words, evaluation_sections
 from robo_reward.runtime.reward_results import clips_section, onpolicy_section, reward_sections
@@ -57,7 +57,7 @@ def training_summary(config: Config, line: Line) -> dict[str, Any]:
         "rollouts": trained["rollouts"],
         "env_steps": trained["env_steps"],
         "rollouts_to_0_8_success": reached[0] if reached else None,
-        "last_three_evaluations_low": min(wins / episodes for _, _, wins, episodes in curve[-3:]),
+        "last_three_evaluations_low": min((wins / episodes for _, _, wins, episodes in curve[-3:]), default=None),
         "demonstrations": int(collected.get("demos_episodes", 0)),
         "reward_model_rollouts": reward_rollouts if line.reward else 0,
         "updates": trained["updates"],
@@ -87,7 +87,8 @@ def print_table(summary: dict[str, Any], quiet: bool) -> None:
         say(words, quiet)
     reached = summary["rollouts_to_0_8_success"]
     first = f"80% success first seen after {reached}" if reached else "80% success not reached"
-    say(f"{summary['rollouts']} online rollouts; {first}", quiet)
+    seen = f"; {first}" if summary["last_three_evaluations_low"] is not None else ""
+    say(f"{summary['rollouts']} online rollouts{seen}", quiet)
 
 
 def write_training_report(config: Config, run: RunFolder, line: Line, summary: dict[str, Any]) -> Path:
@@ -95,14 +96,15 @@ def write_training_report(config: Config, run: RunFolder, line: Line, summary: d
     curve = line.trained.summary["curve"]
     rollouts, wins, totals = [row[0] for row in curve], [row[2] for row in curve], [row[3] for row in curve]
     outcomes = json.loads((line.evaluation.path / "episodes.json").read_text())
-    sections = [
-        report.summary_headline(summary),
-        report.figure(
+    sections = [report.summary_headline(summary)]
+    if curve:  # an actor's robot plays rollouts, and no evaluations beside them
+        sections.append(report.figure(
             "Learning curve",
             plots.learning_curve(rollouts, wins, totals, base=summary["base_success"], target=0.95),
             "success of the trained policy against online rollouts",
             f"{totals[0]} episodes per point, their initial states never used in training.",
-        ),
+        ))  # fmt: skip
+    sections += [
         report.success_table(
             "Success",
             [
@@ -132,8 +134,7 @@ def write_training_report(config: Config, run: RunFolder, line: Line, summary: d
 
 
 def _progress_section(bench: StageResult, fps: int) -> report.Section:
-    with np.load(bench.path / "tracks.npz", allow_pickle=False) as file:
-        tracks = {name: file[name] for name in file.files}
+    tracks = read_arrays(bench.path / "tracks.npz")
     successes, failures = ([t for n, t in tracks.items() if n.endswith(k)] for k in ("success", "failure"))
     return report.figure(
         "Progress on held-out episodes",

@@ -117,7 +117,7 @@ def _measure(
 def _under_other_words(reward: Path, severity: int) -> Callable[..., Any]:
     """The reward model asked in other words; which demonstrations it compares with is told it."""
     from robo_reward.progress.references import References
-    from robo_reward.progress.training import load_reward
+    from robo_reward.progress.reward_model import load_reward
 
     trained = load_reward(reward)
     known = {paraphrase(instruction, severity): found for instruction, found in trained.references.items()}

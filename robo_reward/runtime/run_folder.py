@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -27,7 +28,7 @@ from robo_reward.config import REACHED, Config
 from robo_reward.data.disk import replace_file
 from robo_reward.terminal import progress, say
 
-__all__ = ["RunFolder", "git_revision", "list_runs", "progress", "read_metrics", "write_atomic"]
+__all__ = ["RunFolder", "git_revision", "list_runs", "made_on", "progress", "read_metrics", "write_atomic"]
 
 CONFIG, METRICS, SUMMARY = "config.yaml", "metrics.jsonl", "summary.json"
 _ELSEWHERE = ("run", "quiet")
@@ -95,7 +96,7 @@ class RunFolder:
         write_atomic(self.path / CONFIG, yaml.safe_dump(settings, sort_keys=False))
         _drop_torn_line(self.path / METRICS)
         self._metrics = open(self.path / METRICS, "a", encoding="utf-8")
-        self._board = _Board.open(self.path / "tensorboard")
+        self._boards = _boards(self.path, settings, config.run.wandb)
 
     def log(self, step: int, **numbers: Any) -> None:
         """Append one line of metrics.
@@ -107,8 +108,8 @@ class RunFolder:
         row = {name: plain_number(value) for name, value in numbers.items()}
         self._metrics.write(json.dumps({"step": int(step), **row}) + "\n")
         self._metrics.flush()
-        if self._board is not None:
-            self._board.add(int(step), {k: float(v) for k, v in row.items() if isinstance(v, (int, float))})
+        for board in self._boards:
+            board.add(int(step), {k: float(v) for k, v in row.items() if isinstance(v, (int, float))})
 
     def finish(self, summary: Mapping[str, Any]) -> dict[str, Any]:
         """Write summary.json and return it.
@@ -131,9 +132,7 @@ class RunFolder:
             **flat,
             "seed": self.config.seed,
             "command_line": command_line(),
-            "git_revision": git_revision(),
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            **made_on(),
         }
         write_atomic(self.path / SUMMARY, json.dumps(flat, indent=2) + "\n")
         say(f"run folder: {self.path}", self.quiet)
@@ -143,9 +142,8 @@ class RunFolder:
         """Flush and close the metric files; harmless when repeated."""
         self._metrics.close()
         self._lock.close()
-        if self._board is not None:
-            self._board.close()
-            self._board = None
+        while self._boards:
+            self._boards.pop().close()
 
     def __enter__(self) -> RunFolder:
         return self
@@ -190,20 +188,24 @@ class _Board:
 
         self._event, self._summary, self._writer = Event, Summary, EventFileWriter(str(folder))
 
-    @classmethod
-    def open(cls, folder: Path) -> _Board | None:
-        """None where tensorboard is not installed."""
-        try:
-            return cls(folder)
-        except ImportError:
-            return None
-
     def add(self, step: int, numbers: Mapping[str, float]) -> None:
         values = [self._summary.Value(tag=name, simple_value=value) for name, value in numbers.items()]
         self._writer.add_event(self._event(step=step, wall_time=time.time(), summary=self._summary(value=values)))
 
     def close(self) -> None:
         self._writer.close()
+
+
+def _boards(folder: Path, settings: Mapping[str, Any], wandb: bool) -> list[Any]:
+    """What metrics go to beside metrics.jsonl: TensorBoard where it is installed, W&B where it is asked for."""
+    boards: list[Any] = []
+    with suppress(ImportError):
+        boards.append(_Board(folder / "tensorboard"))
+    if wandb:
+        from robo_reward.runtime.wandb_sink import WandbSink
+
+        boards.append(WandbSink(folder, settings))
+    return boards
 
 
 def read_metrics(run: str | Path) -> list[dict[str, Any]]:
@@ -229,7 +231,7 @@ def list_runs(root: str | Path) -> list[dict[str, Any]]:
             summary = json.loads(summary_path.read_text(encoding="utf-8")) if summary_path.exists() else {}
         except (ValueError, yaml.YAMLError):
             continue  # a file of the same name that is none of ours
-        if isinstance(config, dict) and "command" in config:
+        if isinstance(config, dict) and "command" in config and isinstance(summary, dict):
             changed = datetime.fromtimestamp(path.stat().st_mtime, timezone.utc).isoformat(timespec="seconds")
             date = summary.get("date", changed)
             runs.append({"path": path.parent, "config": config, "summary": summary, "date": date})
@@ -239,6 +241,15 @@ def list_runs(root: str | Path) -> list[dict[str, Any]]:
 def command_line() -> str:
     """The command as a person would type it, without the folder of the executable."""
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def made_on() -> dict[str, Any]:
+    """What stands beside every result: of which code, when (UTC), on how many cores."""
+    return {
+        "git_revision": git_revision(),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+    }
 
 
 def git_revision() -> str | None:
@@ -262,7 +273,10 @@ def git_revision() -> str | None:
 def _refuse_other_settings(path: Path, settings: Mapping[str, Any]) -> None:
     if not path.exists():
         return
-    earlier = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        earlier = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError:
+        raise ValueError(f"{path} is damaged: choose another run.dir, or delete that folder") from None
     if not isinstance(earlier, dict):
         return
     old, new = flat_settings(earlier), flat_settings(settings)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from robo_reward.data.disk import DISK
-from robo_reward.runtime.run_folder import make_folder, write_atomic
+from robo_reward.runtime.run_folder import RunFolder, make_folder, write_atomic
 from robo_reward.terminal import say
 
 MARKER, SPENT, PARTIAL = "stage.json", ".spent_s", ".partial"
@@ -131,6 +131,18 @@ def finished_stage(folder: Path) -> tuple[StageResult, list[StageResult]]:
 
     inputs = _record(folder).get("inputs", [])
     return read(folder), [read(folder.parent / f"{name}-{digest[:12]}", digest) for name, digest in inputs]
+
+
+def finish_run(run: RunFolder, stages: Sequence[StageResult], summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the run's summary.json; its wall time [s] counts every stage that it stands on, reused ones too."""
+    plain = {
+        key: value
+        for stage in stages
+        for key, value in stage.summary.items()
+        if isinstance(value, (int, float, str, type(None)))
+    }
+    timed = {"wall_s": round(sum(stage.wall_s for stage in stages), 1)} if stages else {}
+    return run.finish({**plain, **summary, **timed})
 
 
 def _record(folder: Path) -> dict[str, Any]:

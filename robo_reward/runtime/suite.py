@@ -111,7 +111,8 @@ def suite_summary(measured: Sequence[Measured]) -> dict[str, Any]:
 def _joint_stage(tasks: Sequence[tuple[Config, StageResult]]) -> StageResult:
     """One reward model for tasks with the same cameras; its completion rule is not calibrated yet."""
     config, _ = tasks[0]
-    key = {"reward": config.reward, "every": config.collect.query_every, "labels": [label_key(c) for c, _ in tasks]}
+    key = {"reward": config.reward, "completion": config.completion, "every": config.collect.query_every,
+           "labels": [label_key(c) for c, _ in tasks]}  # fmt: skip
     return kept_stage(config, "train-reward", key, [data for _, data in tasks], lambda folder: _train(tasks, folder))
 
 
@@ -135,7 +136,8 @@ def _calibrate_stage(config: Config, data: StageResult, joint: StageResult) -> S
 
 
 def _calibrate(config: Config, data: StageResult, joint: StageResult, folder: Path) -> dict[str, Any]:
-    from robo_reward.progress.training import calibrate_completion, load_reward
+    from robo_reward.progress.calibration import calibrate_completion
+    from robo_reward.progress.reward_model import load_reward
 
     reward = load_reward(joint.path)
     episodes = read_split(data.path, "validation", config.collect.query_every, config.reward.views)

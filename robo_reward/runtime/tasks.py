@@ -70,6 +70,12 @@ TASKS = {
         # as PegInsert's, and the height of the peg in the hand
         columns=(*range(13, 31), *range(34, 48)),
         events=(EventSignal(25, "gripper", threshold=0.020, slack=0.003),),  # a finger's way; the peg keeps it at 10 mm
+        # As PegInsert's, but two fingers hold the peg otherwise along their way than across it.
+        symmetry=Symmetry(
+            Parts(vectors=(13, 19, 26, 35, 38, 42, 45), axial=(16, 22), angles=(18, 24, 29, 34, 37, 41)),
+            action=Parts(vectors=(0,), angles=(3,)),
+            quarters=False,
+        ),
     ),
     "robo_reward/Lift-v0": Task(
         ("near the cube", "around the cube", "grasped", "lifted"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -21,8 +22,9 @@ from robo_reward.runtime.distil import teaching
 from robo_reward.runtime.kept import kept_stage
 from robo_reward.runtime.observing import ENCODER, check_frames, eyes_of, sight, with_base_actions
 from robo_reward.runtime.potentials import learner_annotate, load_annotate
+from robo_reward.runtime.role_log import FOLDER as LOGS
 from robo_reward.runtime.stages import StageResult
-from robo_reward.runtime.worlds import open_world, world_key
+from robo_reward.runtime.worlds import ROBOT_LOG, open_world, world_key
 from robo_reward.terminal import say
 
 if TYPE_CHECKING:
@@ -67,7 +69,10 @@ def _train(
     if config.runtime.kind == "async":
         from robo_reward.runtime.supervisor import supervise
 
-        return supervise(config, learn, log)
+        summary = supervise(config, learn, log)
+        if (moved := Path(config.run.dir) / LOGS / ROBOT_LOG).is_file():  # by the actor
+            shutil.copyfile(moved, folder / ROBOT_LOG)
+        return summary
     if config.runtime.kind == "ray":
         from robo_reward.runtime.ray_roles import launch
 
@@ -76,6 +81,7 @@ def _train(
     from robo_reward.runtime.local import train_residual
 
     with taught(config, data, reward, base, folder) as school:
+        assert school.env is not None
         if config.hil.kind == "console":
             from robo_reward.console.serving import watch_with
             from robo_reward.console.training import train_attended
@@ -99,15 +105,15 @@ def learn_from_actors(
     """The learner's role of this stage, see `run_learner`."""
     from robo_reward.runtime.learner import run_learner
 
-    with taught(config, data, reward, base, folder) as school:
+    with taught(config, data, reward, base, folder, world=not config.robot) as school:
         return run_learner(config, school, folder, log, address=address, token=token, ready=ready)
 
 
 @contextmanager
 def taught(
-    config: Config, data: StageResult, reward: StageResult | None, base: StageResult, folder: Path
+    config: Config, data: StageResult, reward: StageResult | None, base: StageResult, folder: Path, world: bool = True
 ) -> Iterator[Taught]:
-    """What the learner of this stage starts with."""
+    """What the learner of this stage starts with; `world`: whether it opens one of its own."""
     import torch
 
     from robo_reward.runtime.local import Taught, frames_every
@@ -130,7 +136,9 @@ def taught(
     files = {"base": base.path}
     if config.observation == "features":
         files[ENCODER] = data.path / ENCODER
-    with teaching(config, folder), closing(open_world(config, folder, sight(config, data, policy))) as env:
+    with teaching(config, folder), ExitStack() as stack:
+        wrap = sight(config, data, policy)
+        env = stack.enter_context(closing(open_world(config, folder, wrap))) if world else None
         yield Taught(env, policy, demos, annotate, load_annotate, judge, files)
 
 

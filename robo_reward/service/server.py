@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from robo_reward.config import ServeConfig
 from robo_reward.interfaces import Unanswered
 from robo_reward.progress.calls import LOOPBACK, TOKEN
-from robo_reward.progress.training import RewardModel
+from robo_reward.progress.reward_model import RewardModel
 from robo_reward.progress.wire import BODY_BYTES, decode_query, encode_answer
 from robo_reward.service.batcher import Batcher
 from robo_reward.terminal import say

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from robo_reward.evaluation.rollout import run_policy
 from robo_reward.learning.networks import mlp
 from robo_reward.policies.cloning import ClonedPolicy
 from robo_reward.runtime.local import Taught, train_residual
-from robo_reward.types import Episode, PhiTrack
+from robo_reward.testing.episodes import oracle
 
 ROLLOUTS = 5
 
@@ -63,20 +63,12 @@ def small_school(config: Config, folder: Path) -> Taught:
     return Taught(env, base, demonstrations, oracle, lambda name: oracle, None, {"base": folder / "base"})
 
 
-def oracle(episodes: Sequence[Episode]) -> list[PhiTrack]:
-    """The simulator's progress as every episode's potential."""
-    found = []
-    for episode in episodes:
-        assert episode.oracle is not None
-        found.append(PhiTrack("oracle", episode.oracle, np.ones_like(episode.oracle)))
-    return found
-
-
 def learn_locally(
     config: Config, school: Taught, folder: Path, log: Callable[..., None] = lambda *_, **numbers: None
 ) -> dict[str, Any]:
     """The same run with runtime=local."""
     s = school
+    assert s.env is not None
     return train_residual(config, s.env, s.base, s.demonstrations, s.annotate, s.load_annotate, folder, log)
 
 

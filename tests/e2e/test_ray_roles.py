@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
@@ -71,6 +72,17 @@ def test_two_nodes_learn_together_and_ray_starts_again_what_dies(cluster, tmp_pa
 def test_a_cluster_that_does_not_answer_is_one_line(address):
     with pytest.raises(ValueError, match=f"runtime.ray={address}"):
         _connect(address)
+
+
+def test_over_several_computers_ray_takes_a_certificate(monkeypatch, tmp_path):
+    here = SimpleNamespace(get_node_id=lambda: "a")
+    nodes = [{"NodeID": name, "Alive": True, "NodeManagerAddress": f"10.0.0.{name}"} for name in "ab"]
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: here)
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    monkeypatch.setattr("robo_reward.runtime.ray_roles.Queue", list)
+    with pytest.raises(ValueError, match="over several computers.*set runtime.certificate and runtime.key, made for"):
+        launch(small_config(tmp_path), None, None)
 
 
 def test_ray_is_one_word():

@@ -1,6 +1,7 @@
 """Rows N1, N2, N3 and X1: the line fails, messages and weights are damaged, and what comes over it is hostile."""
 
 import json
+import math
 import random
 import threading
 import time
@@ -81,10 +82,10 @@ def records_of(episode):
     return Records(0, SESSION, 0, kinds, payloads, records_crc(kinds, payloads))
 
 
-def break_the_line(school, folder, faults, seed, heal_s):
+def break_the_line(school, folder, faults, seed, heal_s, longest_s=3.0):
     """What did not hold, as sentences; the longest time from the line's repair to the next word [s]."""
     rng, broken, slowest = random.Random(seed), [], 0.0
-    config = small_config(folder, rollouts=10**6, evaluate_every=10**6, patience_s=PATIENT_S, ahead=1000)
+    config = small_config(folder, rollouts=10**6, evaluate_every=10**6, patience_s=PATIENT_S, ahead=20)
     with learning(config, school, folder / "stage") as learner, TransitionStore(folder / "stage" / "store") as store:
         proxy, ended = ChaosProxy(learner.address), []
 
@@ -110,7 +111,7 @@ def break_the_line(school, folder, faults, seed, heal_s):
         for fault in range(faults):
             how = rng.choice([proxy.drop, proxy.freeze])
             how()
-            time.sleep(rng.uniform(0.1, 3.0))
+            time.sleep(math.exp(rng.uniform(math.log(0.1), math.log(longest_s))))
             before = acknowledged()
             proxy.mend()
             mended = time.monotonic()
@@ -126,12 +127,15 @@ def break_the_line(school, folder, faults, seed, heal_s):
     return broken, slowest
 
 
+@pytest.mark.timeout(7200)
 def test_an_actor_comes_back_after_the_line_was_cut_or_dead(school, tmp_path, monkeypatch):
-    faults = fault_count(10, 50)
-    broken, slowest = break_the_line(school, tmp_path / "run", faults, 0, PATIENT_S)
+    faults, longest_s = fault_count(10, 50), fault_count(3, 120)
+    broken, slowest = break_the_line(school, tmp_path / "run", faults, 0, PATIENT_S, longest_s)
     monkeypatch.setattr("robo_reward.runtime.uplink.CALL_S", 3600.0)  # the control: no deadline
     control, _ = break_the_line(school, tmp_path / "control", faults, 0, 20.0)
-    what = f"line dropped or half open for 0.1 to 3 s; sending again {slowest:.1f} s after it was sound at most"
+    what = (
+        f"line dropped or half open for 0.1 to {longest_s} s; sending again {slowest:.1f} s after it was sound at most"
+    )
     record_fault("N1", what, injected=faults, broken=broken, control_failed=len(control))
 
 
@@ -153,20 +157,78 @@ def mutated(data, rng):
     return bytes(data)
 
 
+def messages_of(school):
+    """A sound message for every method."""
+    return {"Join": Join(__version__, 0, SESSION), "Send": records_of(rollout(school)),
+            "Get": Ask(0, SESSION, "base/x", 0)}  # fmt: skip
+
+
+class Refusal(Exception):
+    """What gRPC would tell the peer."""
+
+
+class Context:
+    """A call without the wire."""
+
+    def invocation_metadata(self):
+        return [("token", "")]
+
+    def abort(self, code, words):
+        raise Refusal(code, words)
+
+
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("name", ["Join", "Send", "Get"])
+def test_no_fuzzed_message_is_taken_by_what_answers_a_call(school, desk, name):
+    """All that a call meets but gRPC itself, which is most of its time: many more than over the wire."""
+    rng, sound, trouble, broken = random.Random(name), encode(messages_of(school)[name]), [], []
+    count, slowest_s, lax, kind = fault_count(10_000, 1_000_000), 0.0, 0, desk.methods[name][0]
+    desk.join(Join(__version__, 0, SESSION))
+    with closing(Server("127.0.0.1:0", desk.methods, "", trouble.append)) as server:
+        answer = server._answer(*desk.methods[name])
+        for number in range(count):
+            if (data := mutated(sound, rng)) == sound:
+                continue
+            begun = time.thread_time()
+            try:
+                answer(data, Context())
+                taken = decode(kind, data)  # raises where it should not have been taken
+                if kind is Records and records_crc(taken.kinds, taken.payloads) != taken.crc:
+                    broken.append(f"{name} {number} was taken")
+            except ValueError:
+                broken.append(f"{name} {number} was taken against the schema")
+            except Refusal as refusal:
+                if refusal.args[0] is grpc.StatusCode.UNAVAILABLE:
+                    broken.append(f"{name} {number}: {trouble[-1]}")
+            slowest_s = max(slowest_s, time.thread_time() - begun)
+            if number < 10_000:
+                try:
+                    messages._wire_types()[kind.__name__]().ParseFromString(data)
+                    lax += 1  # the control: what protobuf itself takes
+                except Exception:  # noqa: BLE001
+                    pass
+    if slowest_s > 0.05:
+        broken.append(f"{name} took {slowest_s:.3f} s of processor time")
+    if verify(desk._store.folder).broken:
+        broken.append("the store is broken")
+    what = f"mutated messages to {name}, without the wire; slowest {slowest_s * 1e3:.1f} ms of processor time"
+    record_fault("N2", what, injected=count, broken=broken, control_failed=lax)
+
+
 def test_no_fuzzed_message_is_taken_and_the_learner_answers_on(school, desk, tmp_path):
     from robo_reward.runtime.messages import _wire_types
 
-    rng, episode = random.Random(0), records_of(rollout(school))
-    whole = {"Join": Join(__version__, 0, SESSION), "Send": episode, "Get": Ask(0, SESSION, "base/x", 0)}
-    trouble, broken, count, lax, slowest = [], [], fault_count(10_000, 1_000_000), 0, 0.0
+    rng, whole = random.Random(0), messages_of(school)
+    episode, sound = whole["Send"], {name: encode(message) for name, message in whole.items()}
+    trouble, broken, count, lax, slowest = [], [], 10_000, 0, 0.0
     with closing(Server("127.0.0.1:0", desk.methods, "", trouble.append)) as server:
         channel = grpc.insecure_channel(server.address)
         calls = {name: channel.unary_unary(f"/robo_reward.Link/{name}") for name in whole}
         calls["Join"](encode(whole["Join"]), timeout=30)
         for number in range(count):
             name = ("Join", "Send", "Get")[number % 3]
-            data, begun = mutated(encode(whole[name]), rng), time.monotonic()
-            if data == encode(whole[name]):
+            data, begun = mutated(sound[name], rng), time.monotonic()
+            if data == sound[name]:
                 continue
             kind = desk.methods[name][0]
             try:

@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 import torch
 
+from robo_reward.config import load_config
 from robo_reward.progress.adaptation import adapt_reward, grow, reference_clips
 from robo_reward.progress.annotate import track_many
 from robo_reward.progress.labels import labels_from_outcome
 from robo_reward.progress.models.compact import CompactNet, CompactSettings
 from robo_reward.progress.pairs import PairSettings
 from robo_reward.progress.references import References
-from robo_reward.progress.training import RewardModel, TrainSettings, load_reward, train_reward
+from robo_reward.progress.reward_model import RewardModel, load_reward
+from robo_reward.progress.training import TrainSettings, train_reward
+from robo_reward.runtime import demonstration
+from robo_reward.testing.episodes import make_episode
 from robo_reward.types import Episode
 
 SIZE, PUSH, LEFT = 32, "push it right", "push it left"
@@ -41,9 +45,9 @@ def clip(task: str, seed: int, views: tuple[str, ...] = ("top",)) -> Episode:
             frames[view][q, y : y + 6, x : x + 6] = (240, 200, 30)
     n, nothing = length + 1, np.zeros((length + 1, 0), np.float32)
     truth = np.linspace(0, 1, n, dtype=np.float32)
-    return Episode(
-        f"{task}-{seed}", task, "expert", seed, nothing, nothing, nothing[1:], np.zeros(length, np.float32),
-        np.floor(truth).astype(np.int64), truth, True, False, True, steps, frames,
+    return make_episode(
+        length, f"{task}-{seed}", instruction=task, source="expert", seed=seed, agent_pos=nothing, estimate=nothing,
+        action=nothing[1:], stage=np.floor(truth).astype(np.int64), oracle=truth, frame_steps=steps, frames=frames,
     )  # fmt: skip
 
 
@@ -151,3 +155,12 @@ def test_a_network_may_have_eight_cameras():
     assert CompactNet(CompactSettings(views, SIZE)).settings.views == views
     with pytest.raises(ValueError, match="1 to 8 different camera names"):
         CompactSettings((*views, "i"), SIZE)
+
+
+def test_settings_that_change_a_demonstrations_model_are_in_its_stages_key(monkeypatch, tmp_path):
+    keys = []
+    monkeypatch.setattr(demonstration, "kept_stage", lambda config, name, key, inputs, build: keys.append(key))
+    (tmp_path / "demo").mkdir()
+    for words in ([], ["completion.sustain=3"], ["reward.swap_references=0.5"]):
+        demonstration.demo_stage(load_config([f"demo={tmp_path / 'demo'}", *words], command="train-reward"))
+    assert len({repr(key) for key in keys}) == 3

@@ -204,7 +204,6 @@ def test_a_learner_that_never_comes_back_is_one_line_and_nothing_is_lost(school,
         (["runtime=async", "hil=simulated"], "hil=simulated with runtime=async"),
         (["runtime=async", "agent=residual_ppo"], "agent=residual_ppo with runtime=async"),
         (["runtime=async", "env.count=4"], "set runtime.actors=4 instead"),
-        (["runtime=ray", "robot=sim_arm", "env=robot"], "robot= with runtime=ray"),
         (["runtime.actor=1"], "runtime.actor=1 with runtime.actors=1"),
     ],
 )

@@ -108,6 +108,7 @@ def test_configurations_are_frozen():
             {"command": "bench-reward", "reward": {"kind": "oracle"}},
             "reward=oracle is not trained, and bench-reward needs",
         ),
+        ({"collect": {"weak": 1001}}, "collect.weak=1001: must be >= 0 and <= 1000"),
         ({"base": {"demos": 31}}, f"base.demos=31 exceeds collect.demos={CollectConfig().demos}"),
     ],
 )

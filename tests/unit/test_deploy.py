@@ -25,8 +25,8 @@ from robo_reward.policies.cloning import ClonedPolicy  # noqa: E402
 from robo_reward.policies.simple import SearchingPolicy, ZeroPolicy  # noqa: E402
 from robo_reward.progress.models.compact import CompactModel, CompactNet, CompactSettings  # noqa: E402
 from robo_reward.progress.references import Reference, References  # noqa: E402
+from robo_reward.progress.reward_model import RewardModel  # noqa: E402
 from robo_reward.progress.tracker import ProgressTracker, TrackerSettings  # noqa: E402
-from robo_reward.progress.training import RewardModel  # noqa: E402
 from robo_reward.runtime.acting import ResidualRollout  # noqa: E402
 from robo_reward.shaping import SCHEMES  # noqa: E402
 

@@ -10,6 +10,7 @@ from robo_reward.config import load_config
 from robo_reward.evaluation import paired
 from robo_reward.evaluation.paired import cycle_times, run_paired
 from robo_reward.evaluation.sequential import design
+from robo_reward.runtime import evaluating
 from robo_reward.runtime.comparing import policy_rows
 from robo_reward.runtime.evaluating import to_film, told
 from robo_reward.runtime.finished import finished_run, method_of, policy_names
@@ -52,6 +53,21 @@ def test_outcomes_come_from_the_simulators_progress_or_the_reward_model():
     assert [row["outcome"] for row in told(config, unknown)] == ["failure", "success", "failure"]
     seen = told(config, unknown, lambda episodes: [SimpleNamespace(phi=np.zeros(11))])
     assert [row["outcome"] for row in seen] == ["never approached", "success", "fault"]
+
+
+def test_a_filmed_failure_that_nothing_follows_is_called_a_failure_and_no_more(monkeypatch, tmp_path):
+    """On a robot without a reward model there is no curve: a potential of 0 must not tell `never approached`."""
+    episode = Fake("base", 0, False)
+    episode.frames, episode.instruction = {}, "insert"
+    monkeypatch.setattr(evaluating, "run_jobs", lambda env, jobs, query_every: [episode])
+    monkeypatch.setattr("robo_reward.evaluation.video.write_episode_video", lambda *arguments, **named: None)
+
+    def zeros(episodes):
+        return [SimpleNamespace(phi=np.zeros(11))]
+
+    config, rows = load_config(["env.horizon=10", "evaluate.videos=1"]), {"base": [{"seed": 0, "outcome": "failure"}]}
+    [film] = evaluating._videos(config, None, {"base": lambda seed: None}, zeros, None, rows, tmp_path)
+    assert film["outcome"] == "failure"
 
 
 def test_every_outcome_of_both_is_filmed_before_any_twice():
@@ -112,6 +128,6 @@ def test_runs_that_differ_in_their_seed_are_one_method_and_names_stay_apart():
 
 def test_more_pairs_than_the_test_knows_are_told_before_anything_is_trained(tmp_path):
     words = ["evaluate.looks=2", "evaluate.episodes=500", f"run.root={tmp_path}"]
-    with pytest.raises(ValueError, match="500 pairs; allowed: 1 to 200"):
+    with pytest.raises(ValueError, match="evaluate.looks=2 with evaluate.episodes=500: the sequential test takes"):
         evaluate(load_config(words, "evaluate"))
     assert not list(tmp_path.iterdir())

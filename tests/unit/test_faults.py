@@ -44,3 +44,13 @@ def test_the_tier_chooses_the_number_of_faults(monkeypatch):
     monkeypatch.setenv(TIER, "weekly")
     with pytest.raises(ValueError, match="weekly: choose pull_request or nightly"):
         fault_count(pull_request=3, nightly=100)
+
+
+def test_the_table_adds_up_the_tests_of_a_row_and_says_where_there_was_no_control(script):
+    study = script("study_faults")
+    line = {"row": "S1", "what": "kills", "injected": 5, "held": 5, "control_failed": 2, "tier": "nightly"}
+    rows = study.gather([line, line | {"what": "cuts", "held": 4}, line | {"row": "A1", "control_failed": None}])
+    assert [text.split() for text in study.table(rows).splitlines()] == [
+        ["row", "injected", "held", "control", "failed", "what"], ["A1", "5", "5", "none", "kills"],
+        ["S1", "10", "9", "4", "kills"], ["cuts"],
+    ]  # fmt: skip

@@ -84,6 +84,11 @@ def test_wrong_files_and_worlds_are_one_line(tmp_path, env):
         load_parameters(path)
     with pytest.raises(ValueError, match="is no recording of an arm"):
         load_log(path)
+    cut = tmp_path / "cut.npz"
+    record_sim_arm(0, 1, Excitation(1, 10), 12).save(cut)
+    cut.write_bytes(cut.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="is no recording of an arm"):
+        load_log(cut)
     with pytest.raises(ValueError, match="env.arm= is for PegInsert"):
         apply_parameters(gymnasium.make("CartPole-v1"), ArmParameters())
 

@@ -13,16 +13,18 @@ from robo_reward.policies.simple import ZeroPolicy
 from robo_reward.runtime.experience import Experience
 from robo_reward.runtime.local import new_agent
 from robo_reward.runtime.steps import learner_annotate
-from robo_reward.types import Episode, PhiTrack
+from robo_reward.testing.episodes import make_episode
+from robo_reward.types import PhiTrack
 
 GOALS = {"into the red": 0.2, "into the blue": 0.6}
+ORACLE = load_config(["reward=oracle"])
 
 
 def rollout(success=True, goal="into the red", name="e"):
     long = np.zeros((3, 2), np.float32)
-    return Episode(
-        name, goal, "policy", 0, long, long, np.full((2, 2), 0.5, np.float32), np.float32([0, success]),
-        np.zeros(3, np.int64), np.float32([0.0, 0.5, 1.0]), success, not success, success, np.zeros(0, np.int64), {},
+    return make_episode(
+        2, name, success=success, instruction=goal, agent_pos=long, estimate=long,
+        action=np.full((2, 2), 0.5, np.float32), reward=np.float32([0, success]), oracle=np.float32([0.0, 0.5, 1.0]),
         base_action=long,
     )  # fmt: skip
 
@@ -61,14 +63,28 @@ def test_a_gate_needs_nothing_but_the_outcome():
     np.testing.assert_array_equal(lost.phi, 0.0)
 
 
-@pytest.mark.parametrize("shaping, taken", [("potential", True), ("gated", False)])
-def test_a_reward_model_that_is_proposed_in_mid_run_is_taken_up_unless_the_tracks_are_the_run_s_own(
-    shaping, taken, tmp_path
+@pytest.mark.parametrize(
+    "words, taken",
+    [
+        ([], True),
+        (["shaping=gated"], False),
+        (["reward=compact", "train.task_reward=completion"], False),
+        (["agent=residual_ppo"], False),
+    ],
+)
+def test_a_reward_model_that_is_proposed_in_mid_run_is_taken_up_unless_the_run_stands_on_its_first(
+    words, taken, tmp_path, capsys
 ):
-    config = load_config([f"shaping={shaping}", "reward=oracle", "env=lift", "agent.hidden=8"])
+    """Its own tracks, episodes that end where the first model called them done, rollouts of one update: each would
+    mix potentials of two models."""
+    config = load_config(["reward=oracle", "env=lift", "agent.hidden=8", *words])
     agent = new_agent(config, [rollout()], ZeroPolicy(2))
-    with Experience(config, agent, tmp_path, learner_annotate(config, None), lambda source: Scorer().annotate) as found:
+    annotate = learner_annotate(config if config.reward.kind == "oracle" else ORACLE, None)
+    judge = (lambda episode: 1) if config.train.task_reward == "completion" else None
+    with Experience(config, agent, tmp_path, annotate, lambda source: Scorer().annotate, judge) as found:
         found.add_demonstrations([rollout()])
+        found.add(0, [rollout(name="own")])
         found.tracks.propose(Choice("scorer", "somewhere"))
         found.swap_if_proposed()
         assert (found.model_id == "scorer") == taken
+    assert ("is not taken up" in capsys.readouterr().out) != taken

@@ -34,8 +34,8 @@ def test_settings_that_cannot_work_are_told_before_anything_is_collected(tmp_pat
     ("settings", "says"),
     [
         (["reward=gvl"], r"reward=gvl needs a vision-language model: add reward\.model="),
-        (["reward=robometer", "reward.model=m", "reward.url=http://127.0.0.1:9"], "that chat servers do not tell"),
-        (["reward=grm", "reward.model=m", "reward.url=http://127.0.0.1:9"], "numbers that chat servers do not tell"),
+        (["reward=robometer", "reward.model=m", "reward.url=http://127.0.0.1:9"], "numbers that chat servers do not"),
+        (["reward=grm", "reward.model=m", "reward.url=http://127.0.0.1:9"], "numbers that chat servers do not"),
         (["reward=lrm", "reward.model=m", "reward.url=http://127.0.0.1:9", "agent=residual_ppo", "shaping=potential"],
          "which reward=lrm may annotate too late"),
     ],

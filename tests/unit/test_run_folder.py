@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import yaml
 
-from robo_reward.config import Config, TrainConfig
+from robo_reward.config import Config, RunConfig, TrainConfig
+from robo_reward.extras import missing_extra
 from robo_reward.runtime.run_folder import RunFolder, list_runs, read_metrics, write_atomic
 
 
@@ -75,6 +78,9 @@ def test_another_runs_folder_is_refused(tmp_path):
         folder(tmp_path, Config(train=TrainConfig(rollouts=20)))
     with folder(tmp_path, Config(quiet=True)):
         pass  # what is printed is no other run
+    (tmp_path / "config.yaml").write_text("seed: [")
+    with pytest.raises(ValueError, match="config.yaml is damaged: choose another run.dir"):
+        folder(tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_is_named_with_the_setting(tmp_path):
@@ -115,6 +121,9 @@ def test_listing_passes_over_foreign_files(tmp_path):
     for name, text in {"broken": "a: [", "list": "- 1", "other": "a: 1"}.items():
         (tmp_path / "runs" / name).mkdir()
         (tmp_path / "runs" / name / "config.yaml").write_text(text)
+    (tmp_path / "runs/odd").mkdir()
+    (tmp_path / "runs/odd/config.yaml").write_text("command: train")
+    (tmp_path / "runs/odd/summary.json").write_text("[1]")
     found = list_runs(tmp_path / "runs")
     assert sorted(run["path"].name for run in found) == ["one", "two"]
     assert {run["path"].name: run["summary"].get("final_success") for run in found} == {"one": 0.5, "two": None}
@@ -125,3 +134,34 @@ def test_a_folder_in_use_is_refused_until_its_writer_is_gone(tmp_path):
         with pytest.raises(ValueError, match=r"another process is writing .*run: wait for it, or .*run\.dir="):
             folder(tmp_path / "run")
     folder(tmp_path / "run").close()
+
+
+def test_metrics_are_written_for_wandb_when_asked_for_and_never_sent(tmp_path, monkeypatch):
+    told = []
+
+    class Run:
+        def __init__(self, **words):
+            told.append(words)
+
+        def define_metric(self, *names, **words): ...
+
+        def log(self, row):
+            told.append(row)
+
+        def finish(self):
+            told.append("finished")
+
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.delitem(sys.modules, "robo_reward.runtime.wandb_sink", raising=False)
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=Run, Settings=dict))
+    asked = Config(run=RunConfig(wandb=True))
+    with folder(tmp_path / "run", asked) as run:
+        run.log(3, loss=0.5, note="text", bound=math.inf)
+    assert told[0]["mode"] == "offline" and told[0]["dir"] == str(tmp_path / "run")
+    assert told[1:] == [{"loss": 0.5, "env_step": 3}, "finished"]
+    monkeypatch.delitem(sys.modules, "robo_reward.runtime.wandb_sink")
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    folder(tmp_path / "plain").close()
+    with pytest.raises(ImportError) as error:
+        folder(tmp_path / "other", asked)
+    assert "pip install 'robo_reward[wandb]'" in (missing_extra(error.value) or "")

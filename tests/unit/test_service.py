@@ -27,8 +27,8 @@ from robo_reward.progress.models import remote
 from robo_reward.progress.models.compact import CompactModel, CompactNet, CompactSettings
 from robo_reward.progress.models.remote import RemoteModel, ask_served
 from robo_reward.progress.references import Reference, References
+from robo_reward.progress.reward_model import RewardModel, load_reward
 from robo_reward.progress.tracker import TrackerSettings
-from robo_reward.progress.training import RewardModel, load_reward
 from robo_reward.progress.wire import encode_query
 from robo_reward.service.server import Service, secure, serve
 from robo_reward.types import HopEstimate, HopQuery

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from robo_reward.config import load_config
+from robo_reward.runtime import suite
 from robo_reward.runtime.stages import StageResult
 from robo_reward.runtime.suite import Measured, groups, suite_summary, task_config
 
@@ -35,6 +36,23 @@ def test_task_config_keeps_the_users_settings():
 def test_unknown_task_names_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'lift'"):
         task_config(load_config(), "lifd")
+
+
+def test_a_completion_rule_that_waits_longer_is_another_model(monkeypatch, tmp_path):
+    """The joint model's tracker says how many queries have to agree; the calibration takes it from there."""
+    keys = []
+
+    def kept(config, name, key, inputs, build):
+        keys.append((name, key))
+        return StageResult(name, tmp_path, name, {}, 0.0, True)
+
+    monkeypatch.setattr(suite, "kept_stage", kept)
+    monkeypatch.setattr(suite, "collect_stage", lambda config: StageResult("collect", tmp_path, "0", {}, 0.0, True))
+    monkeypatch.setattr(suite.steps, "bench_stage", lambda *stages: stages[-1])
+    for sustain in (2, 3):
+        suite.run_suite(load_config(["suite.tasks=[lift]", f"completion.sustain={sustain}"]))
+    first, second = (key for name, key in keys if name == "train-reward")
+    assert first != second
 
 
 def test_summary_names_task_metric_and_control(tmp_path):

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from robo_reward.progress.annotate import stored_at, track_many
 from robo_reward.progress.hop import apply_hop
 from robo_reward.progress.references import Reference
-from robo_reward.progress.training import RewardModel
+from robo_reward.progress.reward_model import RewardModel
 from robo_reward.types import Episode, HopQuery
 
 TRIPLES = 16

@@ -14,8 +14,8 @@ from robo_reward.progress.completion import CompletionRule
 from robo_reward.progress.labels import label_episode
 from robo_reward.progress.models import controls
 from robo_reward.progress.models.oracle import oracle_of
+from robo_reward.progress.reward_model import RewardModel
 from robo_reward.progress.scorer import EpisodeScorer
-from robo_reward.progress.training import RewardModel
 from robo_reward.types import Episode, Progress
 
 Score = Callable[[Sequence[Episode]], list[np.ndarray]]

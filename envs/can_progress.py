@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from robo_reward.envs.shares import grasp_share, oracle, outside
+
 STAGES = ("reach", "grasp", "carry", "release")
 """Stage k is over when the state reaches k+1 by `stage_of`."""
 CAN_WIDTH, MAX_GAP = 0.050, 0.080
@@ -16,8 +18,6 @@ CLEAR_HEIGHT, PLACED_HEIGHT = 0.140, 0.080
 LET_GO = 0.043
 """Distance from grip point to can's centre beyond which robosuite takes a can in its bin as placed [m]."""
 _REACH, _CARRY = 0.40, 0.75
-_CLOSING = 0.4
-"""Share of the stage of grasping that the closing of the fingers makes."""
 
 
 class CanScene(NamedTuple):
@@ -61,20 +61,17 @@ def oracle_of(scene: CanScene) -> float:
     - 3 is half the can's way down into the bin, half the hand's way off it.
     """
     stage = stage_of(scene)
-    sideways, height = scene.sideways, abs(scene.height)
     if stage == 4:
         return 1.0
     if stage == 3:
         down = (CLEAR_HEIGHT - scene.can_height) / (CLEAR_HEIGHT - PLACED_HEIGHT)
-        off = float(np.hypot(sideways, height)) / LET_GO
+        off = float(np.hypot(scene.sideways, scene.height)) / LET_GO
         share = (float(np.clip(down, 0.0, 1.0)) + min(off, 1.0)) / 2
     elif stage == 2:
         share = 1 - (scene.away + max(CLEAR_HEIGHT - scene.can_height, 0.0)) / _CARRY
     elif stage == 1:
-        left = float(np.hypot(max(sideways - AROUND_SIDEWAYS, 0.0), max(height - AROUND_HEIGHT, 0.0)))
-        closing = (MAX_GAP - scene.gap) / (MAX_GAP - CAN_WIDTH) if left == 0.0 else 0.0
-        share = (1 - _CLOSING) * (1 - left / NEAR_HEIGHT) + _CLOSING * float(np.clip(closing, 0.0, 1.0))
+        left = outside(scene.sideways, scene.height, AROUND_SIDEWAYS, AROUND_HEIGHT)
+        share = grasp_share(left, NEAR_HEIGHT, (MAX_GAP - scene.gap) / (MAX_GAP - CAN_WIDTH))
     else:
-        left = float(np.hypot(max(sideways - NEAR_SIDEWAYS, 0.0), max(height - NEAR_HEIGHT, 0.0)))
-        share = 1 - left / _REACH
-    return (stage + float(np.clip(share, 0.0, 1.0))) / 4
+        share = 1 - outside(scene.sideways, scene.height, NEAR_SIDEWAYS, NEAR_HEIGHT) / _REACH
+    return oracle(stage, share)

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from robo_reward.envs.shares import oracle
+
 STAGES = ("reach", "straddle", "press", "pull")
 """Stage k is over when the state reaches k+1 by `stage_of`."""
 NEAR_SIDEWAYS, NEAR_HEIGHT = 0.050, 0.110
@@ -68,4 +70,4 @@ def oracle_of(scene: DoorScene) -> float:
     else:
         left = (max(scene.sideways - NEAR_SIDEWAYS, 0.0), max(scene.height - NEAR_HEIGHT, -scene.height, 0.0))
         share = 1 - float(np.hypot(*left)) / _REACH
-    return (stage + float(np.clip(share, 0.0, 1.0))) / 4
+    return oracle(stage, share)

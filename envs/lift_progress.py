@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from robo_reward.envs.shares import oracle, outside
+
 STAGES = ("approach", "straddle", "grasp", "lift")
 """Stage k is over when the state reaches k+1 by `stage_of`."""
 NEAR_SIDEWAYS, NEAR_HEIGHT = 0.030, 0.060
@@ -65,6 +67,5 @@ def oracle_of(state: CubeInHand) -> float:
         left = float(np.linalg.norm([along, across, max(height - STRADDLE_HEIGHT, 0.0)]))
         share = 1 - left / NEAR_HEIGHT
     else:
-        left = float(np.hypot(max(sideways - NEAR_SIDEWAYS, 0.0), max(height - NEAR_HEIGHT, 0.0)))
-        share = 1 - left / _REACH
-    return (stage + float(np.clip(share, 0.0, 1.0))) / 4
+        share = 1 - outside(sideways, height, NEAR_SIDEWAYS, NEAR_HEIGHT) / _REACH
+    return oracle(stage, share)

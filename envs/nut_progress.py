@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from robo_reward.envs.shares import oracle, outside
+
 STAGES = ("approach", "grasp", "carry", "place")
 """Stage k is over when the state reaches k+1 by `stage_of`."""
 NEAR_SIDEWAYS, NEAR_HEIGHT = 0.030, 0.060
@@ -72,6 +74,5 @@ def oracle_of(state: NutAndPeg) -> float:
     elif stage == 1:
         left = float(np.hypot(state.sideways, state.height)) / _GRASP
     else:
-        beyond = (max(state.sideways - NEAR_SIDEWAYS, 0.0), max(abs(state.height) - NEAR_HEIGHT, 0.0))
-        left = float(np.hypot(*beyond)) / _REACH
-    return (stage + float(np.clip(1.0 - left, 0.0, 1.0))) / 4
+        left = outside(state.sideways, state.height, NEAR_SIDEWAYS, NEAR_HEIGHT) / _REACH
+    return oracle(stage, 1.0 - left)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
+from robo_reward.envs.shares import grasp_share, oracle, outside
 
 STAGES = ("reach", "grasp", "carry", "insert")
 """Stage k is over when the state reaches k+1 by `stage_of`."""
@@ -17,8 +17,6 @@ OVER_SIDEWAYS, CLEAR_HEIGHT = 0.025, 0.010
 MOUTH_HEIGHT, MOUTH_SIDEWAYS = 0.003, 0.006
 ENGAGED_DEPTH, INSERTED_DEPTH, HOLE_SIDEWAYS = 0.002, 0.020, 0.0025
 _REACH, _CARRY, _OVER = 0.30, 0.35, 0.046
-_CLOSING = 0.4
-"""Share of the stage of grasping that the closing of the fingers makes."""
 
 
 class PegScene(NamedTuple):
@@ -67,7 +65,6 @@ def oracle_of(scene: PegScene) -> float:
     - 3 is the search and the insertion by half: 1 - sideways distance / 6 mm, then depth / 20 mm.
     """
     stage = stage_of(scene)
-    height = abs(scene.height)
     if stage == 4:
         return 1.0
     if stage == 3:
@@ -83,10 +80,8 @@ def oracle_of(scene: PegScene) -> float:
             left = min(max(scene.off - MOUTH_SIDEWAYS, 0.0) + down, _OVER)
         share = 1 - left / _CARRY
     elif stage == 1:
-        left = float(np.hypot(max(scene.sideways - AROUND_SIDEWAYS, 0.0), max(height - AROUND_HEIGHT, 0.0)))
-        closing = (OPEN - scene.opening) / (OPEN - CLOSED) if left == 0.0 else 0.0
-        share = (1 - _CLOSING) * (1 - left / NEAR_HEIGHT) + _CLOSING * float(np.clip(closing, 0.0, 1.0))
+        left = outside(scene.sideways, scene.height, AROUND_SIDEWAYS, AROUND_HEIGHT)
+        share = grasp_share(left, NEAR_HEIGHT, (OPEN - scene.opening) / (OPEN - CLOSED))
     else:
-        left = float(np.hypot(max(scene.sideways - NEAR_SIDEWAYS, 0.0), max(height - NEAR_HEIGHT, 0.0)))
-        share = 1 - left / _REACH
-    return (stage + float(np.clip(share, 0.0, 1.0))) / 4
+        share = 1 - outside(scene.sideways, scene.height, NEAR_SIDEWAYS, NEAR_HEIGHT) / _REACH
+    return oracle(stage, share)

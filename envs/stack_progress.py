@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from robo_reward.envs.shares import grasp_share, oracle, outside
+
 STAGES = ("reach", "grasp", "carry", "release")
 """Stage k is over when the state reaches k+1 by `stage_of`."""
 CUBE_WIDTH, MAX_GAP = 0.040, 0.080
@@ -16,8 +18,6 @@ STACKED_HEIGHT = 0.070
 """Red cube's centre over the table when it rests on the green one [m]."""
 _OVER_HEIGHT = 0.065
 _REACH, _CARRY, _LOWER = 0.20, 0.25, 0.05
-_CLOSING = 0.4
-"""Share of the stage of grasping that the closing of the fingers makes."""
 
 
 class StackScene(NamedTuple):
@@ -61,7 +61,6 @@ def oracle_of(scene: StackScene) -> float:
     - 3 is half the cube's way down onto the green one, half its way to the green one's middle.
     """
     stage = stage_of(scene)
-    sideways, height = scene.sideways, abs(scene.height)
     if stage == 4:
         return 1.0
     if stage == 3:
@@ -71,10 +70,8 @@ def oracle_of(scene: StackScene) -> float:
         up = max(STACKED_HEIGHT - scene.over_table, 0.0)
         share = 1 - (max(scene.off - OVER_SIDEWAYS, 0.0) + up) / _CARRY
     elif stage == 1:
-        left = float(np.hypot(max(sideways - AROUND_SIDEWAYS, 0.0), max(height - AROUND_HEIGHT, 0.0)))
-        closing = (MAX_GAP - scene.gap) / (MAX_GAP - CUBE_WIDTH) if left == 0.0 else 0.0
-        share = (1 - _CLOSING) * (1 - left / NEAR_HEIGHT) + _CLOSING * float(np.clip(closing, 0.0, 1.0))
+        left = outside(scene.sideways, scene.height, AROUND_SIDEWAYS, AROUND_HEIGHT)
+        share = grasp_share(left, NEAR_HEIGHT, (MAX_GAP - scene.gap) / (MAX_GAP - CUBE_WIDTH))
     else:
-        left = float(np.hypot(max(sideways - NEAR_SIDEWAYS, 0.0), max(height - NEAR_HEIGHT, 0.0)))
-        share = 1 - left / _REACH
-    return (stage + float(np.clip(share, 0.0, 1.0))) / 4
+        share = 1 - outside(scene.sideways, scene.height, NEAR_SIDEWAYS, NEAR_HEIGHT) / _REACH
+    return oracle(stage, share)

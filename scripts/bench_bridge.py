@@ -18,7 +18,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from robo_reward.hardware.messages import Header, Image, JointState, PoseStamped
 from robo_reward.hardware.robot import RobotFault, Ros2Robot
 from robo_reward.hardware.robot_config import load_robot
 from robo_reward.hardware.transport import Qos
-from robo_reward.runtime.run_folder import git_revision
+from robo_reward.runtime.run_folder import made_on
 from robo_reward.safety.arm_gate import Mode
 
 DOMAIN = 1 + os.getpid() % 100
@@ -230,11 +229,9 @@ def main() -> None:
         }
     ) | {
         "command": "python scripts/bench_bridge.py",
-        "cores": len(os.sched_getaffinity(0)),
         "nice": os.nice(0),
         "load_average": round(os.getloadavg()[0], 1),
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "git_revision": git_revision(),
+        **made_on(),
     }
     text = json.dumps(result, indent=1)
     print(text)

@@ -21,7 +21,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +29,10 @@ from robo_reward.console.command import BaseActor
 from robo_reward.console.server import Console, Server
 from robo_reward.console.session import Session
 from robo_reward.policies.simple import ZeroPolicy
-from robo_reward.runtime.run_folder import command_line, git_revision
+from robo_reward.runtime.run_folder import command_line, made_on
 from robo_reward.runtime.tasks import make_env
 from robo_reward.testing.browser import Browser
+from robo_reward.testing.console_page import start_episode
 
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "console.json"
 KEYS = "wsadqe"
@@ -46,10 +46,7 @@ async def drive(url: str, presses: int, picture: Path | None) -> dict[str, Any]:
     async with Browser() as page:
         await page.open(url)
         await page.until("state.you === 'operator' && document.querySelectorAll('img').length === 3")
-        await page.key("Enter")
-        await page.until("state.state === 'armed'")
-        await page.key("Enter")
-        await page.until("state.state === 'running' && state.oracle.length > 20")
+        await start_episode(page, 20)
         before = await page.value("[state.clock, console_figures().pictures, state.steps, state.overruns]")
         await page.key(" ", down=True)
         for press in range(presses):
@@ -151,9 +148,7 @@ def main() -> None:
         "load_before": round(load, 2),
         "load_after": round(os.getloadavg()[0], 2),
         "command": f"python scripts/{command_line()}",
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "git_revision": git_revision(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        **made_on(),
     }
     arguments.result.write_text(json.dumps(result, indent=1) + "\n")
     print(arguments.result.read_text())

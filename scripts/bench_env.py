@@ -18,7 +18,6 @@ import statistics
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ import numpy as np
 from robo_reward.config import EnvConfig
 from robo_reward.evaluation.rollout import Actor
 from robo_reward.evaluation.vector import Environments, make_vector, run_episodes
-from robo_reward.runtime.run_folder import command_line, git_revision
+from robo_reward.runtime.run_folder import command_line, made_on
 from robo_reward.runtime.tasks import make_env
 from robo_reward.terminal import say
 
@@ -112,9 +111,7 @@ def main() -> None:
             "load_before": round(load, 2),
             "load_after": round(os.getloadavg()[0], 2),
             "command": f"python scripts/{command_line()}",
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "git_revision": git_revision(),
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            **made_on(),
         }
         RESULT.parent.mkdir(parents=True, exist_ok=True)
         RESULT.write_text(json.dumps(whole, indent=1) + "\n")

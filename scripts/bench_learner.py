@@ -23,7 +23,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -36,7 +35,7 @@ from robo_reward.config import AgentConfig
 from robo_reward.learning.pixels import Eyes
 from robo_reward.learning.replay import EpisodeReplay
 from robo_reward.learning.residual_td3 import ResidualTD3
-from robo_reward.runtime.run_folder import git_revision
+from robo_reward.runtime.run_folder import made_on
 from robo_reward.runtime.updates import learn
 from robo_reward.shaping import SCHEMES
 from robo_reward.types import Episode, PhiTrack
@@ -195,8 +194,7 @@ def main() -> None:
             found = figures(measure(made, threads, repeats), settings)
         result |= {name + suffix: round(value, 4) for name, value in found.items()}
     about: dict[str, Any] = {"missing": missing, "command": shlex.join(["python", *sys.argv]), "turns": args.repeats,
-               "git_revision": git_revision(), "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-               "cores": len(os.sched_getaffinity(0)), "load_average": round(os.getloadavg()[2], 1)}  # fmt: skip
+               **made_on(), "load_average": round(os.getloadavg()[2], 1)}  # fmt: skip
     text = json.dumps({**result, **about}, indent=1)
     print(text)
     if not args.quick:

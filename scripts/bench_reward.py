@@ -14,11 +14,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +28,7 @@ from robo_reward.progress.models.compact import CompactModel, CompactNet, Compac
 from robo_reward.progress.models.feature_cache import FeatureCache
 from robo_reward.progress.references import Reference, References
 from robo_reward.progress.tracker import HOPS_PER_REFERENCE, ProgressTracker, TrackerSettings, hop_rows
-from robo_reward.runtime.run_folder import git_revision
+from robo_reward.runtime.run_folder import made_on
 from robo_reward.types import Episode, HopQuery
 
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "reward_speed.json"
@@ -154,9 +152,8 @@ def main() -> None:
         result |= bench_episodes(views, 2 if quick else 20)
     result |= bench_memory()
     result = {key: round(value, 4) for key, value in result.items()}
-    about: dict[str, Any] = {"command": "python scripts/bench_reward.py", "git_revision": git_revision(),
-               "date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "threads": 1,
-               "cores": len(os.sched_getaffinity(0)), "note": arguments.note}  # fmt: skip
+    about: dict[str, Any] = {"command": "python scripts/bench_reward.py", **made_on(), "threads": 1,
+               "note": arguments.note}  # fmt: skip
     text = json.dumps({**result, **about}, indent=1)
     print(text)
     if not quick:

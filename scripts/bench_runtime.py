@@ -20,7 +20,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ from robo_reward.runtime.link import Client, Server
 from robo_reward.runtime.local import Taught, open_learner
 from robo_reward.runtime.messages import PART_BYTES, Join, Receipt, Records, Welcome, records_crc
 from robo_reward.runtime.role_log import RoleLog
-from robo_reward.runtime.run_folder import git_revision
+from robo_reward.runtime.run_folder import made_on
 from robo_reward.runtime.supervisor import supervise
 from robo_reward.runtime.tasks import first_seed
 from robo_reward.testing.forks import Forks
@@ -272,8 +271,7 @@ def main() -> None:
     figures |= ingest(options.rollouts)
     figures = {name: round(float(value), 3) for name, value in figures.items()}
     figures |= {"hz": options.hz, "load": round(os.getloadavg()[0], 2), "command": " ".join(["python", *sys.argv]),
-                "git_revision": git_revision(), "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                "cores": len(os.sched_getaffinity(0))}  # fmt: skip
+                **made_on()}  # fmt: skip
     print(json.dumps(figures, indent=1))
     if options.to is not None:
         options.to.write_text(json.dumps(figures, indent=1) + "\n")

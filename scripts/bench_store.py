@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sqlite3
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +26,7 @@ from robo_reward.data.episode_records import encode_episode
 from robo_reward.data.store import TransitionStore
 from robo_reward.learning.replay import EpisodeReplay
 from robo_reward.learning.residual_td3 import ResidualTD3
-from robo_reward.runtime.run_folder import git_revision
+from robo_reward.runtime.run_folder import made_on
 from robo_reward.shaping import SCHEMES
 from robo_reward.types import Episode, PhiTrack
 
@@ -221,9 +219,7 @@ def main() -> None:
         result |= bench_annotation(folder, 2 if quick else 48)
         result |= bench_sampling(20 if quick else 1000)
     result = {key: round(value, 4) for key, value in result.items()}
-    about: dict[str, Any] = {"command": "python scripts/bench_store.py", "git_revision": git_revision(),
-               "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-               "cores": len(os.sched_getaffinity(0))}  # fmt: skip
+    about: dict[str, Any] = {"command": "python scripts/bench_store.py", **made_on()}
     text = json.dumps({**result, **about}, indent=1)
     print(text)
     if not quick:

@@ -223,12 +223,14 @@ def belief_blocks(rollouts: Sequence[Mapping[str, str]], threshold: float | None
 
 def write_means(missing: Sequence[str]) -> None:
     """learner_tasks.json: interquartile means over the seeds of every row, and what has not been run."""
-    rows: dict[str, list[Line]] = {}
+    in_study = [row for _, rows in GROUPS.values() for row in rows]
+    rows: dict[str, list[Line]] = {": ".join(_named(row._asdict())): [] for row in sorted(in_study, key=_task)}
     for line in read_lines("learner_tasks.csv"):
-        name = ": ".join(line[key] for key in ("task", "method", "shaping", "observation"))
-        rows.setdefault(name, []).append(line)
+        rows.setdefault(": ".join(_named(line)), []).append(line)
     table = {}
     for name, lines in rows.items():
+        if not lines:
+            continue
         success = [float(line["success"]) for line in lines]
         reached = [int(line["rollouts_to_0_8_success"]) for line in lines if line["rollouts_to_0_8_success"]]
         late = [float(line["last_three_evaluations_low"]) for line in lines if line["last_three_evaluations_low"]]
@@ -242,6 +244,14 @@ def write_means(missing: Sequence[str]) -> None:
         }
     result = {"table": table, "not_run": list(missing), "command": "python scripts/study_learning.py"}
     (RESULTS / "learner_tasks.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def _named(line: Mapping[str, Any]) -> list[str]:
+    return [line[key] for key in ("task", "method", "shaping", "observation")]
+
+
+def _task(row: Row) -> int:
+    return list(TASKS).index(row.task)
 
 
 def wanted(groups: Sequence[str], seeds: Sequence[int] | None) -> list[tuple[str, Row, int]]:

@@ -18,12 +18,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +39,7 @@ from robo_reward.progress.reward_model import RewardModel, load_reward
 from robo_reward.progress.tracker import TrackerSettings
 from robo_reward.progress.training import TrainSettings, fit
 from robo_reward.runtime.collecting import read_split
-from robo_reward.runtime.run_folder import git_revision, write_atomic
+from robo_reward.runtime.run_folder import made_on, write_atomic
 from robo_reward.types import Episode
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
@@ -217,8 +215,7 @@ def main() -> None:
             "wall_s": round(sum(each["wall_s"] for each in spent)),
             "cpu_s": round(sum(each["cpu_s"] for each in spent)),
             "command": f"python scripts/study_one_shot.py --real EPISODE --simulated COLLECTED --steps {a.steps}",
-            "seeds": a.seeds, "cores": len(os.sched_getaffinity(0)), "git_revision": git_revision(),
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "seeds": a.seeds, **made_on(),
         }  # fmt: skip
         write_atomic(path, json.dumps({"table": table, **about}, indent=1) + "\n")
 

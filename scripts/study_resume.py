@@ -9,18 +9,16 @@ SIGKILL, at random moments 40 to 80 s apart.
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import subprocess
 import sys
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from robo_reward.config import load_config
 from robo_reward.learning.weights import digest_of, load_weights
-from robo_reward.runtime.run_folder import git_revision
+from robo_reward.runtime.run_folder import made_on
 
 KILLS, SOONEST_S, LATEST_S = 6, 40.0, 80.0
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "resume.json"
@@ -73,9 +71,7 @@ def main() -> None:
         "whole_success": whole["final_success"],
         "killed_success": killed["final_success"],
         "command": "python scripts/study_resume.py",
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "git_revision": git_revision(),
-        "cores": len(os.sched_getaffinity(0)),
+        **made_on(),
     }
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
     print(RESULT.read_text())

@@ -9,7 +9,7 @@ faults end is begun again up to `RESTARTS` times, which goes on with it; the lin
 missing. Each seed takes about an hour over DDS and a quarter of one in the process, on two cores that nobody else uses:
 where the machine has other work, pictures come late, and late pictures end episodes.
 
-Files, in docs/results: sim_arm.csv, and sim_arm.json with the means over the seeds, made anew every time.
+Files, in docs/results: sim_arm_study.csv, and sim_arm_study.json with the means over the seeds, made anew every time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SIZE = (
 )  # fmt: skip
 """What experiment=sim_arm sets beside the robot."""
 WHERE = {"over_dds": ("experiment=sim_arm",), "in_process": SIZE}
-RESULT = Path(__file__).parents[1] / "docs" / "results" / "sim_arm.csv"
+RESULT = Path(__file__).parents[1] / "docs" / "results" / "sim_arm_study.csv"
 RESTARTS = 5
 TAKEN = (
     "base_success", "base_success_low", "base_success_high", "final_success", "final_success_low",

@@ -194,9 +194,9 @@ def _check_remote(config: Config) -> None:
                 f"reward.teacher={r.teacher} with agent=residual_ppo: it learns from its newest rollouts, all under "
                 "one reward model, use another agent"
             )
-        if r.kind == "remote":
+        if r.kind == "remote" or (r.kind in TALKERS and r.url is not None):
             raise ValueError(
-                "agent=residual_ppo learns from its newest rollouts, which reward=remote may annotate too late: use "
+                f"agent=residual_ppo learns from its newest rollouts, which reward={r.kind} may annotate too late: use "
                 "another agent"
             )
 

@@ -12,7 +12,9 @@ RIVALS = (
 """Those of `robo_reward.progress.rivals`."""
 TALKERS = ("gvl", "vlac_vlm", "lrm")
 """Pretrained models that answer in words, here or behind a chat server, `robo_reward.progress.models.talk`."""
-SIBLINGS = ("roboreward", "topreward", "robometer", "vlm_rm", "contrasting", *TALKERS)
+SIBLINGS = (
+    "roboreward", "topreward", "robometer", "vlm_rm", "contrasting", "lerobot_classifier", "lerobot_sarm", *TALKERS,
+)  # fmt: skip
 """Pretrained models of the literature, `robo_reward.progress.models.sibling`."""
 HOP_MODELS = ("compact", "grm", *SIBLINGS)
 """Those that answer hops, so that a tracker, with its completion rule, can follow an episode."""
@@ -25,7 +27,8 @@ class RewardConfig:
     kind: str = choice("compact", "compact", "grm", "oracle", "remote", *SIBLINGS, *RIVALS)
     """compact learns from images; grm is a vision-language model, `model`; oracle is the simulator's own progress;
     remote is served at `reward.url`; roboreward, topreward, robometer, vlm_rm, contrasting, gvl, vlac_vlm and lrm are
-    pretrained models of the literature, `model`; the others are rivals from there, trained on the same episodes."""
+    pretrained models of the literature, `model`, and the two of lerobot are what LeRobot trained, `model`; the others
+    are rivals from the literature, trained on the same episodes."""
     model: str | None = None
     """Vision-language model of reward=grm and of the other pretrained ones: a local folder, or OWNER/NAME on the hub;
     what the server calls it, with reward.api=openai, or reward.url= and a model that answers in words."""

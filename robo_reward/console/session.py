@@ -234,7 +234,7 @@ class Session:
             event, reply = asked
             try:
                 if event.startswith("relabel "):
-                    reply.set_result(self._relabel(*event.split(" ")[1:]))
+                    reply.set_result(self._relabel(*event.split(" ", 2)[1:]))
                 elif event.startswith("place "):
                     reply.set_result(self._begin_at(int(event.split(" ")[1])))
                 else:

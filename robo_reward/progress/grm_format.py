@@ -84,7 +84,7 @@ def write_grm(folder: Path, batches: Iterable[tuple[GrmBatch, np.ndarray]]) -> i
                 ],
             })  # fmt: skip
     if not entries:
-        raise ValueError(f"no questions to write to {folder}: raise grm.questions, or give labelled episodes")
+        raise ValueError(f"no questions to write to {folder}: raise tune.questions, or give labelled episodes")
     target.parent.mkdir(parents=True, exist_ok=True)
     replace_file(target, (json.dumps(entries, ensure_ascii=False, indent=1) + "\n").encode())
     return len(entries)

@@ -8,7 +8,7 @@ Every picture of a batch is looked at once, in whichever slots it stands. Recipe
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from robo_reward.progress.models.grm_prompt import (
 from robo_reward.progress.models.grm_query import Question, digest_of
 from robo_reward.progress.models.vlm_files import Vlm
 from robo_reward.progress.models.vlm_questions import Asker, question_layout
+from robo_reward.progress.ranks import rank, ranks, shared_like, whole
 
 TEXT_LAYERS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 """What low-rank adapters are put beside."""
@@ -63,6 +64,7 @@ class Answering(nn.Module):
     def __init__(self, vlm: Vlm, hop_weight: float = 0.0) -> None:
         super().__init__()
         self.model, self.hop_weight = vlm.model, hop_weight
+        self._no_split_modules = vlm.model._no_split_modules  # what FSDP keeps together
         self._vlm = vlm
         self._layouts: dict[Any, Any] = {}
         self._answers = [vlm.processor.tokenizer(answer_text(p), add_special_tokens=False)["input_ids"]
@@ -142,7 +144,8 @@ class Tuning:
     """Fine-tuning in progress: `step` by step, saved and restored whole by its tensors.
 
     With the same model, settings, batches and thread count the weights are the same, also when it was interrupted in
-    between. accelerate places it: the GPU with bfloat16 arithmetic where there is one, several with its own launcher.
+    between. accelerate places it: the GPU with bfloat16 arithmetic where there is one. Several processes, started by
+    `accelerate launch`, draw the same batches, and each learns from its share of them.
     """
 
     def __init__(self, vlm: Vlm, settings: TuneSettings) -> None:
@@ -161,10 +164,10 @@ class Tuning:
         vlm.model.train()
         self.accelerator = Accelerator(cpu=not cuda, mixed_precision="bf16" if cuda else "no")
         answering = Answering(vlm, settings.hop_weight)
-        self._trained = {n: p for n, p in answering.named_parameters() if p.requires_grad}
-        optimiser = torch.optim.AdamW(parameter_groups(self._trained, settings))
+        optimiser = torch.optim.AdamW(parameter_groups(_trained(answering), settings))
         self._peaks = [group["lr"] for group in optimiser.param_groups]
         self.answering, self.optimiser = self.accelerator.prepare(answering, optimiser)
+        self._trained = _trained(self.answering)  # which may be others now
 
     def step(self, number: int, batch: GrmBatch) -> float | None:
         """Learn from a batch as step `number`, counted from 0; the loss, None where it was not finite: no step then."""
@@ -172,49 +175,69 @@ class Tuning:
         for group, peak in zip(self.optimiser.param_groups, self._peaks, strict=True):
             group["lr"] = peak * schedule(number, s.steps, s.warm_up)
         self.optimiser.zero_grad(set_to_none=True)
-        total, size = 0.0, len(batch)
-        for begin in range(0, size, s.at_once):
-            part = rows_of(batch, range(begin, min(begin + s.at_once, size)))
+        own = range(rank(), len(batch), ranks())
+        total = torch.zeros((), device=self.accelerator.device)
+        for begin in range(0, len(own), s.at_once):
+            part = rows_of(batch, own[begin : begin + s.at_once])
             with self.accelerator.autocast():
-                loss = self.answering(part) * (len(part) / size)
+                loss = self.answering(part) * (len(part) / len(own))
             self.accelerator.backward(loss)
-            total += float(loss.detach())
+            total += loss.detach()
+        mean = float(self.accelerator.reduce(total, "mean"))
         norm = self.accelerator.clip_grad_norm_(self.answering.parameters(), s.gradient_clip)
-        if not (math.isfinite(total) and bool(torch.isfinite(torch.as_tensor(norm)))):
+        if not (math.isfinite(mean) and bool(torch.isfinite(whole(torch.as_tensor(norm))))):
             return None
         self.optimiser.step()
-        return total
+        return mean
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Trained weights and the optimiser's moments, flat."""
-        state = {f"weight.{name}": p.detach() for name, p in self._trained.items()}
+        """Trained weights and the optimiser's moments, flat. Of several processes all have to ask for it."""
+        state = {f"weight.{name}": whole(p.detach()) for name, p in self._trained.items()}
         for name, p in self._trained.items():
             for key, value in self.optimiser.state.get(p, {}).items():
-                state[f"{key}.{name}"] = torch.as_tensor(value)
+                state[f"{key}.{name}"] = whole(torch.as_tensor(value))
         return state
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Restore what `state_dict` gave. KeyError for the tensors of another model."""
         with torch.no_grad():
             for name, p in self._trained.items():
-                p.copy_(state[f"weight.{name}"])
+                p.copy_(shared_like(state[f"weight.{name}"], p))
                 moments = {key: state[f"{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")
                            if f"{key}.{name}" in state}  # fmt: skip
                 # Its counter of steps stays where AdamW keeps it, on the processor.
                 self.optimiser.state[p] = {
-                    key: value.clone() if key == "step" else value.to(p.device, copy=True)
+                    key: value.clone() if key == "step" else shared_like(value.to(p.device, copy=True), p)
                     for key, value in moments.items()
                 }
 
-    def export(self, folder: Path) -> Vlm:
-        """Write the merged model as safetensors, with its processor: a folder like the one that it began from."""
-        model = self.accelerator.unwrap_model(self.answering).model
-        if self._adapters is not None:
-            model = self._adapters.merge_and_unload()
+    def export(self, folder: Path, fresh: Callable[[], Vlm] | None = None) -> Vlm | None:
+        """Write the merged model as safetensors, with its processor: a folder like the one that it began from.
+
+        fresh: loads the model that it began from, for several processes, of which the first writes. None in the others.
+        """
+        state = self.state_dict() if ranks() > 1 else {}
+        if rank():
+            return None
+        answering, adapters = self.accelerator.unwrap_model(self.answering), self._adapters
+        if fresh is not None and ranks() > 1:  # nobody may hold all of the trained model
+            vlm = fresh()
+            adapters = with_adapters(vlm.model, self.settings) if self.settings.lora_rank else None
+            answering = Answering(vlm)
+            with torch.no_grad():
+                for name, p in answering.named_parameters():
+                    if f"weight.{name}" in state:
+                        p.copy_(state[f"weight.{name}"])
+        model = answering.model if adapters is None else adapters.merge_and_unload()
         model.config.use_cache = True
         model.eval().to(self._dtype).save_pretrained(folder, safe_serialization=True)
         self.vlm.processor.save_pretrained(folder)
         return Vlm(model, self.vlm.processor, self.vlm.architecture, self.vlm.weights, self.vlm.precision)
+
+
+def _trained(answering: nn.Module) -> dict[str, nn.Parameter]:
+    """Names as of `Answering`, without what wraps it."""
+    return {name.removeprefix("module."): p for name, p in answering.named_parameters() if p.requires_grad}
 
 
 def with_adapters(model: Any, settings: TuneSettings) -> Any:

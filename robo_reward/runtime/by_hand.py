@@ -79,7 +79,10 @@ def read_settings(words: list[str]) -> HandConfig:
         name, equals, value = word.partition("=")
         if not equals:
             raise ValueError(f"{word}: settings are written name=value")
-        values[name] = value if name in TEXTS else yaml.safe_load(value)
+        try:
+            values[name] = value if name in TEXTS else yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ValueError(f"{word}: cannot be read; settings are written name=value") from None
     settings = build(HandConfig, values)
     if bool(settings.bag) == bool(settings.teleop):
         raise ValueError("give one of them, teleop=NAME to drive or bag=PATH to read recordings")

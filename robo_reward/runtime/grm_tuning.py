@@ -15,11 +15,12 @@ from robo_reward.data.demonstration import demonstration_files, read_demonstrati
 from robo_reward.progress.grm_examples import GrmBatch, PairExamples, one_shot, pair_settings
 from robo_reward.progress.grm_format import ANNOTATION, FileExamples, read_grm, write_grm
 from robo_reward.progress.labels import label_episode
+from robo_reward.progress.ranks import own_device, rank, ranks
 from robo_reward.runtime.checkpoint import Checkpoint
 from robo_reward.runtime.collecting import read_split
-from robo_reward.runtime.kept import kept_stage
+from robo_reward.runtime.kept import is_kept, kept_stage
 from robo_reward.runtime.labelling import find_keyframes, known_stages, label_key
-from robo_reward.runtime.stages import StageResult, file_digest
+from robo_reward.runtime.stages import PARTIAL, StageResult, file_digest
 from robo_reward.runtime.steps import check_reward
 from robo_reward.runtime.tasks import task_of
 from robo_reward.runtime.worlds import world_key
@@ -50,8 +51,8 @@ def is_grm_data(dataset: str | None) -> bool:
     return (path / ANNOTATION).is_file() or path.suffix in (".json", ".jsonl")
 
 
-def tune_stage(config: Config, data: StageResult | None) -> StageResult:
-    """The fine-tuned model, as a folder `model` that reward.model= takes.
+def tune_stage(config: Config, data: StageResult | None) -> StageResult | None:
+    """The fine-tuned model, as a folder `model` that reward.model= takes; None in all processes but the first.
 
     data: the episodes; None with training data in the released format (`dataset=`) or one demonstration (`demo=`).
     """
@@ -70,7 +71,22 @@ def tune_stage(config: Config, data: StageResult | None) -> StageResult:
     else:
         key |= {**label_key(config), "env": world_key(config)}
     inputs = [data] if data else []
+    if rank():
+        folder, finished = is_kept(config, "tune-reward", key, inputs)
+        if not finished:
+            _tune(config, data, folder.with_name(folder.name + PARTIAL))
+        return None
     return kept_stage(config, "tune-reward", key, inputs, lambda folder: _tune(config, data, folder), resumable=True)
+
+
+def check_ranks(config: Config) -> None:
+    """Raises ValueError for what several processes cannot share."""
+    if ranks() > 1 and config.tune.from_scratch:
+        raise ValueError("tune.from_scratch=true trains in one process: start it without accelerate launch")
+    if config.tune.batch % ranks():
+        raise ValueError(
+            f"tune.batch={config.tune.batch} cannot be shared evenly by {ranks()} processes: set a multiple of that"
+        )
 
 
 def _tune(config: Config, data: StageResult | None, folder: Path) -> dict[str, Any]:
@@ -81,6 +97,7 @@ def _tune(config: Config, data: StageResult | None, folder: Path) -> dict[str, A
 
     tune, r = config.tune, config.reward
     torch.set_num_threads(1)  # one thread gives the same sums everywhere; a GPU does not mind
+    own_device()
     source = _examples(config, data, tune.batch)
     if tune.from_scratch:
         _start_small(config, source, folder / START)
@@ -98,6 +115,9 @@ def _tune(config: Config, data: StageResult | None, folder: Path) -> dict[str, A
             counters.losses.append(round(loss, 4))
         counters.step = step + 1
         if counters.step % tune.save_every == 0 and counters.step < tune.steps:
+            if rank():
+                tuning.state_dict()  # its part of what the first process writes
+                continue
             checkpoint.save()
             say(f"step {counters.step}: loss {np.mean(counters.losses[-tune.save_every :]):.3f}", config.quiet)
     if counters.skipped > tune.steps // 10:
@@ -105,10 +125,13 @@ def _tune(config: Config, data: StageResult | None, folder: Path) -> dict[str, A
             f"{counters.skipped} of {tune.steps} training steps had a non-finite loss; lower "
             f"tune.learning_rate={tune.learning_rate:g}"
         )
-    tuned = tuning.export(folder / MODEL)
+    tuned = tuning.export(folder / MODEL, lambda: load_vlm(*began, device="cpu"))
+    if tuned is None:
+        return {}
     errors: dict[str, float] = {}
     if data is not None and tune.held_out and data.summary.get("validation_success", 0.0) > 0:
-        errors = hop_errors(tuned, [questions_about(config, data, tune.held_out, "validation")], r.batch)
+        measured = tuned if ranks() == 1 else load_vlm(str(folder / MODEL))  # which was put together off the GPU
+        errors = hop_errors(measured, [questions_about(config, data, tune.held_out, "validation")], r.batch)
     for rest in (CHECKPOINTS, START):
         shutil.rmtree(folder / rest, ignore_errors=True)
     tenth = max(1, len(counters.losses) // 10)

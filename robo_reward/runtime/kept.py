@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from robo_reward.config import Config
-from robo_reward.runtime.stages import StageResult, run_stage
+from robo_reward.runtime.stages import StageResult, run_stage, stage_folder
 
 _ROOMS = {
     "convert": ("data",),
@@ -37,9 +37,19 @@ def kept_stage(
     build: Callable[[Path], Any], resumable: bool = False,
 ) -> StageResult:  # fmt: skip
     """`run_stage` below `run.stages`, computed anew when the code of the stage's rooms has changed."""
+    return run_stage(
+        config.run.stages, name, _with_code(config, name, key), inputs, build, resumable=resumable, quiet=config.quiet
+    )
+
+
+def is_kept(config: Config, name: str, key: dict[str, Any], inputs: list[StageResult]) -> tuple[Path, bool]:
+    """The folder that `kept_stage` would return, and whether it is whole already. Nothing is written."""
+    return stage_folder(config.run.stages, name, _with_code(config, name, key), inputs)
+
+
+def _with_code(config: Config, name: str, key: dict[str, Any]) -> dict[str, Any]:
     rooms = _ROOMS.get(name, ())
-    key = {**key, "code": _code_digest((*rooms, "hardware") if config.robot and "envs" in rooms else rooms)}
-    return run_stage(config.run.stages, name, key, inputs, build, resumable=resumable, quiet=config.quiet)
+    return {**key, "code": _code_digest((*rooms, "hardware") if config.robot and "envs" in rooms else rooms)}
 
 
 @cache

@@ -32,12 +32,19 @@ def train_reward(config: Config) -> dict[str, Any]:
 
 
 def _tune_grm(config: Config) -> dict[str, Any]:
-    from robo_reward.runtime.grm_tuning import MODEL, is_grm_data, tune_stage
+    from robo_reward.progress.ranks import rank
+    from robo_reward.runtime.grm_tuning import MODEL, check_ranks, is_grm_data, tune_stage
 
+    check_ranks(config)
+    given = config.demo is not None or is_grm_data(config.dataset)
+    if rank():  # takes part in what the first process does and writes nothing of its own
+        config = replace(config, quiet=True)
+        tune_stage(config, None if given else collecting.dataset_stage(config))
+        return {}
     with RunFolder(config.run.dir, config, "train-reward", config.quiet) as run:
-        given = config.demo is not None or is_grm_data(config.dataset)
         data = None if given else collecting.dataset_stage(config)
         stage = tune_stage(config, data)
+        assert stage is not None
         for step, loss in enumerate(stage.summary["losses"], 1):
             run.log(step, loss=loss)
         folder = str(stage.path / MODEL)

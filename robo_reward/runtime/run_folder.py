@@ -28,7 +28,7 @@ from robo_reward.config import REACHED, Config
 from robo_reward.data.disk import replace_file
 from robo_reward.terminal import progress, say
 
-__all__ = ["RunFolder", "git_revision", "list_runs", "progress", "read_metrics", "write_atomic"]
+__all__ = ["RunFolder", "git_revision", "list_runs", "made_on", "progress", "read_metrics", "write_atomic"]
 
 CONFIG, METRICS, SUMMARY = "config.yaml", "metrics.jsonl", "summary.json"
 _ELSEWHERE = ("run", "quiet")
@@ -132,9 +132,7 @@ class RunFolder:
             **flat,
             "seed": self.config.seed,
             "command_line": command_line(),
-            "git_revision": git_revision(),
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            **made_on(),
         }
         write_atomic(self.path / SUMMARY, json.dumps(flat, indent=2) + "\n")
         say(f"run folder: {self.path}", self.quiet)
@@ -245,6 +243,15 @@ def command_line() -> str:
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
+def made_on() -> dict[str, Any]:
+    """What stands beside every result: of which code, when (UTC), on how many cores."""
+    return {
+        "git_revision": git_revision(),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+    }
+
+
 def git_revision() -> str | None:
     """Commit of the checkout this package runs from, `-dirty` when changed; None when it is not a checkout."""
     folder = Path(__file__).resolve().parents[2]
@@ -266,7 +273,10 @@ def git_revision() -> str | None:
 def _refuse_other_settings(path: Path, settings: Mapping[str, Any]) -> None:
     if not path.exists():
         return
-    earlier = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        earlier = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError:
+        raise ValueError(f"{path} is damaged: choose another run.dir, or delete that folder") from None
     if not isinstance(earlier, dict):
         return
     old, new = flat_settings(earlier), flat_settings(settings)

@@ -23,7 +23,7 @@ from robo_reward.data.disk import DISK
 from robo_reward.runtime.run_folder import RunFolder, make_folder, write_atomic
 from robo_reward.terminal import say
 
-MARKER, SPENT = "stage.json", ".spent_s"
+MARKER, SPENT, PARTIAL = "stage.json", ".spent_s", ".partial"
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def run_stage(
             return finished
         if folder.exists():
             _set_aside(folder, quiet)
-        working = folder.with_name(folder.name + ".partial")
+        working = folder.with_name(folder.name + PARTIAL)
         if working.exists() and not resumable:
             shutil.rmtree(working)
         working.mkdir(exist_ok=True)
@@ -104,6 +104,15 @@ def run_stage(
         DISK.sync_folder(root)
     say(f"{name}: done in {wall_s:.1f} s", quiet)
     return StageResult(name, folder, digest, summary, wall_s, reused=False)
+
+
+def stage_folder(
+    root: str | Path, name: str, key: Mapping[str, Any], inputs: Sequence[StageResult]
+) -> tuple[Path, bool]:
+    """The folder that `run_stage` would return, and whether it is whole already; until then its name has `PARTIAL`."""
+    digest = stage_digest(name, 1, key, inputs)
+    folder = Path(root) / f"{name}-{digest[:12]}"
+    return folder, _verified(folder, name, digest) is not None
 
 
 def finished_stage(folder: Path) -> tuple[StageResult, list[StageResult]]:

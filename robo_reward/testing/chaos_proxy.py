@@ -1,4 +1,4 @@
-"""A TCP line between two peers that a test can cut, freeze or mend."""
+"""A TCP line between two peers that a test can cut, freeze, garble or mend."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ChaosProxy:
 
     def __init__(self, target: str) -> None:
         host, _, port = target.rpartition(":")
-        self._target, self._state = (host, int(port)), "sound"
+        self._target, self._state, self._instead = (host, int(port)), "sound", b""
         self._lines: list[_Line] = []
         self._server = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._server.getsockname()[1]}"
@@ -44,6 +44,11 @@ class ChaosProxy:
         self._state = "dropped"
         for line in self._lines:
             line.close()
+
+    def garble(self, body: bytes) -> None:
+        """In place of what the other end answers, HTTP's 200 with this body comes, and the connection ends."""
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        self._state, self._instead = "garbled", head.encode() + body
 
     def mend(self) -> None:
         """New connections are sound; what was frozen stays so, like a line whose other end has moved."""
@@ -66,21 +71,23 @@ class ChaosProxy:
                 if self._server.fileno() < 0:
                     return
                 continue
-            if self._state == "sound":
+            if self._state != "frozen":
                 line.sound.set()
             self._lines.append(line)
             for source, sink in ((line.near, line.far), (line.far, line.near)):
-                threading.Thread(target=_pump, args=(line, source, sink), daemon=True).start()
+                threading.Thread(target=self._pump, args=(line, source, sink), daemon=True).start()
 
-
-def _pump(line: _Line, source: socket.socket, sink: socket.socket) -> None:
-    try:
-        while data := source.recv(1 << 16):
-            line.sound.wait()
-            sink.sendall(data)
-    except OSError:
-        pass
-    line.close()
+    def _pump(self, line: _Line, source: socket.socket, sink: socket.socket) -> None:
+        try:
+            while data := source.recv(1 << 16):
+                line.sound.wait()
+                if self._state == "garbled" and sink is line.near:
+                    sink.sendall(self._instead)
+                    break
+                sink.sendall(data)
+        except OSError:
+            pass
+        line.close()
 
 
 def _close(end: socket.socket) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from robo_reward.evaluation.rollout import run_policy
 from robo_reward.learning.networks import mlp
 from robo_reward.policies.cloning import ClonedPolicy
 from robo_reward.runtime.local import Taught, train_residual
-from robo_reward.types import Episode, PhiTrack
+from robo_reward.testing.episodes import oracle
 
 ROLLOUTS = 5
 
@@ -61,15 +61,6 @@ def small_school(config: Config, folder: Path) -> Taught:
     base = ClonedPolicy.load(folder / "base", None)
     demonstrations = list(run_policy(env, base, [1, 2], source="expert"))
     return Taught(env, base, demonstrations, oracle, lambda name: oracle, None, {"base": folder / "base"})
-
-
-def oracle(episodes: Sequence[Episode]) -> list[PhiTrack]:
-    """The simulator's progress as every episode's potential."""
-    found = []
-    for episode in episodes:
-        assert episode.oracle is not None
-        found.append(PhiTrack("oracle", episode.oracle, np.ones_like(episode.oracle)))
-    return found
 
 
 def learn_locally(

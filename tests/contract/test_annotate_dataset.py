@@ -28,6 +28,7 @@ from robo_reward.progress.reward_model import RewardModel
 from robo_reward.progress.tracker import TrackerSettings
 from robo_reward.runtime import pipeline
 from robo_reward.runtime.annotate_dataset import NAMES, annotate_dataset
+from robo_reward.testing.episodes import make_episode
 from robo_reward.types import Episode
 
 SIZE = 32
@@ -40,23 +41,12 @@ def episode(number: int, steps: int, size: int = SIZE) -> Episode:
     frames = np.full((rows, size, size, 3), 60, np.uint8)
     for t in range(rows):
         frames[t, 8:16, t % (size - 8) : t % (size - 8) + 8] = (250, 200, 30)
-    return Episode(
-        episode_id=f"policy-{number}",
-        instruction=("open the door", "close the door")[number % 2],
-        source="policy",
-        seed=number,
-        agent_pos=rng.normal(size=(rows, 3)).astype(np.float32),
-        estimate=np.zeros((rows, 0), np.float32),
-        action=rng.uniform(-1, 1, (steps, 2)).astype(np.float32),
-        reward=np.zeros(steps, np.float32),
-        stage=np.zeros(rows, np.int64),
-        oracle=None,
-        terminated=True,
-        truncated=False,
-        success=True,
-        frame_steps=np.arange(rows),
-        frames={"front": frames, "unseen": frames[:, ::-1].copy()},
-    )
+    return make_episode(
+        steps, f"policy-{number}", instruction=("open the door", "close the door")[number % 2], seed=number,
+        agent_pos=rng.normal(size=(rows, 3)).astype(np.float32), estimate=np.zeros((rows, 0), np.float32),
+        action=rng.uniform(-1, 1, (steps, 2)).astype(np.float32), stage=np.zeros(rows, np.int64),
+        frame_steps=np.arange(rows), frames={"front": frames, "unseen": frames[:, ::-1].copy()},
+    )  # fmt: skip
 
 
 EPISODES = [episode(0, 11), episode(1, 30), episode(2, 1), episode(3, 17)]

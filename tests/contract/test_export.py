@@ -15,6 +15,7 @@ from robo_reward.data.disk import Disk
 from robo_reward.data.export import export_episodes
 from robo_reward.data.lerobot import read_dataset
 from robo_reward.data.sparse import to_training_episode
+from robo_reward.testing.episodes import make_episode
 from robo_reward.types import Episode
 
 SETTINGS = {"fps": 20, "robot_type": "panda"}
@@ -23,23 +24,14 @@ SETTINGS = {"fps": 20, "robot_type": "panda"}
 def episode(number: int, steps: int = 6) -> Episode:
     rng = np.random.default_rng(number)
     rows = steps + 1
-    return Episode(
-        episode_id=f"policy-{number}",
-        instruction="insert the peg",
-        source="policy",
-        seed=number,
+    return make_episode(
+        steps, f"policy-{number}", instruction="insert the peg", seed=number,
         agent_pos=rng.normal(size=(rows, 5)).astype(np.float32),
         estimate=rng.normal(size=(rows, 2)).astype(np.float32),
-        action=rng.uniform(-1, 1, (steps, 3)).astype(np.float32),
-        reward=np.eye(steps, dtype=np.float32)[-1],
-        stage=np.arange(rows) // 3,
-        oracle=np.linspace(0, 1, rows, dtype=np.float32),
-        terminated=True,
-        truncated=False,
-        success=True,
-        frame_steps=np.arange(rows),
+        action=rng.uniform(-1, 1, (steps, 3)).astype(np.float32), reward=np.eye(steps, dtype=np.float32)[-1],
+        stage=np.arange(rows) // 3, oracle=np.linspace(0, 1, rows, dtype=np.float32), frame_steps=np.arange(rows),
         frames={"front": np.tile(np.arange(rows, dtype=np.uint8)[:, None, None, None] * 20, (1, 32, 32, 3))},
-    )
+    )  # fmt: skip
 
 
 def test_lerobots_reader_gets_every_step_with_its_picture(tmp_path):

@@ -26,8 +26,9 @@ from robo_reward.progress.reward_model import load_reward  # noqa: E402
 from robo_reward.progress.tracker import TrackerSettings, hop_rows  # noqa: E402
 from robo_reward.progress.training import TrainSettings  # noqa: E402
 from robo_reward.runtime.steps import check_reward  # noqa: E402
+from robo_reward.testing.episodes import make_episode  # noqa: E402
 from robo_reward.testing.tiny_vlm import ARCHITECTURES, build_vlm  # noqa: E402
-from robo_reward.types import Episode, HopQuery  # noqa: E402
+from robo_reward.types import HopQuery  # noqa: E402
 
 TASK = "insert the peg into the red socket"
 VIEWS = ("front", "side", "wrist")
@@ -77,10 +78,10 @@ def log_p(model, query):
 def episode(seed=0, success=True, size=84):
     rng = np.random.default_rng(seed)
     zeros = np.zeros((9, 1), np.float32)
-    return Episode(
-        f"e{seed}", TASK, "expert" if success else "weak", seed, zeros, zeros, zeros[1:], zeros[1:, 0],
-        np.zeros(9, np.int64), zeros[:, 0], True, False, success, np.array([0, 4, 8]),
-        {v: rng.integers(0, 256, (3, size, size, 3), dtype=np.uint8) for v in VIEWS},
+    return make_episode(
+        8, f"e{seed}", success=success, terminated=True, instruction=TASK, source="expert" if success else "weak",
+        seed=seed, oracle=zeros[:, 0], frame_steps=np.array([0, 4, 8]),
+        frames={v: rng.integers(0, 256, (3, size, size, 3), dtype=np.uint8) for v in VIEWS},
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from robo_reward.progress.grm_examples import GrmBatch
 from robo_reward.progress.grm_format import batch_of, read_grm, write_grm
 from robo_reward.progress.grm_tuning import Tuning
 from robo_reward.progress.models.grm import GrmSettings, load_grm
+from robo_reward.testing.episodes import make_episode
 from robo_reward.testing.tiny_vlm import build_vlm
 from robo_reward.types import UNKNOWN_STAGE, Episode, HopQuery
 
@@ -78,6 +79,22 @@ def test_an_interrupted_command_goes_on_to_the_same_model_and_it_answers(materia
     assert model.hop(HopQuery(frames, zero, one, zero, one, ("light it up",))).valid_B.all()
 
 
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["tune.batch=6"], "tune.batch=6 cannot be shared evenly by 4 processes: set a multiple of that"),
+        (
+            ["tune.from_scratch=true", "tune.batch=4", "reward.model=null"],
+            "tune.from_scratch=true trains in one process",
+        ),
+    ],
+)
+def test_what_several_processes_cannot_share_is_refused(material, tmp_path, monkeypatch, capsys, more, says):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert run(words(material, tmp_path, *more)) == 2
+    assert says in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
 def test_episodes_become_questions_that_can_be_learned_from(material, tmp_path):
     """A LeRobotDataset out as the released format, and that in again."""
     pytest.importorskip("lerobot")
@@ -102,9 +119,9 @@ def brightening(number: int) -> Episode:
     frames = np.repeat((np.arange(13) * 20).astype(np.uint8), 64 * 64 * 3).reshape(13, 64, 64, 3).copy()
     frames[:, :8, :8] = 255 - 20 * number
     nothing = np.zeros((13, 2), np.float32)
-    return Episode(
-        f"e{number}", "light it up", "human", number, nothing, nothing, nothing[1:], nothing[1:, 0],
-        np.full(13, UNKNOWN_STAGE, np.int64), None, True, False, True, np.arange(13), {"front": frames},
+    return make_episode(
+        12, f"e{number}", instruction="light it up", source="human", seed=number, agent_pos=nothing, estimate=nothing,
+        action=nothing[1:], stage=np.full(13, UNKNOWN_STAGE, np.int64), frames={"front": frames},
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from gymnasium.utils.env_checker import check_env
 import robo_reward.envs  # noqa: F401 - registers the environments
 from robo_reward.envs.robosuite_lift import LiftEnv
 from robo_reward.policies.scripted_lift import ScriptedLift
+from robo_reward.testing.scripted import scripted_episode
 
 pytest.importorskip("robosuite")
 
@@ -27,14 +28,8 @@ def env():
 
 def roll(env, seed, kind="expert"):
     """One scripted episode: observations, infos, actions, last (terminated, truncated)."""
-    policy = ScriptedLift(kind)
-    observation, info = env.reset(seed=seed)
-    state, observations, infos, actions, ended = policy.initial_state(1), [observation], [info], [], (False, False)
-    while not any(ended):
-        action, state = policy.act(observation["agent_pos"][None], observation["estimate"][None], state)
-        observation, _, *ended, info = env.step(action[0])
-        observations.append(observation), infos.append(info), actions.append(action[0])
-    return observations, infos, np.array(actions), tuple(ended)
+    observations, infos, ended = scripted_episode(env, seed, kind)
+    return observations, infos, np.array([info["executed_action"] for info in infos[1:]]), ended
 
 
 def success_rate(env, kind, seeds):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from robo_reward.data.rerun_file import write_rerun
+from robo_reward.testing.episodes import make_episode
 from robo_reward.types import Episode
 
 STEPS = 6
@@ -16,12 +17,12 @@ STEPS = 6
 def episode(name: str) -> Episode:
     rows = STEPS + 1
     rng = np.random.default_rng(0)
-    return Episode(
-        name, "close the drawer", "human", 0, np.zeros((rows, 3), np.float32), np.zeros((rows, 0), np.float32),
-        rng.uniform(-1, 1, (STEPS, 2)).astype(np.float32), np.eye(STEPS, dtype=np.float32)[-1],
-        np.zeros(rows, np.int64), np.linspace(0, 1, rows).astype(np.float32), True, False, True,
-        np.array([0, 4, STEPS]), {"top": rng.integers(0, 255, (3, 32, 32, 3), dtype=np.uint8)},
-    ).validate()  # fmt: skip
+    return make_episode(
+        STEPS, name, instruction="close the drawer", source="human", agent_pos=np.zeros((rows, 3), np.float32),
+        estimate=np.zeros((rows, 0), np.float32), action=rng.uniform(-1, 1, (STEPS, 2)).astype(np.float32),
+        reward=np.eye(STEPS, dtype=np.float32)[-1], oracle=np.linspace(0, 1, rows).astype(np.float32),
+        frame_steps=np.array([0, 4, STEPS]), frames={"top": rng.integers(0, 255, (3, 32, 32, 3), dtype=np.uint8)},
+    )  # fmt: skip
 
 
 def test_what_rerun_reads_is_what_was_recorded(tmp_path: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from robo_reward.progress.models import contrasting, robometer, roboreward, topr
 from robo_reward.progress.models.sibling import Clip, SiblingModel, SiblingSettings, load_sibling
 from robo_reward.progress.models.vlm_files import load_vlm
 from robo_reward.progress.models.vlm_video import continuation_log_p, video_turn
+from robo_reward.testing.tiny_clip import build_clip
 from robo_reward.testing.tiny_vlm import build_vlm
 from robo_reward.types import HopQuery
 
@@ -29,27 +31,6 @@ def folders(tmp_path_factory) -> dict[str, Path]:
     qwen, clip = build_vlm(root / "qwen", "qwen3_vl"), build_clip(root / "clip")
     return {"roboreward": qwen, "topreward": qwen, "robometer": with_heads(root / "robometer"), "vlm_rm": clip,
             "contrasting": clip}  # fmt: skip
-
-
-def build_clip(folder: Path) -> Path:
-    """A random CLIP with a tokenizer of single letters."""
-    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer
-
-    letters = [chr(c) for c in range(97, 123)]
-    words = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{c}</w>" for c in letters)]
-    tokenizer = CLIPTokenizer(vocab={w: n for n, w in enumerate(words)}, merges=[])
-    size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = CLIPConfig(
-        text_config={**size, "vocab_size": len(words), "eos_token_id": 1, "bos_token_id": 0,
-                     "max_position_embeddings": 77},
-        vision_config={**size, "image_size": 32, "patch_size": 16},
-        projection_dim=16,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    CLIPModel(config).save_pretrained(folder)
-    images = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
-    CLIPProcessor(images, tokenizer).save_pretrained(folder)
-    return folder
 
 
 def with_heads(folder: Path, bins: int = 10) -> Path:
@@ -96,6 +77,19 @@ def test_a_picture_that_shows_nothing_has_no_answer(folders):
     asked = query([(0, 2), (2, 3)])
     asked.frames["front"][3] = 7
     assert model.hop(asked).valid_B.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("kind", ["roboreward", "topreward", "robometer"])
+def test_a_question_beyond_the_context_and_pictures_of_no_use_are_refused(folders, kind):
+    model = load_sibling(SiblingSettings(kind, str(folders[kind]), device="cpu"))
+    asked = query([(0, 2)])
+    with pytest.raises(ValueError, match="tokens, the model's context 4096: shorten the instruction"):
+        model.hop(replace(asked, instruction_B=("x " * 9000,)))
+    for side, told in ((1, "1 x 1 pixels"), (4320, "4320 x 4320 pixels")):
+        with pytest.raises(ValueError, match=f"{told}, expected sides of 28 to 4096"):
+            model.hop(replace(asked, frames={"front": np.zeros((5, side, side, 3), np.uint8)}))
+    with pytest.raises(ValueError, match="0 views: cameras"):
+        model.hop(replace(asked, frames={"top": asked.frames["front"]}))
 
 
 def test_weights_that_changed_are_noticed(folders, tmp_path):
@@ -227,6 +221,12 @@ def test_robometers_progress_is_the_mean_over_even_bins(folders):
         heads["progress_head"][4].weight.zero_()
         heads["progress_head"][4].bias[:] = torch.tensor([-99.0] * 3 + [0.0] + [-99.0] * 5 + [0.0])
     assert robometer.progress_and_success(vlm, heads, clip)[0] == pytest.approx((3 / 9 + 1) / 2)
+
+
+def test_heads_that_say_no_number_have_no_answer(folders, monkeypatch):
+    monkeypatch.setattr(robometer, "progress_and_success", lambda *_: (np.nan, 0.5))
+    model = load_sibling(SiblingSettings("robometer", str(folders["robometer"]), device="cpu"))
+    assert not model.hop(query([(0, 2)])).valid_B.any()
 
 
 def test_a_model_without_robometers_heads_is_refused(folders, tmp_path):

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 import robo_reward.envs  # noqa: F401 - registers the environments
-from robo_reward.config import EnvConfig
-from robo_reward.runtime.tasks import scripted
+from robo_reward.testing.scripted import scripted_episode as roll
 
 pytest.importorskip("robosuite")
 
@@ -18,18 +17,6 @@ def env():
     env = gymnasium.make("robo_reward/Stack-v0").unwrapped
     yield env
     env.close()
-
-
-def roll(env, seed, kind="expert", meddle=None):
-    """One scripted episode: observations, infos, last (terminated, truncated); meddle(info, action) may change one."""
-    policy = scripted(EnvConfig("robo_reward/Stack-v0"), kind, 0)
-    observation, info = env.reset(seed=seed)
-    state, observations, infos, ended = policy.initial_state(1), [observation], [info], (False, False)
-    while not any(ended):
-        action, state = policy.act(observation["agent_pos"][None], observation["estimate"][None], state)
-        observation, _, *ended, info = env.step(meddle(info, action[0]) if meddle else action[0])
-        observations.append(observation), infos.append(info)
-    return observations, infos, tuple(ended)
 
 
 def test_an_expert_episode_passes_every_stage_and_leaves_one_cube_on_the_other(env):

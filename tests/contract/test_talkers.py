@@ -299,6 +299,18 @@ def test_a_local_model_says_the_same_alone_and_in_a_batch(vlm):
     assert talk(turns, 6, 0.7) == talk(turns, 6, 0.7)
 
 
+def test_a_question_beyond_the_context_is_refused(vlm):
+    talk = local_talker(load_vlm(str(vlm), device="cpu"), batch=1)
+    with pytest.raises(ValueError, match="tokens, the model's context 4096: shorten the instruction"):
+        talk([Turn((EARLY, "what " * 5000))], 8, 0.0)
+
+
+def test_a_token_does_not_travel_in_the_clear(monkeypatch):
+    monkeypatch.setenv("ROBO_REWARD_TOKEN", "secret")
+    with pytest.raises(ValueError, match="does not travel over plain http beyond this machine"):
+        load_sibling(SiblingSettings("gvl", "big", url="http://192.0.2.1:8000", calls=CALLS))
+
+
 def test_lrms_adapters_are_refused_without_the_model_that_they_are_for(tmp_path):
     for signal in lrm.SIGNALS:
         (tmp_path / signal).mkdir()

@@ -8,6 +8,7 @@ import signal
 import threading
 from contextlib import contextmanager
 from functools import partial
+from urllib.parse import urlsplit
 
 import gymnasium
 import numpy as np
@@ -29,13 +30,14 @@ from robo_reward.config import (
 from robo_reward.console.command import BaseActor
 from robo_reward.console.curves import shaping_term
 from robo_reward.console.labels import worlds_word
-from robo_reward.console.server import Console, Server
+from robo_reward.console.server import Console
 from robo_reward.console.session import Session
 from robo_reward.data.store import TransitionStore
 from robo_reward.policies.simple import ZeroPolicy
 from robo_reward.runtime.tasks import make_env
 from robo_reward.testing.browser import Browser, find_chromium
-from robo_reward.types import PhiTrack
+from robo_reward.testing.console_page import TOKEN, served, start_episode, visit
+from robo_reward.testing.episodes import oracle
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(find_chromium() is None, reason="no chromium")]
 HORIZON = 3000
@@ -50,7 +52,7 @@ class Blind(gymnasium.Wrapper):
 
 @contextmanager
 def live(folder, port=0, watching=False, horizon=HORIZON, blind=False, actor=BaseActor, wrap=None, term=None):
-    """(session, port): a console as the command makes it, of a policy that rests; the world in the loop's thread."""
+    """(session, url): a console as the command makes it, of a policy that rests; the world in the loop's thread."""
     made, ready = [], threading.Event()
 
     def loop():
@@ -74,69 +76,62 @@ def live(folder, port=0, watching=False, horizon=HORIZON, blind=False, actor=Bas
     thread = threading.Thread(target=loop)
     thread.start()
     assert ready.wait(60)
-    server = Server(Console(made[0], "a-token", ("dx", "dy", "dz", "dyaw"), watching), port)
     try:
-        yield made[0], server.port
+        with served(Console(made[0], TOKEN, ("dx", "dy", "dz", "dyaw"), watching), port) as url:
+            yield made[0], url
     finally:
-        server.close()
         made[0].stop()
         thread.join()
 
 
 def test_a_session_with_a_person_at_the_keyboard(tmp_path):
-    async def first(port):
-        async with Browser() as page:
-            await page.open(f"http://127.0.0.1:{port}/#a-token")
-            await page.until("state.you === 'operator' && document.querySelectorAll('img').length === 3")
-            await page.key("Enter")
-            await page.until("state.state === 'armed'")
-            await page.key("Enter")
-            await page.until("state.state === 'running' && state.oracle.length > 3")
+    async def do(page):
+        await page.until("state.you === 'operator' && document.querySelectorAll('img').length === 3")
+        await start_episode(page)
 
-            await page.key(" ", down=True)
-            await page.key("f", down=True)
-            await page.until("state.state === 'taken_over' && state.sources.endsWith('hhhhh')")
-            await page.key("f", down=False)
-            await page.key(" ", down=False)
-            await page.until("state.state === 'running' && state.sources.endsWith('pp')")
-            assert (await page.value("window.console_figures()"))["presses"] > 0
+        await page.key(" ", down=True)
+        await page.key("f", down=True)
+        await page.until("state.state === 'taken_over' && state.sources.endsWith('hhhhh')")
+        await page.key("f", down=False)
+        await page.key(" ", down=False)
+        await page.until("state.state === 'running' && state.sources.endsWith('pp')")
+        assert (await page.value("window.console_figures()"))["presses"] > 0
 
-            await page.key(" ", down=True)
-            await page.until("state.state === 'taken_over'")
-            await page.value("window.dispatchEvent(new Event('blur'))")  # another window: the dead-man lets go
-            await page.until("state.state === 'running'")
-            await page.key(" ", down=False)
+        await page.key(" ", down=True)
+        await page.until("state.state === 'taken_over'")
+        await page.value("window.dispatchEvent(new Event('blur'))")  # another window: the dead-man lets go
+        await page.until("state.state === 'running'")
+        await page.key(" ", down=False)
 
-            await page.key("p")
-            await page.until("state.state === 'paused'")
-            steps = await page.value("state.steps")
-            await asyncio.sleep(0.3)
-            assert await page.value("state.steps") == steps
-            await page.key("p")
-            await page.until("state.state === 'running'")
+        await page.key("p")
+        await page.until("state.state === 'paused'")
+        steps = await page.value("state.steps")
+        await asyncio.sleep(0.3)
+        assert await page.value("state.steps") == steps
+        await page.key("p")
+        await page.until("state.state === 'running'")
 
-            await page.key("1")
-            await page.until("state.labels.length === 1 && state.state === 'armed'")
-            await page.key("u")
-            await page.until("state.state === 'judging' && state.labels.length === 0")
-            await page.key("3")
-            await page.until("String(state.labels) === 'partial' && state.state === 'armed'")
-            assert await page.value("document.getElementById('labels').textContent") == "partial"
+        await page.key("1")
+        await page.until("state.labels.length === 1 && state.state === 'armed'")
+        await page.key("u")
+        await page.until("state.state === 'judging' && state.labels.length === 0")
+        await page.key("3")
+        await page.until("String(state.labels) === 'partial' && state.state === 'armed'")
+        assert await page.value("document.getElementById('labels').textContent") == "partial"
 
-            await page.key("Enter")
-            await page.until("state.state === 'running' && state.oracle.length > 3")
-            await page.key("Escape")
-            await page.until("state.state === 'e_stopped'")
-            await page.key("Enter")
-            assert await page.value("document.querySelector('[data-event=start]').disabled")
-            await page.key("c")
-            await page.until("state.state === 'armed'")
-            await page.key("Enter")
-            await page.until("state.state === 'running' && state.oracle.length > 3")
-            return await page.value("location.href")
+        await page.key("Enter")
+        await page.until("state.state === 'running' && state.oracle.length > 3")
+        await page.key("Escape")
+        await page.until("state.state === 'e_stopped'")
+        await page.key("Enter")
+        assert await page.value("document.querySelector('[data-event=start]').disabled")
+        await page.key("c")
+        await page.until("state.state === 'armed'")
+        await page.key("Enter")
+        await page.until("state.state === 'running' && state.oracle.length > 3")
 
-    with live(tmp_path) as (session, port):
-        asyncio.run(first(port))
+    with live(tmp_path) as (session, url):
+        visit(url, do)
     assert session.protocol.labels == ["partial", "aborted", "aborted"]
     with live(tmp_path) as (session, _):
         assert session.protocol.labels == ["partial", "aborted", "aborted"]
@@ -153,123 +148,109 @@ PAD = """(buttons, axes) => { navigator.getGamepads = () => [null, {
 
 
 def test_a_gamepad_drives_and_judges_as_the_keyboard_does(tmp_path):
-    async def visit(port):
-        async with Browser() as page:
+    async def do(page):
+        async def pad(*buttons, axes=(0.1, 0, 0, 0)):
+            await page.value(f"({PAD})({list(buttons)}, {list(axes)})")
 
-            async def pad(*buttons, axes=(0.1, 0, 0, 0)):
-                await page.value(f"({PAD})({list(buttons)}, {list(axes)})")
+        await page.until("state.you === 'operator'")
+        for wanted in ("armed", "running"):
+            await pad(9)
+            await page.until(f"state.state === '{wanted}'")
+            await pad()
+            await page.until("!padDown[9]")
+        await page.until("state.oracle.length > 3")
+        await pad(5, axes=(0.1, 0, 0, 1))
+        await page.until("state.state === 'taken_over' && state.sources.endsWith('hhhhh')")
+        await page.value("window.dispatchEvent(new Event('blur'))")
+        await page.until("state.state === 'running'")  # a button that stays down does not take over again
+        await asyncio.sleep(0.3)
+        assert await page.value("state.state") == "running"
+        await pad(1)
+        await page.until("String(state.labels) === 'failure' && state.state === 'armed'")
+        await pad(8)
+        await page.until("state.state === 'e_stopped'")
 
-            await page.open(f"http://127.0.0.1:{port}/#a-token")
-            await page.until("state.you === 'operator'")
-            for wanted in ("armed", "running"):
-                await pad(9)
-                await page.until(f"state.state === '{wanted}'")
-                await pad()
-                await page.until("!padDown[9]")
-            await page.until("state.oracle.length > 3")
-            await pad(5, axes=(0.1, 0, 0, 1))
-            await page.until("state.state === 'taken_over' && state.sources.endsWith('hhhhh')")
-            await page.value("window.dispatchEvent(new Event('blur'))")
-            await page.until("state.state === 'running'")  # a button that stays down does not take over again
-            await asyncio.sleep(0.3)
-            assert await page.value("state.state") == "running"
-            await pad(1)
-            await page.until("String(state.labels) === 'failure' && state.state === 'armed'")
-            await pad(8)
-            await page.until("state.state === 'e_stopped'")
-
-    with live(tmp_path) as (_, port):
-        asyncio.run(visit(port))
+    with live(tmp_path) as (_, url):
+        visit(url, do)
     [episode] = TransitionStore(tmp_path / "store").read_all()
     driven = episode.human_action[episode.intervention]
     assert driven[:, 2].min() == pytest.approx(-0.6) and not driven[:, [0, 1, 3]].any()  # a stick at rest is no word
 
 
 def test_a_finger_on_a_pad_drives_until_it_is_lifted(tmp_path):
-    async def visit(port):
-        async with Browser() as page:
-            tablet = {"width": 820, "height": 1180, "deviceScaleFactor": 1, "mobile": True}
-            await page.ask("Emulation.setDeviceMetricsOverride", **tablet)
+    async def do(page):
+        tablet = {"width": 820, "height": 1180, "deviceScaleFactor": 1, "mobile": True}
+        await page.ask("Emulation.setDeviceMetricsOverride", **tablet)
 
-            async def finger(kind, x=0, y=0):
-                points = [{"x": x, "y": y}] if kind != "touchEnd" else []
-                await page.ask("Input.dispatchTouchEvent", type=kind, touchPoints=points)
+        async def finger(kind, x=0, y=0):
+            points = [{"x": x, "y": y}] if kind != "touchEnd" else []
+            await page.ask("Input.dispatchTouchEvent", type=kind, touchPoints=points)
 
-            await page.open(f"http://127.0.0.1:{port}/#a-token")
-            await page.until("state.you === 'operator'")
-            wide = "document.documentElement.scrollWidth <= 820"  # nothing hangs over a tablet's edge
-            assert await page.value(wide)
-            for wanted in ("armed", "running"):
-                await page.key("Enter")
-                await page.until(f"state.state === '{wanted}'")
-            await page.until("state.oracle.length > 3 && document.querySelectorAll('img').length === 3")
-            await page.value("document.querySelectorAll('.pad')[1].scrollIntoView({block: 'center'})")
-            left, top, width, height = await page.value(
-                "(({left, top, width, height}) => [left, top, width, height])"
-                "(document.querySelectorAll('.pad')[1].getBoundingClientRect())"
-            )
-            await finger("touchStart", left + width / 2, top + height * 3 / 4)  # below the middle: down, and no turn
-            await page.until("state.state === 'taken_over' && state.sources.endsWith('hhhhh')")
-            await finger("touchEnd")
-            await page.until("!held && state.state !== 'taken_over'")
-            await page.key("2")
-            await page.until("String(state.labels) === 'failure'")
+        await page.until("state.you === 'operator'")
+        wide = "document.documentElement.scrollWidth <= 820"  # nothing hangs over a tablet's edge
+        assert await page.value(wide)
+        await start_episode(page)
+        await page.until("document.querySelectorAll('img').length === 3")
+        await page.value("document.querySelectorAll('.pad')[1].scrollIntoView({block: 'center'})")
+        left, top, width, height = await page.value(
+            "(({left, top, width, height}) => [left, top, width, height])"
+            "(document.querySelectorAll('.pad')[1].getBoundingClientRect())"
+        )
+        await finger("touchStart", left + width / 2, top + height * 3 / 4)  # below the middle: down, and no turn
+        await page.until("state.state === 'taken_over' && state.sources.endsWith('hhhhh')")
+        await finger("touchEnd")
+        await page.until("!held && state.state !== 'taken_over'")
+        await page.key("2")
+        await page.until("String(state.labels) === 'failure'")
 
-    with live(tmp_path, blind=True) as (_, port):
-        asyncio.run(visit(port))
+    with live(tmp_path, blind=True) as (_, url):
+        visit(url, do)
     [episode] = TransitionStore(tmp_path / "store").read_all()
     driven = episode.human_action[episode.intervention]
     assert driven[:, 2].min() == pytest.approx(-0.3, abs=0.02) and np.abs(driven[:, [0, 1, 3]]).max() < 0.02
 
 
 def test_a_page_that_only_watches_commands_nothing(tmp_path):
-    async def visit(port):
-        async with Browser() as page:
-            await page.open(f"http://127.0.0.1:{port}/#a-token")
-            await page.until("state.you === 'watcher' && state.labels.length >= 1")
-            for key in ("Escape", "Enter", "p", "1", " "):
-                await page.key(key)
-            await page.until("byId('message').textContent.includes('only watches')")
-            assert await page.value("[...document.querySelectorAll('[data-event], #control')].every((b) => b.disabled)")
-            await page.until("state.labels.length >= 3 && state.state !== 'e_stopped'")
+    async def do(page):
+        await page.until("state.you === 'watcher' && state.labels.length >= 1")
+        for key in ("Escape", "Enter", "p", "1", " "):
+            await page.key(key)
+        await page.until("byId('message').textContent.includes('only watches')")
+        assert await page.value("[...document.querySelectorAll('[data-event], #control')].every((b) => b.disabled)")
+        await page.until("state.labels.length >= 3 && state.state !== 'e_stopped'")
 
-    with live(tmp_path, watching=True, horizon=20, blind=True) as (session, port):
-        asyncio.run(visit(port))
+    with live(tmp_path, watching=True, horizon=20, blind=True) as (session, url):
+        visit(url, do)
     assert {*session.protocol.labels} <= {"failure", "aborted"}
     assert not any(episode.intervention.any() for episode in TransitionStore(tmp_path / "store").read_all())
 
 
 def test_markup_in_an_instruction_is_shown_and_not_obeyed(tmp_path):
-    async def visit(port):
-        async with Browser() as page:
-            await page.open(f"http://127.0.0.1:{port}/#a-token")
-            await page.until("state.you === 'operator'")
-            words, elements = await page.value(  # in one go: the next state comes soon
-                "(hear({...state, type: 'state', first: 0, instruction: '<img src=x onerror=alert(1)>',"
-                " labels: ['<b>x</b>'], notice: '<script>alert(1)</script>'}), [byId('instruction').textContent,"
-                " document.querySelectorAll('#instruction *, #labels b, #notice *').length])"
-            )
-            assert "<img src=x" in words and elements == 0
+    async def do(page):
+        await page.until("state.you === 'operator'")
+        words, elements = await page.value(  # in one go: the next state comes soon
+            "(hear({...state, type: 'state', first: 0, instruction: '<img src=x onerror=alert(1)>',"
+            " labels: ['<b>x</b>'], notice: '<script>alert(1)</script>'}), [byId('instruction').textContent,"
+            " document.querySelectorAll('#instruction *, #labels b, #notice *').length])"
+        )
+        assert "<img src=x" in words and elements == 0
 
-    with live(tmp_path, blind=True) as (_, port):
-        asyncio.run(visit(port))
+    with live(tmp_path, blind=True) as (_, url):
+        visit(url, do)
 
 
 def test_a_page_finds_its_server_again(tmp_path):
-    async def visit(page, port):
-        await page.open(f"http://127.0.0.1:{port}/#a-token")
-        await page.until("state.you === 'operator'")
-
     async def go():
         async with Browser() as page:
-            with live(tmp_path) as (_, port):
-                await visit(page, port)
+            with live(tmp_path) as (_, url):
+                await page.open(url)
+                await page.until("state.you === 'operator'")
             await page.until("state.state === 'not connected'")
             assert await page.value("document.querySelector('[data-event=arm]').disabled")
-            with live(tmp_path, port):
+            with live(tmp_path, urlsplit(url).port):
                 await page.until("state.you === 'operator'")
                 await page.open("about:blank")
-                await page.open(f"http://127.0.0.1:{port}/#wrong")
+                await page.open(url.replace(TOKEN, "wrong"))
                 await page.until("document.getElementById('message').textContent === 'wrong token'")
 
     asyncio.run(go())
@@ -292,34 +273,29 @@ def test_a_person_trains_a_policy_takes_over_labels_and_undoes(tmp_path, monkeyp
         train=TrainConfig(rollouts=2, warmup_rollouts=0, evaluate_every=2, evaluate_episodes=1),
     )
 
-    async def visit(url):
-        async with Browser() as page:
-            await page.open(url)
-            await page.until("state.you === 'operator' && state.figures.of === 2")
-            await page.key("Enter")
-            await page.until("state.state === 'armed'")
-            await page.key("Enter")
-            await page.until("state.state === 'running' && state.oracle.length > 3")
-            await page.key(" ", down=True)
-            await page.until("state.state === 'taken_over' && state.sources.endsWith('hhh')")
-            await page.key(" ", down=False)
-            await page.key("1")
-            await page.until("String(state.labels) === 'success' && state.state === 'armed'")
-            assert "rollout 1 of 2, 1 of the last 1 with help" in await page.value("byId('figures').textContent")
-            await page.key("u")
-            await page.until("state.state === 'judging'")
-            await page.key("2")
-            await page.until("String(state.labels) === 'failure' && state.state === 'armed'")
-            await page.key("Enter")
-            await page.until("state.state === 'running' && state.oracle.length > 3")
-            await page.key("1")
-            await page.until("state.state === 'not connected'")  # it has all it needs
+    async def do(page):
+        await page.until("state.you === 'operator' && state.figures.of === 2")
+        await start_episode(page)
+        await page.key(" ", down=True)
+        await page.until("state.state === 'taken_over' && state.sources.endsWith('hhh')")
+        await page.key(" ", down=False)
+        await page.key("1")
+        await page.until("String(state.labels) === 'success' && state.state === 'armed'")
+        assert "rollout 1 of 2, 1 of the last 1 with help" in await page.value("byId('figures').textContent")
+        await page.key("u")
+        await page.until("state.state === 'judging'")
+        await page.key("2")
+        await page.until("String(state.labels) === 'failure' && state.state === 'armed'")
+        await page.key("Enter")
+        await page.until("state.state === 'running' && state.oracle.length > 3")
+        await page.key("1")
+        await page.until("state.state === 'not connected'")  # it has all it needs
 
     people, failed = [], []
 
     def person(url):
         try:
-            asyncio.run(visit(url))
+            visit(url, do)
         except Exception as error:  # noqa: BLE001 - shown by the main thread
             failed.append(error)
             signal.raise_signal(signal.SIGINT)
@@ -347,10 +323,6 @@ def test_a_person_trains_a_policy_takes_over_labels_and_undoes(tmp_path, monkeyp
     assert json.loads((tmp_path / "protocol.json").read_text())["labels"] == ["failure", "success"]
     store = TransitionStore(tmp_path / "store")
     assert store.read("session-00000").intervention.any() and not store.read("session-00001").intervention.any()
-
-
-def oracle(episodes):
-    return [PhiTrack("oracle", e.oracle, np.ones_like(e.oracle)) for e in episodes]
 
 
 class Critical(BaseActor):
@@ -381,27 +353,23 @@ def test_lights_and_strip_show_gate_age_value_and_reward(tmp_path):
         if (d[i] === colour[0] && d[i + 1] === colour[1] && d[i + 2] === colour[2] && d[i + 3] === 255) n += 1;
       return n; }"""
 
-    async def visit(port):
-        async with Browser() as page:
-            await page.open(f"http://127.0.0.1:{port}/#a-token")
-            await page.until("state.you === 'operator' && byId('age').dataset.light !== 'bad'")
-            for wanted in ("armed", "running"):
-                await page.key("Enter")
-                await page.until(f"state.state === '{wanted}'")
-            await page.until("state.gated.length > 5 && byId('gate').dataset.light === 'warn'")
-            assert "% of the steps cut" in await page.value("byId('gate').textContent")
-            await page.key(" ", down=True)
-            await page.until("state.sources.includes('hhh')")
-            await page.key(" ", down=False)
-            await page.until("state.age_s === 12 && byId('age').dataset.light === 'warn'")  # of 20 s that are too old
-            await page.until("byId('value').textContent === state.rewards.at(-1)[2].toFixed(3)")
-            (paid, term, value), steps = await page.value("[state.rewards.at(-1), state.rewards.length]")
-            assert paid == 0 and term is not None and value == pytest.approx(1 - steps / 100)
-            for name, colour in {"person": [230, 159, 0], "gate": [213, 94, 0], "Q": [0, 114, 178]}.items():
-                assert await page.value(f"({counted})({colour})") > 20, name
-            await page.key("Escape")
-            await page.until("byId('gate').dataset.light === 'bad'")
-            assert "e-stop" in await page.value("byId('gate').textContent")
+    async def do(page):
+        await page.until("state.you === 'operator' && byId('age').dataset.light !== 'bad'")
+        await start_episode(page)
+        await page.until("state.gated.length > 5 && byId('gate').dataset.light === 'warn'")
+        assert "% of the steps cut" in await page.value("byId('gate').textContent")
+        await page.key(" ", down=True)
+        await page.until("state.sources.includes('hhh')")
+        await page.key(" ", down=False)
+        await page.until("state.age_s === 12 && byId('age').dataset.light === 'warn'")  # of 20 s that are too old
+        await page.until("byId('value').textContent === state.rewards.at(-1)[2].toFixed(3)")
+        (paid, term, value), steps = await page.value("[state.rewards.at(-1), state.rewards.length]")
+        assert paid == 0 and term is not None and value == pytest.approx(1 - steps / 100)
+        for name, colour in {"person": [230, 159, 0], "gate": [213, 94, 0], "Q": [0, 114, 178]}.items():
+            assert await page.value(f"({counted})({colour})") > 20, name
+        await page.key("Escape")
+        await page.until("byId('gate').dataset.light === 'bad'")
+        assert "e-stop" in await page.value("byId('gate').textContent")
 
-    with live(tmp_path, blind=True, actor=Critical, wrap=Cutting, term=shaping_term(config)) as (_, port):
-        asyncio.run(visit(port))
+    with live(tmp_path, blind=True, actor=Critical, wrap=Cutting, term=shaping_term(config)) as (_, url):
+        visit(url, do)

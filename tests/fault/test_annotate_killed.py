@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("lerobot")
 
 from robo_reward.data.lerobot import read_dataset, write_dataset
+from robo_reward.testing.episodes import make_episode
 from robo_reward.types import Episode
 
 pytestmark = pytest.mark.fault
@@ -43,12 +44,10 @@ def digests(root: Path) -> dict[str, str]:
 
 
 def episode(number: int) -> Episode:
-    return Episode(
-        episode_id=f"policy-{number}", instruction="move", source="policy", seed=number,
+    return make_episode(
+        3, f"policy-{number}", success=False, instruction="move", seed=number,
         agent_pos=np.full((4, 2), number, np.float32), estimate=np.zeros((4, 0), np.float32),
-        action=np.zeros((3, 2), np.float32), reward=np.zeros(3, np.float32), stage=np.zeros(4, np.int64), oracle=None,
-        terminated=False, truncated=True, success=False, frame_steps=np.arange(4),
-        frames={"front": np.full((4, 32, 32, 3), number, np.uint8)},
+        action=np.zeros((3, 2), np.float32), frames={"front": np.full((4, 32, 32, 3), number, np.uint8)},
     )  # fmt: skip
 
 

@@ -10,14 +10,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from robo_reward.config import AgentConfig  # noqa: E402
-from robo_reward.learning.replay import Batch  # noqa: E402
 from robo_reward.learning.residual_td3 import ResidualTD3  # noqa: E402
 from robo_reward.runtime import checkpoint as module  # noqa: E402
 from robo_reward.runtime.checkpoint import Checkpoint  # noqa: E402
-from robo_reward.shaping import SCHEMES  # noqa: E402
 from robo_reward.testing.faults import fault_count, record_fault  # noqa: E402
 from robo_reward.testing.faulty_disk import FaultyDisk, PowerLost  # noqa: E402
+from robo_reward.testing.learners import random_batch, small_learner  # noqa: E402
 
 pytestmark = pytest.mark.fault
 IDENTITY = {"settings": "abc"}
@@ -202,29 +200,11 @@ def test_flipped_bytes(tmp_path, monkeypatch):
 
 
 def learner():
-    settings = AgentConfig(hidden=8, heads=3, batch=4, n_step=2)
-    return ResidualTD3(np.zeros(3, np.float32), np.ones(3, np.float32), 2, settings, SCHEMES["potential"], 1.0, 0)
+    return small_learner(hidden=8, heads=3, batch=4)
 
 
 def batch(rng):
-    drawn = [rng.normal(size=(4, size)).astype(np.float32) for size in (3, 2, 2, 3, 2, 3)]
-    state, base, action, next_state, next_base, phi = drawn
-    ones = np.ones(4, np.float32)
-    return Batch(
-        state,
-        base,
-        action,
-        phi[:, 0],
-        ones,
-        0 * ones,
-        next_state,
-        next_base,
-        phi,
-        np.full(4, 2),
-        ones,
-        ones,
-        np.arange(4),
-    )
+    return random_batch(4, int(rng.integers(1 << 30)))
 
 
 def unguarded(self, optimiser, loss):

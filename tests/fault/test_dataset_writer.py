@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("lerobot")
 
 from robo_reward.data.lerobot import DatasetWriter, read_dataset
+from robo_reward.testing.episodes import make_episode
 from robo_reward.types import Episode
 
 pytestmark = pytest.mark.fault
@@ -43,23 +44,11 @@ PROGRAM = """
 def episode(number: int, steps: int = 5) -> Episode:
     frames = np.full((steps + 1, 32, 32, 3), 20 * number, np.uint8)
     zeros = np.zeros((steps + 1, 2), np.float32)
-    return Episode(
-        episode_id=f"episode-{number}",
-        instruction="move",
-        source="expert",
-        seed=number,
-        agent_pos=zeros + number,
-        estimate=zeros,
-        action=zeros[1:],
-        reward=np.zeros(steps, np.float32),
-        stage=np.zeros(steps + 1, np.int64),
-        oracle=np.zeros(steps + 1, np.float32),
-        terminated=False,
-        truncated=True,
-        success=False,
-        frame_steps=np.arange(steps + 1),
+    return make_episode(
+        steps, f"episode-{number}", success=False, instruction="move", source="expert", seed=number,
+        agent_pos=zeros + number, estimate=zeros, action=zeros[1:], oracle=np.zeros(steps + 1, np.float32),
         frames={"front": frames},
-    )
+    )  # fmt: skip
 
 
 def stopped(root: Path, video: int, with_signal: str) -> subprocess.CompletedProcess[str]:

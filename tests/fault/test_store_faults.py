@@ -18,9 +18,9 @@ import pytest
 from robo_reward.data import record_log
 from robo_reward.data.episode_records import encode_episode
 from robo_reward.data.store import TransitionStore, verify
+from robo_reward.testing.episodes import make_episode as blank_episode
 from robo_reward.testing.faults import fault_count, record_fault
 from robo_reward.testing.faulty_disk import FaultyDisk, PowerLost
-from robo_reward.types import Episode
 
 pytestmark = pytest.mark.fault
 ACTORS = ("left", "right")
@@ -28,13 +28,12 @@ ACTORS = ("left", "right")
 
 def make_episode(name, steps=4, frames=True):
     rng = np.random.default_rng(abs(hash_of(name)))
-    return Episode(
-        episode_id=name, instruction="insert", source="policy", seed=1,
-        agent_pos=rng.normal(size=(steps + 1, 3)).astype(np.float32),
+    return blank_episode(
+        steps, name, seed=1, agent_pos=rng.normal(size=(steps + 1, 3)).astype(np.float32),
         estimate=rng.normal(size=(steps + 1, 2)).astype(np.float32),
         action=rng.uniform(-1, 1, (steps, 2)).astype(np.float32), reward=np.ones(steps, np.float32),
-        stage=np.arange(steps + 1), oracle=np.ones(steps + 1, np.float32), terminated=True, truncated=False,
-        success=True, frame_steps=np.array([0, steps]) if frames else np.zeros(0, np.int64),
+        stage=np.arange(steps + 1), oracle=np.ones(steps + 1, np.float32),
+        frame_steps=np.array([0, steps]) if frames else np.zeros(0, np.int64),
         frames={"front": rng.integers(0, 256, (2, 6, 6, 3)).astype(np.uint8)} if frames else {},
     )  # fmt: skip
 

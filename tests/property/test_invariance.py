@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robo_reward.shaping import SCHEMES, gated, naive, none, potential
-from robo_reward.types import Episode, PhiTrack
+from robo_reward.testing.episodes import make_episode
+from robo_reward.types import PhiTrack
 
 STATES, ACTIONS, GAMMA = 6, 3, 0.9
 GOAL = STATES - 1  # the terminal state; every other state goes on
@@ -286,11 +287,7 @@ def gated_by_success(replay, rng):
 
 def an_episode(reward):
     """One step that earned this reward."""
-    two, one = np.zeros((2, 1), np.float32), np.zeros((1, 1), np.float32)
-    return Episode(
-        "e", "insert", "policy", 0, two, two, one, np.float32([reward]), np.zeros(2, np.int64), None, reward > 0,
-        reward <= 0, reward > 0, np.zeros(0, np.int64), {},
-    )  # fmt: skip
+    return make_episode(1, success=reward > 0, reward=np.float32([reward]))
 
 
 def test_one_reward_model_in_replay_never_changes_the_best_action():

@@ -14,6 +14,7 @@ from robo_reward.progress.completion import CompletionRule
 from robo_reward.progress.fusion import FUSIONS
 from robo_reward.progress.references import References
 from robo_reward.progress.tracker import ProgressTracker, TrackerSettings
+from robo_reward.testing.episodes import make_episode
 from robo_reward.types import Episode, HopEstimate, HopQuery
 
 TASK = "go right"
@@ -42,11 +43,10 @@ def episode(levels: list[int], length: int | None = None, blind: tuple[int, ...]
     frames = np.zeros((len(levels), 2, 2, 3), np.uint8)
     frames[:, 0, 0, 0] = levels
     frames[list(blind), 0, 0, 1] = 1
-    return Episode(
-        "e", TASK, "expert", 0, np.zeros((total + 1, 1), np.float32), np.zeros((total + 1, 1), np.float32),
-        np.zeros((total, 1), np.float32), np.zeros(total, np.float32), np.zeros(total + 1, np.int64),
-        np.zeros(total + 1, np.float32), True, False, True, steps, {"front": frames},
-    ).validate()  # fmt: skip
+    return make_episode(
+        total, instruction=TASK, source="expert", oracle=np.zeros(total + 1, np.float32), frame_steps=steps,
+        frames={"front": frames},
+    )  # fmt: skip
 
 
 REFERENCES = References.from_demonstrations([episode([0, 100, 250]), episode([0, 250])], per_task=2)

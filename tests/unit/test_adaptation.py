@@ -19,6 +19,7 @@ from robo_reward.progress.references import References
 from robo_reward.progress.reward_model import RewardModel, load_reward
 from robo_reward.progress.training import TrainSettings, train_reward
 from robo_reward.runtime import demonstration
+from robo_reward.testing.episodes import make_episode
 from robo_reward.types import Episode
 
 SIZE, PUSH, LEFT = 32, "push it right", "push it left"
@@ -44,9 +45,9 @@ def clip(task: str, seed: int, views: tuple[str, ...] = ("top",)) -> Episode:
             frames[view][q, y : y + 6, x : x + 6] = (240, 200, 30)
     n, nothing = length + 1, np.zeros((length + 1, 0), np.float32)
     truth = np.linspace(0, 1, n, dtype=np.float32)
-    return Episode(
-        f"{task}-{seed}", task, "expert", seed, nothing, nothing, nothing[1:], np.zeros(length, np.float32),
-        np.floor(truth).astype(np.int64), truth, True, False, True, steps, frames,
+    return make_episode(
+        length, f"{task}-{seed}", instruction=task, source="expert", seed=seed, agent_pos=nothing, estimate=nothing,
+        action=nothing[1:], stage=np.floor(truth).astype(np.int64), oracle=truth, frame_steps=steps, frames=frames,
     )  # fmt: skip
 
 

@@ -13,8 +13,9 @@ from robo_reward.learning.agents import AGENTS  # noqa: E402
 from robo_reward.learning.replay import Batch  # noqa: E402
 from robo_reward.learning.residual_sac import GaussianActor  # noqa: E402
 from robo_reward.learning.weights import load_weights, save_weights  # noqa: E402
-from robo_reward.shaping import SCHEMES  # noqa: E402
-from robo_reward.types import Episode, PhiTrack  # noqa: E402
+from robo_reward.testing.episodes import make_episode as blank_episode  # noqa: E402
+from robo_reward.testing.learners import small_learner  # noqa: E402
+from robo_reward.types import PhiTrack  # noqa: E402
 
 torch.set_num_threads(1)
 S, A, GAMMA = 3, 2, 0.9
@@ -23,9 +24,7 @@ OFF_POLICY = sorted(set(AGENTS) - {"residual_ppo"})
 
 
 def learner(kind, seed=0, shaping="none", **changes):
-    settings = dataclasses.replace(SETTINGS, kind=kind, **changes)
-    zeros = np.zeros(S, np.float32)
-    return AGENTS[kind](zeros, zeros + 1, A, settings, SCHEMES[shaping], 1.0, seed)
+    return small_learner(shaping, seed=seed, settings=SETTINGS, kind=kind, **changes)
 
 
 def make_batch(rows, seed=0, **changes):
@@ -46,11 +45,10 @@ def make_batch(rows, seed=0, **changes):
 
 def make_episode(steps, *, terminated=True, seed=0):
     rng = np.random.default_rng(seed)
-    long, short = np.zeros((steps + 1, 1), np.float32), np.zeros(steps, np.float32)
-    return Episode(
-        f"e{seed}", "insert", "policy", seed, long, long, rng.uniform(-1, 1, (steps, A)).astype(np.float32),
-        np.append(short[1:], np.float32(terminated)), np.zeros(steps + 1, np.int64), None, terminated, not terminated,
-        terminated, np.zeros(0, np.int64), {}, base_action=np.zeros((steps + 1, A), np.float32),
+    short = np.zeros(steps, np.float32)
+    return blank_episode(
+        steps, f"e{seed}", success=terminated, seed=seed, action=rng.uniform(-1, 1, (steps, A)).astype(np.float32),
+        reward=np.append(short[1:], np.float32(terminated)), base_action=np.zeros((steps + 1, A), np.float32),
     )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from robo_reward.progress.models.compact import CompactModel, CompactNet, Compac
 from robo_reward.progress.references import Reference, References
 from robo_reward.progress.reward_model import RewardModel, load_reward
 from robo_reward.progress.tracker import TrackerSettings
-from robo_reward.types import Episode
+from robo_reward.testing.episodes import make_episode
 
 SIZE, COUNT, TASK = 32, 21, "push the block"
 
@@ -231,8 +231,10 @@ def test_an_unanswered_query_is_held_and_marked(reward):
     frames = np.random.default_rng(1).integers(0, 255, (5, SIZE, SIZE, 3), np.uint8)
     frames[2:4] = 90
     nothing = np.zeros((5, 0), np.float32)
-    clip = Episode("c", TASK, "unknown", 0, nothing, nothing, nothing[1:], np.zeros(4, np.float32),
-                   np.full(5, -1), None, False, True, False, np.arange(5), {"front": frames})  # fmt: skip
+    clip = make_episode(
+        4, "c", success=False, instruction=TASK, source="unknown", agent_pos=nothing, estimate=nothing,
+        action=nothing[1:], stage=np.full(5, -1), frames={"front": frames},
+    )  # fmt: skip
     (track,) = track_many([clip], model.model, TrackerSettings(every=1), model.references)
     assert [p.answered for p in track.progress] == [True, True, False, False, True]
     assert track.phi[2] == track.phi[3] == track.phi[1] > 0 and track.progress[2].confidence == 0

@@ -247,6 +247,7 @@ def test_a_bag_that_lacks_something_says_what(tmp_path, change, words):
         (["bag=none", "robot=sim_arm", "to=x"], "say what the robot is to do"),
         (["bag=none", "teleop=joy", "robot=sim_arm", "to=x"], "give one of them"),
         (["bag=none", "robot=sim_arm"], "bag= needs to="),
+        (["bag=none", "robot=sim_arm", "to=x", "episodes=["], "episodes=[: cannot be read"),
         (["bag=old", "robot=sim_arm", "to=x", "instruction=push"], "old: no .mcap file in it; `ros2 bag convert`"),
     ],
 )

@@ -7,16 +7,17 @@ import pytest
 
 from robo_reward.config import load_config
 from robo_reward.runtime.believed import believed
-from robo_reward.types import Episode, PhiTrack
+from robo_reward.testing.episodes import make_episode
+from robo_reward.types import PhiTrack
 
 
 def rollout(steps, success, name="online"):
     long, short = np.zeros((steps + 1, 2), np.float32), np.zeros(steps, np.float32)
-    return Episode(
-        name, "insert", "policy", 0, long, long, np.zeros((steps, 2), np.float32),
-        np.append(short[1:], np.float32(success)), np.zeros(steps + 1, np.int64), np.zeros(steps + 1, np.float32),
-        success, not success, success, np.arange(steps + 1), {"front": np.zeros((steps + 1, 4, 4, 3), np.uint8)},
-        base_action=long, intervention=short > 0, gated=short > 0,
+    return make_episode(
+        steps, name, success=success, agent_pos=long, estimate=long, action=np.zeros((steps, 2), np.float32),
+        reward=np.append(short[1:], np.float32(success)), oracle=np.zeros(steps + 1, np.float32),
+        frames={"front": np.zeros((steps + 1, 4, 4, 3), np.uint8)}, base_action=long, intervention=short > 0,
+        gated=short > 0,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from robo_reward.progress.bench.consistency import consistency
 from robo_reward.progress.hop import hop_from_potentials
 from robo_reward.progress.references import Reference, References
 from robo_reward.progress.tracker import TrackerSettings
+from robo_reward.testing.episodes import make_episode
 from robo_reward.types import Episode, HopEstimate
 
 LENGTH = 40
@@ -23,11 +24,7 @@ def episode(length: int = LENGTH) -> Episode:
     """Its frames brighten evenly from black to white."""
     steps = np.append(np.arange(0, length, 4), length)
     frames = np.array([np.full((2, 2, 3), round(255 * step / length)) for step in steps], np.uint8)
-    zeros = np.zeros((length + 1, 1), np.float32)
-    return Episode(
-        "e", "push", "policy", 0, zeros, zeros, zeros[1:], zeros[1:, 0], np.zeros(length + 1, np.int64), None, False,
-        True, False, steps, {"front": frames},
-    )  # fmt: skip
+    return make_episode(length, success=False, instruction="push", frame_steps=steps, frames={"front": frames})
 
 
 def asked(answer) -> SimpleNamespace:

@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from robo_reward.policies.cloning import ClonedPolicy, CloningSettings, train_cloning  # noqa: E402
-from robo_reward.types import Episode  # noqa: E402
+from robo_reward.testing.episodes import make_episode as blank_episode  # noqa: E402
 
 SMALL = CloningSettings(chunk=4, hidden=64, steps=400, batch=64, learning_rate=3e-3)
 P, E, A = 3, 2, 2
@@ -20,23 +20,10 @@ def make_episode(number, steps=25):
     # A slow walk, so that what is seen now says what to do during the next few steps too.
     agent_pos = (rng.uniform(-1, 1, P) + 0.02 * np.cumsum(rng.normal(size=(steps + 1, P)), 0)).astype(np.float32)
     estimate = np.tile(rng.uniform(-1, 1, E), (steps + 1, 1)).astype(np.float32)
-    return Episode(
-        episode_id=f"demo-{number}",
-        instruction="insert",
-        source="expert",
-        seed=number,
-        agent_pos=agent_pos,
-        estimate=estimate,
-        action=demonstrated(agent_pos, estimate)[:-1],
-        reward=np.zeros(steps, np.float32),
-        stage=np.zeros(steps + 1, np.int64),
-        oracle=np.zeros(steps + 1, np.float32),
-        terminated=True,
-        truncated=False,
-        success=True,
-        frame_steps=np.zeros(0, np.int64),
-        frames={},
-    )
+    return blank_episode(
+        steps, f"demo-{number}", source="expert", seed=number, agent_pos=agent_pos, estimate=estimate,
+        action=demonstrated(agent_pos, estimate)[:-1], oracle=np.zeros(steps + 1, np.float32),
+    )  # fmt: skip
 
 
 def demonstrated(agent_pos, estimate):

@@ -34,7 +34,7 @@ from robo_reward.hil.arbitration import HumanInput
 from robo_reward.hil.judging import judged
 from robo_reward.policies.simple import ZeroPolicy
 from robo_reward.runtime.experience import Experience
-from robo_reward.types import PhiTrack
+from robo_reward.testing.episodes import oracle
 
 CONFIG = Config(
     quiet=True,
@@ -101,10 +101,6 @@ def train(world, monkeypatch):
         return summary, taken
 
     return run
-
-
-def oracle(episodes):
-    return [PhiTrack("oracle", e.oracle, np.ones_like(e.oracle)) for e in episodes]
 
 
 def until(condition):

@@ -6,29 +6,17 @@ import numpy as np
 import pytest
 
 from robo_reward.data.sparse import to_training_episode
+from robo_reward.testing.episodes import make_episode
 from robo_reward.types import Episode
 
 
 def episode(steps: int) -> Episode:
     frames = np.arange(steps + 1, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
     zeros = np.zeros((steps + 1, 2), np.float32)
-    return Episode(
-        episode_id="e",
-        instruction="move",
-        source="expert",
-        seed=1,
-        agent_pos=zeros,
-        estimate=zeros,
-        action=zeros[1:],
-        reward=np.zeros(steps, np.float32),
-        stage=np.zeros(steps + 1, np.int64),
-        oracle=np.zeros(steps + 1, np.float32),
-        terminated=False,
-        truncated=True,
-        success=False,
-        frame_steps=np.arange(steps + 1),
-        frames={"front": frames},
-    )
+    return make_episode(
+        steps, success=False, instruction="move", source="expert", seed=1, agent_pos=zeros, estimate=zeros,
+        action=zeros[1:], oracle=np.zeros(steps + 1, np.float32), frames={"front": frames},
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from robo_reward.learning.pixels import Eyes  # noqa: E402
 from robo_reward.learning.replay import EpisodeReplay  # noqa: E402
 from robo_reward.runtime.updates import learn  # noqa: E402
 from robo_reward.shaping import SCHEMES  # noqa: E402
-from robo_reward.types import Episode, PhiTrack  # noqa: E402
+from robo_reward.testing.episodes import make_episode  # noqa: E402
+from robo_reward.types import PhiTrack  # noqa: E402
 
 S, A, K, T = 5, 3, 4, 12
 LEARNERS = (
@@ -44,11 +45,11 @@ def elsewhere(monkeypatch):
 
 def episode():
     rng = np.random.default_rng(0)
-    rows, flat = rng.normal(size=(T + 1, S)).astype(np.float32), np.zeros(T + 1, np.float32)
+    rows = rng.normal(size=(T + 1, S)).astype(np.float32)
     action = np.tanh(rows[:, :A])
-    return Episode(
-        "shown", "", "expert", 0, rows, rows[:, :0], action[:T], flat[:T], flat.astype(np.int64), None, True, False,
-        True, np.zeros(0, np.int64), {}, base_action=action, base_phase=rows[:, :K],
+    return make_episode(
+        T, "shown", instruction="", source="expert", agent_pos=rows, estimate=rows[:, :0], action=action[:T],
+        base_action=action, base_phase=rows[:, :K],
     )  # fmt: skip
 
 

@@ -12,14 +12,15 @@ from robo_reward.data.store import TransitionStore
 from robo_reward.data.tracks import TrackStore
 from robo_reward.interfaces import Unanswered
 from robo_reward.runtime.distil import teach, teaching
-from robo_reward.types import Episode, PhiTrack
+from robo_reward.testing.episodes import make_episode
+from robo_reward.types import PhiTrack
 
 
 def rollout(name):
     long = np.zeros((3, 2), np.float32)
-    return Episode(
-        name, "do", "policy", 0, long, long, np.full((2, 2), 0.5, np.float32), np.zeros(2, np.float32),
-        np.zeros(3, np.int64), None, False, True, False, np.zeros(0, np.int64), {}, base_action=long,
+    return make_episode(
+        2, name, success=False, instruction="do", agent_pos=long, estimate=long,
+        action=np.full((2, 2), 0.5, np.float32), base_action=long,
     )  # fmt: skip
 
 

@@ -54,11 +54,12 @@ def damaged_store(folder):
 def small_episode(name):
     import numpy as np
 
-    from robo_reward.types import Episode
+    from robo_reward.testing.episodes import make_episode
 
     zeros = np.zeros((3, 2), np.float32)
-    return Episode(name, "go", "policy", 0, zeros, zeros, zeros[:2], zeros[:2, 0], np.zeros(3, np.int64), zeros[:, 0],
-                   True, False, True, np.zeros(0, np.int64), {})  # fmt: skip
+    return make_episode(
+        2, name, instruction="go", agent_pos=zeros, estimate=zeros, action=zeros[:2], oracle=zeros[:, 0],
+    )  # fmt: skip
 
 
 def test_a_damaged_store_is_told_then_repaired(tmp_path, capsys):

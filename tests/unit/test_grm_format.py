@@ -12,6 +12,7 @@ from robo_reward.progress.grm_format import ANNOTATION, FileExamples, batch_of, 
 from robo_reward.progress.hop import hop_from_potentials
 from robo_reward.progress.labels import label_episode
 from robo_reward.progress.models.grm_prompt import prompt_texts
+from robo_reward.testing.episodes import make_episode
 from robo_reward.types import Episode
 
 VIEWS = ("front", "side", "wrist")
@@ -28,12 +29,11 @@ def clip(name: str, task: str, success: bool = True) -> Episode:
         frames[view] = np.zeros((len(steps), 32, 32, 3), np.uint8)
         frames[view][..., 0], frames[view][..., 1] = (base + steps)[:, None, None], 50 * v
         frames[view][:, 0, 0, 2] = 255
-    nothing = np.zeros((n, 1), np.float32)
     stage = np.minimum(np.arange(n) * (4 if success else 2) // LENGTH, 4)
-    return Episode(
-        name, task, "expert" if success else "weak", 0, nothing, nothing, nothing[1:], nothing[1:, 0], stage,
-        None, success, not success, success, steps, frames,
-    ).validate()  # fmt: skip
+    return make_episode(
+        LENGTH, name, success=success, instruction=task, source="expert" if success else "weak", stage=stage,
+        frame_steps=steps, frames=frames,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +102,8 @@ def test_written_and_read_back_questions_are_the_same(episodes, tmp_path):
     source = as_taken(episodes)
     drawn = [source.draw() for _ in range(2)]
     assert write_grm(tmp_path, drawn) == 64
+    with pytest.raises(ValueError, match="raise tune.questions"):
+        write_grm(tmp_path / "empty", [])
     items = read_grm(tmp_path)
     back = batch_of(items)
     first = drawn[0][0]

@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 from robo_reward.hil.classifier import SuccessClassifier
 from robo_reward.progress.models.compact import CompactSettings
 from robo_reward.progress.training import TrainSettings
-from robo_reward.types import Episode
+from robo_reward.testing.episodes import make_episode
 
 SETTINGS = TrainSettings(
     steps=40,
@@ -24,9 +24,11 @@ def episode(number, success, instruction="do", size=32, steps=6):
     frames = rng.integers(0, 60, (steps + 1, size, size, 3), dtype=np.uint8)
     if success:
         frames[-1, :16, :16] += 180
-    return Episode(f"e{number}", instruction, "policy", number, ones, ones, np.zeros((steps, 4), np.float32),
-                   ones[1:, 0], np.zeros(steps + 1, np.int64), ones[:, 0], False, True, success, np.arange(steps + 1),
-                   {"front": frames})  # fmt: skip
+    return make_episode(
+        steps, f"e{number}", success=success, terminated=False, instruction=instruction, seed=number, agent_pos=ones,
+        estimate=ones, action=np.zeros((steps, 4), np.float32), reward=ones[1:, 0], oracle=ones[:, 0],
+        frames={"front": frames},
+    )  # fmt: skip
 
 
 def test_it_tells_what_people_called_a_success():

@@ -12,7 +12,7 @@ from robo_reward.hil.arbitration import Arbiter, HumanInput
 from robo_reward.hil.corrected import CorrectedActor
 from robo_reward.hil.operator import SimulatedOperator
 from robo_reward.hil.session import summarise_session
-from robo_reward.types import Episode
+from robo_reward.testing.episodes import make_episode
 
 FPS = 10
 SEEN = (np.zeros(1, np.float32), np.zeros(1, np.float32))
@@ -139,11 +139,12 @@ def test_the_policy_plans_anew_after_a_pause():
 
 def corrected_episode(steps, driven, success, away=0.3):
     mask = np.isin(np.arange(steps), driven)
-    base, rows = np.zeros((steps + 1, 2), np.float32), np.zeros((steps + 1, 1), np.float32)
+    base = np.zeros((steps + 1, 2), np.float32)
     action = np.where(mask[:, None], np.float32(away), np.float32(0.1)) * np.ones((1, 2), np.float32)
-    return Episode("e", "go", "policy", 0, rows, rows, action, rows[1:, 0], np.zeros(steps + 1, np.int64), None,
-                   success, not success, success, np.zeros(0, np.int64), {}, base_action=base, human_action=action,
-                   intervention=mask)  # fmt: skip
+    return make_episode(
+        steps, success=success, instruction="go", action=action, base_action=base, human_action=action,
+        intervention=mask,
+    )  # fmt: skip
 
 
 def test_a_session_is_summed_up():

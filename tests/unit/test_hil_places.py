@@ -12,7 +12,7 @@ from robo_reward.config import Config, HilConfig
 from robo_reward.hil.places import Place, Returning, find_trouble, load_places, propose, save_place
 from robo_reward.hil.schedule import Past, schedule
 from robo_reward.settings import build
-from robo_reward.types import Episode
+from robo_reward.testing.episodes import make_episode
 
 
 @pytest.mark.parametrize(
@@ -48,9 +48,11 @@ class World(gymnasium.Env):
 def episode(steps, success=False, pictures=()):
     ones = np.ones(steps + 1, np.float32)
     frames = {"front": np.arange(len(pictures), dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)}
-    return Episode("e", "do", "policy", 7, ones[:, None], ones[:, None], np.zeros((steps, 2), np.float32), ones[1:],
-                   np.zeros(steps + 1, np.int64), ones, False, True, success, np.array(pictures, np.int64),
-                   frames if pictures else {})  # fmt: skip
+    return make_episode(
+        steps, success=success, terminated=False, instruction="do", seed=7, agent_pos=ones[:, None],
+        estimate=ones[:, None], action=np.zeros((steps, 2), np.float32), reward=ones[1:], oracle=ones,
+        frame_steps=np.array(pictures, np.int64), frames=frames if pictures else {},
+    )  # fmt: skip
 
 
 def drive(env, actions):

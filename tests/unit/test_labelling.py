@@ -16,6 +16,7 @@ from robo_reward.progress.labels import label_episode  # noqa: E402
 from robo_reward.progress.models.compact import CompactModel, CompactNet, CompactSettings  # noqa: E402
 from robo_reward.runtime import labelling, steps  # noqa: E402
 from robo_reward.runtime.stages import StageResult  # noqa: E402
+from robo_reward.testing.episodes import make_episode  # noqa: E402
 from robo_reward.types import UNKNOWN_STAGE, Episode  # noqa: E402
 
 SIZE, CONTACT, STOPS = 32, 15, (10, 19, 30)
@@ -30,11 +31,11 @@ def episode(name: str = "demo", success: bool = True, stage: bool = True) -> Epi
         frames[t, :, 10 * np.searchsorted(STOPS, t, side="right") :][:, :8] = 230
     agent_pos = np.zeros((31, 30), np.float32)
     agent_pos[19:, CONTACT] = 9
-    return Episode(
-        name, "insert the peg", "expert", 0, agent_pos, np.zeros((31, 0), np.float32), np.zeros((30, 1), np.float32),
-        np.zeros(30, np.float32), reached + reached // 3 if stage else np.full(31, UNKNOWN_STAGE), None,
-        success, not success, success, time, {"front": frames},
-    ).validate()  # fmt: skip
+    return make_episode(
+        30, name, success=success, instruction="insert the peg", source="expert", agent_pos=agent_pos,
+        estimate=np.zeros((31, 0), np.float32), stage=reached + reached // 3 if stage else np.full(31, UNKNOWN_STAGE),
+        frames={"front": frames},
+    )  # fmt: skip
 
 
 EPISODES = [("demos", episode()), ("weak", episode("failed", success=False))]

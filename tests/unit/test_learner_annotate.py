@@ -13,7 +13,8 @@ from robo_reward.policies.simple import ZeroPolicy
 from robo_reward.runtime.experience import Experience
 from robo_reward.runtime.local import new_agent
 from robo_reward.runtime.steps import learner_annotate
-from robo_reward.types import Episode, PhiTrack
+from robo_reward.testing.episodes import make_episode
+from robo_reward.types import PhiTrack
 
 GOALS = {"into the red": 0.2, "into the blue": 0.6}
 ORACLE = load_config(["reward=oracle"])
@@ -21,9 +22,9 @@ ORACLE = load_config(["reward=oracle"])
 
 def rollout(success=True, goal="into the red", name="e"):
     long = np.zeros((3, 2), np.float32)
-    return Episode(
-        name, goal, "policy", 0, long, long, np.full((2, 2), 0.5, np.float32), np.float32([0, success]),
-        np.zeros(3, np.int64), np.float32([0.0, 0.5, 1.0]), success, not success, success, np.zeros(0, np.int64), {},
+    return make_episode(
+        2, name, success=success, instruction=goal, agent_pos=long, estimate=long,
+        action=np.full((2, 2), 0.5, np.float32), reward=np.float32([0, success]), oracle=np.float32([0.0, 0.5, 1.0]),
         base_action=long,
     )  # fmt: skip
 

@@ -14,17 +14,16 @@ from robo_reward.learning.residual_td3 import ResidualTD3  # noqa: E402
 from robo_reward.runtime.demonstrations import check_demonstrations  # noqa: E402
 from robo_reward.runtime.updates import learn  # noqa: E402
 from robo_reward.shaping import SCHEMES  # noqa: E402
-from robo_reward.types import Episode, PhiTrack  # noqa: E402
+from robo_reward.testing.episodes import make_episode  # noqa: E402
+from robo_reward.types import PhiTrack  # noqa: E402
 
 SETTINGS = AgentConfig(n_step=1, heads=2, hidden=8, batch=8)
 
 
 def episode(reach=1.0, size=2):
-    long, action = np.zeros((4, 1), np.float32), np.linspace(-reach, reach, 3 * size).reshape(3, size)
-    return Episode(
-        "shown", "insert", "expert", 0, long, long, action.astype(np.float32), np.zeros(3, np.float32),
-        np.zeros(4, np.int64), None, True, False, True, np.zeros(0, np.int64), {},
-        base_action=np.zeros((4, size), np.float32),
+    action = np.linspace(-reach, reach, 3 * size).reshape(3, size)
+    return make_episode(
+        3, "shown", source="expert", action=action.astype(np.float32), base_action=np.zeros((4, size), np.float32),
     )  # fmt: skip
 
 

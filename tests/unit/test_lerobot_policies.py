@@ -15,7 +15,7 @@ pytest.importorskip("lerobot")
 from robo_reward.policies.cloning import CloningSettings  # noqa: E402
 from robo_reward.policies.lerobot import load_lerobot  # noqa: E402
 from robo_reward.policies.lerobot_training import train_lerobot  # noqa: E402
-from robo_reward.types import Episode  # noqa: E402
+from robo_reward.testing.episodes import make_episode  # noqa: E402
 
 pytestmark = pytest.mark.slow
 SETTINGS = CloningSettings(chunk=4, hidden=32, steps=400, batch=32, learning_rate=3e-3)
@@ -26,11 +26,9 @@ def smooth_episode(number, steps=25):
     rng = np.random.default_rng(number)
     agent_pos = (rng.uniform(-1, 1, 3) + 0.02 * np.cumsum(rng.normal(size=(steps + 1, 3)), 0)).astype(np.float32)
     estimate = np.tile(rng.uniform(-1, 1, 2), (steps + 1, 1)).astype(np.float32)
-    return Episode(
-        episode_id=f"demo-{number}", instruction="insert", source="expert", seed=number, agent_pos=agent_pos,
-        estimate=estimate, action=np.tanh(agent_pos[:-1, [0, 2]] + 0.5 * estimate[:-1]),
-        reward=np.zeros(steps, np.float32), stage=np.zeros(steps + 1, np.int64), oracle=None, terminated=True,
-        truncated=False, success=True, frame_steps=np.zeros(0, np.int64), frames={},
+    return make_episode(
+        steps, f"demo-{number}", source="expert", seed=number, agent_pos=agent_pos, estimate=estimate,
+        action=np.tanh(agent_pos[:-1, [0, 2]] + 0.5 * estimate[:-1]),
     )  # fmt: skip
 
 

@@ -14,27 +14,15 @@ from robo_reward.progress.bench.row import BenchSettings
 from robo_reward.progress.bench.suite import bench
 from robo_reward.progress.models.oracle import oracle_track
 from robo_reward.runtime.labelling import label_key
+from robo_reward.testing.episodes import make_episode
 from robo_reward.types import UNKNOWN_STAGE, Episode
 
 
 def episode(success: bool = True) -> Episode:
-    return Episode(
-        episode_id=f"real-{success}",
-        instruction="close the drawer",
-        source="human",
-        seed=0,
-        agent_pos=np.zeros((4, 2), np.float32),
-        estimate=np.zeros((4, 0), np.float32),
-        action=np.zeros((3, 1), np.float32),
-        reward=np.zeros(3, np.float32),
-        stage=np.full(4, UNKNOWN_STAGE),
-        oracle=None,
-        terminated=success,
-        truncated=not success,
-        success=success,
-        frame_steps=np.zeros(0, np.int64),
-        frames={},
-    )
+    return make_episode(
+        3, f"real-{success}", success=success, instruction="close the drawer", source="human",
+        agent_pos=np.zeros((4, 2), np.float32), estimate=np.zeros((4, 0), np.float32), stage=np.full(4, UNKNOWN_STAGE),
+    )  # fmt: skip
 
 
 def test_it_is_optional_and_checked_where_it_is_there():

@@ -17,11 +17,11 @@ from robo_reward.config import AgentConfig  # noqa: E402
 from robo_reward.evaluation.rollout import run_episode, run_policy  # noqa: E402
 from robo_reward.learning.networks import mlp  # noqa: E402
 from robo_reward.learning.replay import EpisodeReplay, concatenate  # noqa: E402
-from robo_reward.learning.residual_td3 import ResidualTD3  # noqa: E402
 from robo_reward.learning.weights import load_weights, save_weights  # noqa: E402
 from robo_reward.policies.cloning import ClonedPolicy  # noqa: E402
-from robo_reward.shaping import potential  # noqa: E402
-from robo_reward.types import Episode, PhiTrack  # noqa: E402
+from robo_reward.testing.episodes import make_episode as blank_episode  # noqa: E402
+from robo_reward.testing.learners import small_learner  # noqa: E402
+from robo_reward.types import PhiTrack  # noqa: E402
 
 GAMMA, N_STEP, ACTIONS = 0.9, 3, 2
 SETTINGS = AgentConfig(gamma=GAMMA, n_step=N_STEP, heads=4, hidden=32, batch=16)
@@ -31,24 +31,12 @@ def make_episode(number, steps, *, terminated=False):
     """An episode whose every observation says which episode and step it is: agent_pos = (number, step)."""
     codes = np.stack([np.full(steps + 1, number), np.arange(steps + 1)], axis=1).astype(np.float32)
     rng = np.random.default_rng(number)
-    return Episode(
-        episode_id=f"test-{number}",
-        instruction="insert",
-        source="policy",
-        seed=number,
-        agent_pos=codes,
-        estimate=np.zeros((steps + 1, 1), np.float32),
+    return blank_episode(
+        steps, f"test-{number}", success=terminated, seed=number, agent_pos=codes,
         action=rng.uniform(-1, 1, (steps, ACTIONS)).astype(np.float32),
-        reward=rng.normal(size=steps).astype(np.float32),
-        stage=np.zeros(steps + 1, np.int64),
-        oracle=np.zeros(steps + 1, np.float32),
-        terminated=terminated,
-        truncated=not terminated,
-        success=terminated,
-        frame_steps=np.zeros(0, np.int64),
-        frames={},
+        reward=rng.normal(size=steps).astype(np.float32), oracle=np.zeros(steps + 1, np.float32),
         base_action=codes / 1000,
-    )
+    )  # fmt: skip
 
 
 def fill(episodes):
@@ -104,8 +92,7 @@ def test_the_environments_time_out_is_no_termination_and_its_last_observation_is
 
 
 def learner(seed=0, **changes):
-    settings = dataclasses.replace(SETTINGS, **changes)
-    return ResidualTD3(np.zeros(2, np.float32), np.ones(2, np.float32), ACTIONS, settings, potential, 1.0, seed)
+    return small_learner(seed=seed, size=2, action_size=ACTIONS, settings=SETTINGS, **changes)
 
 
 def critic_after(batch, **changes):

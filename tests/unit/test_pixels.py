@@ -23,7 +23,9 @@ from robo_reward.policies.simple import ZeroPolicy  # noqa: E402
 from robo_reward.runtime.local import train_residual  # noqa: E402
 from robo_reward.runtime.observing import check_frames, eyes_of, input_columns, learner_columns  # noqa: E402
 from robo_reward.shaping import SCHEMES  # noqa: E402
-from robo_reward.types import Episode, PhiTrack  # noqa: E402
+from robo_reward.testing.episodes import make_episode as blank_episode  # noqa: E402
+from robo_reward.testing.episodes import oracle  # noqa: E402
+from robo_reward.types import PhiTrack  # noqa: E402
 
 torch.set_num_threads(1)
 P, A, T, SIZE = 3, 2, 10, 32
@@ -42,11 +44,10 @@ def make_episode(number=0, steps=T):
     """Every observation and every frame says which step it is."""
     code = np.arange(steps + 1, dtype=np.float32)[:, None]
     frames = np.full((steps + 1, SIZE, SIZE, 3), code[..., None, None], np.uint8)
-    flat, rng = np.zeros(steps + 1, np.float32), np.random.default_rng(number)
-    action = rng.uniform(-1, 1, (steps, A)).astype(np.float32)
-    return Episode(
-        f"e{number}", "go", "policy", number, np.repeat(code, P, 1), code, action, flat[:-1], flat.astype(np.int64),
-        None, True, False, True, np.arange(steps + 1), {"side": 100 + frames, "front": frames, "top": 200 + frames},
+    action = np.random.default_rng(number).uniform(-1, 1, (steps, A)).astype(np.float32)
+    return blank_episode(
+        steps, f"e{number}", instruction="go", seed=number, agent_pos=np.repeat(code, P, 1), estimate=code,
+        action=action, frames={"side": 100 + frames, "front": frames, "top": 200 + frames},
         base_action=np.zeros((steps + 1, A), np.float32),
     )  # fmt: skip
 
@@ -196,7 +197,7 @@ def train(config, folder, interrupt_at=None):
         annotated += episodes[0].source == "policy"
         if annotated == interrupt_at:
             raise KeyboardInterrupt
-        return [PhiTrack("oracle", e.oracle, np.ones_like(e.oracle)) for e in episodes]
+        return oracle(episodes)
 
     return train_residual(config, env, ZeroPolicy(4), shown, annotate, None, folder, lambda *_, **numbers: None)
 

@@ -12,7 +12,8 @@ from robo_reward.data.preferences import Clip, Preference, append_preference
 from robo_reward.data.store import TransitionStore
 from robo_reward.runtime import preferred
 from robo_reward.runtime.preferred import preference_agreement
-from robo_reward.types import Episode, PhiTrack
+from robo_reward.testing.episodes import make_episode
+from robo_reward.types import PhiTrack
 
 LENGTH = 8
 
@@ -26,11 +27,9 @@ class Quadratic:
 
 
 def episode(name, oracle=True):
-    long = np.zeros((LENGTH + 1, 1), np.float32)
-    return Episode(
-        name, "push", "policy", 0, long, long, np.zeros((LENGTH, 1), np.float32), np.zeros(LENGTH, np.float32),
-        np.zeros(LENGTH + 1, np.int64), np.linspace(0, 1, LENGTH + 1).astype(np.float32) if oracle else None,
-        False, True, False, np.zeros(0, np.int64), {},
+    return make_episode(
+        LENGTH, name, success=False, instruction="push",
+        oracle=np.linspace(0, 1, LENGTH + 1).astype(np.float32) if oracle else None,
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from robo_reward.progress.models.compact import CompactModel, CompactNet, Compac
 from robo_reward.progress.references import References
 from robo_reward.progress.reward_model import RewardModel
 from robo_reward.progress.tracker import TrackerSettings
+from robo_reward.testing.episodes import make_episode
 from robo_reward.types import Episode, Progress
 
 
@@ -27,14 +28,12 @@ def episode(success: bool, length: int, seed: int) -> Episode:
     steps = np.append(np.arange(0, length, 4), length)
     top = 1.0 if success else 0.6
     oracle = np.linspace(0, top, length + 1).astype(np.float32)
-    return Episode(
-        episode_id=f"e{seed}", instruction="lift", source="expert", seed=seed,
-        agent_pos=np.zeros((length + 1, 2), np.float32), estimate=np.zeros((length + 1, 1), np.float32),
-        action=np.zeros((length, 2), np.float32), reward=np.zeros(length, np.float32),
-        stage=np.minimum((oracle * 4).astype(np.int64), 4), oracle=oracle,
-        terminated=success, truncated=not success, success=success, frame_steps=steps,
+    return make_episode(
+        length, f"e{seed}", success=success, instruction="lift", source="expert", seed=seed,
+        agent_pos=np.zeros((length + 1, 2), np.float32), action=np.zeros((length, 2), np.float32),
+        stage=np.minimum((oracle * 4).astype(np.int64), 4), oracle=oracle, frame_steps=steps,
         frames={"front": rng.integers(0, 255, (len(steps), 8, 8, 3), dtype=np.uint8)},
-    ).validate()  # fmt: skip
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")

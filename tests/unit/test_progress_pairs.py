@@ -12,6 +12,7 @@ import pytest
 from robo_reward.progress.hop import hop_from_potentials
 from robo_reward.progress.labels import label_episode
 from robo_reward.progress.pairs import PairBatch, PairSampler, PairSettings, still_stretches
+from robo_reward.testing.episodes import make_episode
 from robo_reward.types import Episode
 
 
@@ -22,12 +23,11 @@ def episode(name: str, instruction: str, success: bool, length: int = 80) -> Epi
     if success:
         stage[-1] = 4
     n = length + 1
-    return Episode(
-        name, instruction, "expert" if success else "weak", 0, np.zeros((n, 1), np.float32),
-        np.zeros((n, 1), np.float32), np.zeros((length, 1), np.float32), np.zeros(length, np.float32), stage,
-        np.zeros(n, np.float32), success, not success, success, steps,
-        dict.fromkeys(("front", "wrist"), np.repeat(steps % 250, 48).astype(np.uint8).reshape(-1, 4, 4, 3)),
-    ).validate()  # fmt: skip
+    return make_episode(
+        length, name, success=success, instruction=instruction, source="expert" if success else "weak", stage=stage,
+        oracle=np.zeros(n, np.float32), frame_steps=steps,
+        frames=dict.fromkeys(("front", "wrist"), np.repeat(steps % 250, 48).astype(np.uint8).reshape(-1, 4, 4, 3)),
+    )  # fmt: skip
 
 
 EPISODES = [episode(f"s{i}", ("orange", "blue")[i % 2], True, 60 + 8 * i) for i in range(6)]

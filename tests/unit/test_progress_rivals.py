@@ -1,11 +1,9 @@
-"""The rivals end to end on the toy world of `test_progress_training`: a square that moves to the socket it is told."""
+"""The rivals end to end on the toy world: a square that moves to the socket it is told."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,11 +25,7 @@ from robo_reward.progress.scorer import load_scorer
 from robo_reward.progress.training import train_reward
 from robo_reward.runtime.reward_results import reward_sections
 from robo_reward.runtime.stages import StageResult
-
-_spec = importlib.util.spec_from_file_location("toy_world", Path(__file__).with_name("test_progress_training.py"))
-assert _spec is not None and _spec.loader is not None
-toy = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(toy)
+from robo_reward.testing import toy_world as toy
 
 SETTINGS = replace(toy.SETTINGS, steps=150)
 STEPS = {"progressor": 250}

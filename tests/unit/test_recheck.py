@@ -22,6 +22,7 @@ from robo_reward.runtime.experience import DEMONSTRATIONS, ONLINE
 from robo_reward.runtime.overrule import read_outcomes, recalibrate
 from robo_reward.runtime.pipeline import bench_reward
 from robo_reward.runtime.recheck import recheck_completion
+from robo_reward.testing.episodes import make_episode
 from robo_reward.types import Episode, HopEstimate
 
 TASK, LENGTH = "push", 8
@@ -46,11 +47,9 @@ def rollout(
     """Queried at steps 0, 4 and 8, where its frames are that bright."""
     steps = np.array([0, 4, 8] if frames else [], np.int64)
     shown = np.array([np.full((4, 4, 3), round(255 * level)) for level in levels[: len(steps)]], np.uint8)
-    return Episode(
-        name, TASK, "policy", 0, np.zeros((LENGTH + 1, 2), np.float32), np.zeros((LENGTH + 1, 1), np.float32),
-        np.zeros((LENGTH, 1), np.float32), np.zeros(LENGTH, np.float32), np.zeros(LENGTH + 1, np.int64),
-        np.linspace(0, oracle, LENGTH + 1).astype(np.float32), success, not success, success, steps,
-        {"front": shown} if frames else {},
+    return make_episode(
+        LENGTH, name, success=success, instruction=TASK, oracle=np.linspace(0, oracle, LENGTH + 1).astype(np.float32),
+        frame_steps=steps, frames={"front": shown} if frames else {},
     )  # fmt: skip
 
 

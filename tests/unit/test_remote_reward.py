@@ -30,6 +30,22 @@ def test_settings_that_cannot_work_are_told_before_anything_is_collected(tmp_pat
     assert not (tmp_path / "stages").exists()
 
 
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (["reward=gvl"], r"reward=gvl needs a vision-language model: add reward\.model="),
+        (["reward=robometer", "reward.model=m", "reward.url=http://127.0.0.1:9"], "numbers that chat servers do not"),
+        (["reward=grm", "reward.model=m", "reward.url=http://127.0.0.1:9"], "numbers that chat servers do not"),
+        (["reward=lrm", "reward.model=m", "reward.url=http://127.0.0.1:9", "agent=residual_ppo", "shaping=potential"],
+         "which reward=lrm may annotate too late"),
+    ],
+)  # fmt: skip
+def test_models_that_answer_in_words_say_what_they_lack(tmp_path, settings, says):
+    with pytest.raises(ValueError, match=says):
+        train(load_config([f"run.root={tmp_path}", "quiet=true", *settings]))
+    assert not (tmp_path / "stages").exists()
+
+
 def remote(url, *settings):
     return open_remote(load_config(["reward=remote", f"reward.url={url}", "reward.attempts=1", *settings]))
 

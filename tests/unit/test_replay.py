@@ -5,7 +5,8 @@ import pytest
 
 from robo_reward.learning.replay import EpisodeReplay
 from robo_reward.learning.sum_tree import SumTree
-from robo_reward.types import Episode, PhiTrack
+from robo_reward.testing.episodes import make_episode as blank_episode
+from robo_reward.types import PhiTrack
 
 GAMMA, N_STEP = 0.9, 3
 
@@ -14,9 +15,10 @@ def make_episode(number, steps):
     """Every observation says which episode and step it is."""
     codes = np.stack([np.full(steps + 1, number), np.arange(steps + 1)], axis=1).astype(np.float32)
     zeros = np.zeros((steps + 1, 1), np.float32)
-    return Episode(f"e{number}", "go", "policy", number, codes, zeros, zeros[1:], np.arange(steps, dtype=np.float32),
-                   np.zeros(steps + 1, np.int64), zeros[:, 0], True, False, True, np.zeros(0, np.int64), {},
-                   base_action=zeros, base_phase=codes / 100)  # fmt: skip
+    return blank_episode(
+        steps, f"e{number}", instruction="go", seed=number, agent_pos=codes, reward=np.arange(steps, dtype=np.float32),
+        oracle=zeros[:, 0], base_action=zeros, base_phase=codes / 100,
+    )  # fmt: skip
 
 
 def track(episode, model="m", value=0.5):

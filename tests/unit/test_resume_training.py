@@ -18,7 +18,7 @@ from robo_reward.learning.weights import load_weights, save_weights  # noqa: E40
 from robo_reward.policies.cloning import ClonedPolicy  # noqa: E402
 from robo_reward.policies.scripted import ScriptedPeg  # noqa: E402
 from robo_reward.runtime.local import train_residual  # noqa: E402
-from robo_reward.types import PhiTrack  # noqa: E402
+from robo_reward.testing.episodes import oracle  # noqa: E402
 
 CONFIG = Config(
     quiet=True,
@@ -48,7 +48,7 @@ def train(request):
             annotated += episodes[0].source == "policy"
             if interrupt_at is not None and annotated == interrupt_at:
                 raise KeyboardInterrupt
-            return [PhiTrack("oracle", e.oracle, np.ones_like(e.oracle)) for e in episodes]
+            return oracle(episodes)
 
         base = cloned if request.param == "cloned" else ScriptedPeg("weak", 0)
         world = wrap(env)

@@ -11,16 +11,16 @@ pytest.importorskip("matplotlib")
 
 from robo_reward.evaluation.reward_page import terms_of, write_reward_page
 from robo_reward.runtime.clips import extremes
+from robo_reward.testing.episodes import make_episode
 from robo_reward.types import Episode, Progress
 
 PHI = np.array([0.2, 0.5, 0.9], np.float32)
 
 
 def episode(terminated: bool = True) -> Episode:
-    zeros = np.zeros((3, 1), np.float32)
-    return Episode(
-        "e", "push", "policy", 0, zeros, zeros, zeros[1:], np.array([0, 1], np.float32), np.zeros(3, np.int64),
-        np.array([0, 0.5, 1], np.float32), terminated, not terminated, terminated, np.zeros(0, np.int64), {},
+    return make_episode(
+        2, success=terminated, instruction="push", reward=np.array([0, 1], np.float32),
+        oracle=np.array([0, 0.5, 1], np.float32),
     )  # fmt: skip
 
 

@@ -78,6 +78,9 @@ def test_another_runs_folder_is_refused(tmp_path):
         folder(tmp_path, Config(train=TrainConfig(rollouts=20)))
     with folder(tmp_path, Config(quiet=True)):
         pass  # what is printed is no other run
+    (tmp_path / "config.yaml").write_text("seed: [")
+    with pytest.raises(ValueError, match="config.yaml is damaged: choose another run.dir"):
+        folder(tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_is_named_with_the_setting(tmp_path):

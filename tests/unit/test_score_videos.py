@@ -25,7 +25,7 @@ from robo_reward.progress.models.compact import CompactModel, CompactNet, Compac
 from robo_reward.progress.references import Reference, References
 from robo_reward.progress.reward_model import RewardModel
 from robo_reward.progress.tracker import TrackerSettings
-from robo_reward.types import Episode
+from robo_reward.testing.episodes import make_episode
 
 SIZE, COUNT = 32, 23
 TASK = "push the block"
@@ -68,9 +68,9 @@ def test_every_frame_gets_what_the_tracker_says(videos, tmp_path):
     summary = score_videos(videos, model(), TASK, tmp_path / "out")
     frames = {view: read_video(path, size=SIZE).frames for view, path in videos.items()}
     nothing = np.zeros((COUNT, 0), np.float32)
-    clip = Episode(
-        "clip", TASK, "human", 0, nothing, nothing, nothing[1:], np.zeros(COUNT - 1), np.zeros(COUNT, np.int64), None,
-        False, True, False, np.arange(COUNT), frames,
+    clip = make_episode(
+        COUNT - 1, "clip", success=False, instruction=TASK, source="human", agent_pos=nothing, estimate=nothing,
+        action=nothing[1:], frames=frames,
     )  # fmt: skip
     reward = model()
     (track,) = track_many([clip], reward.model, reward.tracker, reward.references)

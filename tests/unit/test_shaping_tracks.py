@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from robo_reward.shaping import contrasted, gated, imitation_weights
-from robo_reward.types import Episode, PhiTrack
+from robo_reward.testing.episodes import make_episode
+from robo_reward.types import PhiTrack
 
 
 def track(*phi, name="model"):
@@ -14,11 +15,7 @@ def track(*phi, name="model"):
 
 def episode(*reward):
     steps, success = len(reward), sum(reward) > 0
-    long, short = np.zeros((steps + 1, 1), np.float32), np.zeros((steps, 1), np.float32)
-    return Episode(
-        "e", "insert", "policy", 0, long, long, short, np.array(reward, np.float32), np.zeros(steps + 1, np.int64),
-        None, success, not success, success, np.zeros(0, np.int64), {},
-    )  # fmt: skip
+    return make_episode(steps, success=success, reward=np.array(reward, np.float32))
 
 
 def test_a_gate_opens_with_the_task_reward_and_names_its_own_tracks():

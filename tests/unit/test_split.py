@@ -4,17 +4,19 @@ import numpy as np
 import pytest
 
 from robo_reward.data.split import iterate_split, store_recorder
+from robo_reward.testing.episodes import make_episode
 from robo_reward.types import Episode
 
 
 def episode(number: int, steps: int = 6) -> Episode:
     rng = np.random.default_rng(number)
     at = np.array([0, 4, steps])
-    return Episode(
-        f"expert-{number}", "lift the cube", "expert", number, rng.normal(size=(steps + 1, 3)).astype("f"),
-        rng.normal(size=(steps + 1, 2)).astype("f"), rng.uniform(-1, 1, (steps, 2)).astype("f"),
-        np.zeros(steps, "f"), np.arange(steps + 1) // 2, np.linspace(0, 1, steps + 1, dtype="f"), True, False, True, at,
-        {v: rng.integers(0, 256, (3, 8, 8, 3), dtype=np.uint8) for v in ("front", "wrist")},
+    return make_episode(
+        steps, f"expert-{number}", instruction="lift the cube", source="expert", seed=number,
+        agent_pos=rng.normal(size=(steps + 1, 3)).astype("f"), estimate=rng.normal(size=(steps + 1, 2)).astype("f"),
+        action=rng.uniform(-1, 1, (steps, 2)).astype("f"), stage=np.arange(steps + 1) // 2,
+        oracle=np.linspace(0, 1, steps + 1, dtype="f"), frame_steps=at,
+        frames={v: rng.integers(0, 256, (3, 8, 8, 3), dtype=np.uint8) for v in ("front", "wrist")},
     )  # fmt: skip
 
 

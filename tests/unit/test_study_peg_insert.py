@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 pytest.importorskip("torch")
@@ -10,14 +9,12 @@ pytest.importorskip("torch")
 from robo_reward.data.split import store_recorder
 from robo_reward.data.store import TransitionStore
 from robo_reward.runtime.experience import DEMONSTRATIONS, ONLINE
+from robo_reward.testing.episodes import make_episode
 from robo_reward.types import Episode
 
 
 def rollout(name: str, success: bool) -> Episode:
-    return Episode(
-        name, "lift the cube", "expert", 0, np.zeros((3, 2), "f"), np.zeros((3, 2), "f"), np.zeros((2, 2), "f"),
-        np.zeros(2, "f"), np.zeros(3, np.int64), None, success, not success, success, np.zeros(0, np.int64), {},
-    )  # fmt: skip
+    return make_episode(2, name, success=success, instruction="lift the cube", source="expert")
 
 
 def test_cloning_all_data_takes_what_trained_the_run_and_no_validation(script, tmp_path):

@@ -14,7 +14,8 @@ from robo_reward.learning.replay import EpisodeReplay  # noqa: E402
 from robo_reward.learning.symmetry import Parts, Symmetry, turns_of  # noqa: E402
 from robo_reward.policies.inputs import policy_input  # noqa: E402
 from robo_reward.runtime.tasks import TASKS  # noqa: E402
-from robo_reward.types import Episode, PhiTrack  # noqa: E402
+from robo_reward.testing.episodes import make_episode  # noqa: E402
+from robo_reward.types import PhiTrack  # noqa: E402
 
 PEG, LONG = TASKS["robo_reward/PegInsert-v0"], TASKS["robo_reward/PegInsertLong-v0"]
 # A place x, y and a height; a moment x, y and about z.
@@ -85,10 +86,10 @@ def make_replay(turns):
     states = np.array([plain_state(step) for step in range(21)], np.float32)
     actions = np.array([plain_action(step) for step in range(21)], np.float32)
     ones = np.ones(21, np.float32)
-    episode = Episode(
-        "e", "go", "policy", 0, states, states, actions[:-1], np.arange(20, dtype=np.float32),
-        np.zeros(21, np.int64), ones, True, False, True, np.zeros(0, np.int64), {},
-        base_action=actions * np.float32(0.5), base_phase=np.full((21, 1), 7.0, np.float32),
+    episode = make_episode(
+        20, instruction="go", agent_pos=states, estimate=states, action=actions[:-1],
+        reward=np.arange(20, dtype=np.float32), oracle=ones, base_action=actions * np.float32(0.5),
+        base_phase=np.full((21, 1), 7.0, np.float32),
     )  # fmt: skip
     replay = EpisodeReplay(50, 6, 3, n_step=2, gamma=0.9, phase_size=1, turns=turns)
     replay.append(episode, states, PhiTrack("m", np.linspace(0, 1, 21, dtype=np.float32), ones), demonstration=0.0)

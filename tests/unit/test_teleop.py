@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
-import termios
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,48 +11,23 @@ import numpy as np
 import pytest
 
 from robo_reward.cli import main
-from robo_reward.hardware.device_stream import Played, Recorder, read_stream
+from robo_reward.hardware.device_stream import read_stream
 from robo_reward.hardware.devices import WithKeys, open_device
-from robo_reward.hardware.keyboard import keyboard
-from robo_reward.hardware.local_devices import Gamepad, Keyboard, SpaceMouse, find_spacemouse
 from robo_reward.hardware.memory_transport import MemoryNetwork, MemoryTransport
 from robo_reward.hardware.messages import JointState, Joy, Twist
 from robo_reward.hardware.robot_config import load_robot
-from robo_reward.hardware.teleop import EVENTS, GRIP, Reading, Teleop, check_device, load_teleop
+from robo_reward.hardware.teleop import EVENTS, GRIP, Teleop, check_device, load_teleop
 from robo_reward.hil.arbitration import Arbiter
+from robo_reward.testing.hand import Clock, Hand
 
 ROBOT, LIMITS = load_robot("sim_arm")  # actions drive x, y, z and the turn
 STREAMS = Path(__file__).parents[1] / "data" / "teleop"
 NONE = np.zeros(0)
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
-
-
-class Hand:
-    """A device that says what it is told to say."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock, self.reading, self.closed = clock, None, False
-
-    def say(self, *axes: float, buttons: tuple[int, ...] = (), keys: str = "", silent: bool = False) -> None:
-        self.reading = Reading(np.array(axes), frozenset(buttons), self._clock(), silent, keys)
-
-    def read(self):
-        return self.reading
-
-    def close(self) -> None:
-        self.closed = True
 
 
 def teleop(name: str, clock: Clock, **changes) -> tuple[Teleop, Hand]:
@@ -243,178 +216,6 @@ def test_joy_and_twist_over_the_wire(wire, clock, tmp_path):
     finally:
         for node in nodes:
             node.close()
-
-
-# ------------------------------------------------------------------ devices at this computer
-
-
-def test_keys_deflect_while_they_repeat(clock):
-    typed = [""]
-    device = Teleop(load_teleop("keyboard"), Keyboard(lambda seconds: typed[0], clock), ROBOT, LIMITS, clock)
-    assert not asked(device).held
-    typed[0] = "w"
-    assert asked(device).action.tolist() == [1.0, 0, 0, 0]
-    typed[0] = ""
-    clock.now += 0.2
-    assert asked(device).held
-    clock.now += 0.1
-    assert not asked(device).held, "a terminal tells of no release: silence is one"
-    typed[0] = "wey"
-    assert asked(device).action.tolist() == [0, 0, 0, -1.0] and device.events()[-1] == "success"
-
-
-def test_the_terminal_gives_keys_without_enter_and_is_put_back(monkeypatch):
-    hand, terminal = os.openpty()
-    before = termios.tcgetattr(terminal)
-    with os.fdopen(terminal) as stdin:
-        monkeypatch.setattr("sys.stdin", stdin)
-        with keyboard(urgent="x") as keys:
-            assert keys(0.0) == ""
-            os.write(hand, b"wy")
-            assert keys(0.5) == "wy" and keys(0.0) == ""
-            os.write(hand, b"ax")
-            assert keys(60.0) == "ax", "an urgent key ends the waiting"
-            assert not termios.tcgetattr(terminal)[3] & termios.ICANON
-        assert termios.tcgetattr(terminal) == before
-    os.close(hand)
-
-
-def fifo(path: Path) -> int:
-    """A device file that a test writes to; the descriptor is its plug."""
-    os.mkfifo(path)
-    return os.open(path, os.O_RDWR)
-
-
-def test_a_gamepad_is_read_as_the_kernel_hands_it_out(tmp_path, clock):
-    plug = fifo(tmp_path / "js0")
-    pad = Gamepad(str(tmp_path / "js0"), clock)
-    device = Teleop(load_teleop("gamepad"), pad, ROBOT, LIMITS, clock)
-    assert not asked(device).held, "no event yet"
-    event = struct.Struct("<IhBB")
-    state = [event.pack(0, 0, 0x82, axis) for axis in range(6)] + [event.pack(0, 0, 0x81, 5)]
-    os.write(plug, b"".join(state) + event.pack(9, -32767, 2, 1) + event.pack(9, 1, 1, 5))
-    assert asked(device).action.tolist() == [1.0, 0.0, 0.0, 0.0] and asked(device).held
-    os.write(plug, event.pack(10, 0, 1, 5))
-    assert not asked(device).held
-    os.write(plug, event.pack(10, 1, 1, 5))
-    assert asked(device).held
-    os.close(plug)
-    assert not asked(device).held and pad.read() is None, "pulled out with the button held"
-    plug = os.open(tmp_path / "js0", os.O_RDWR)
-    assert pad.read() is None, "plugged in again: nothing of before is known"
-    os.write(plug, b"".join(state))
-    assert pad.read().axes.tolist() == [0.0] * 6 and not asked(device).held
-    os.close(plug)
-    device.close()
-
-
-@pytest.mark.parametrize("together", [False, True])
-def test_a_spacemouse_is_read_from_its_reports(tmp_path, clock, together):
-    plug = fifo(tmp_path / "hidraw0")
-    mouse = SpaceMouse(str(tmp_path / "hidraw0"), clock)
-    device = Teleop(load_teleop("spacemouse"), mouse, ROBOT, LIMITS, clock)
-
-    def report(kind: int, *values: int) -> None:
-        os.write(plug, bytes([kind]) + struct.pack(f"<{len(values)}h", *values))
-        mouse.read()
-
-    if together:
-        report(1, 0, -350, 175, 0, 0, -350)
-    else:
-        report(1, 0, -350, 175)
-        report(2, 0, 0, -350)
-    human = asked(device)  # pushed forwards and down a little, turned
-    assert human.held and human.action == pytest.approx([1.0, 0.0, -0.4 / 0.9, 1.0])
-    os.write(plug, b"\x03\x03\x00")
-    assert device.events() == ["start", "success"]
-    clock.now += 0.3
-    assert not asked(device).held, "it repeats itself while it is deflected"
-    report(1, 0, 0, 0, 0, 0, 0)
-    report(2, 0, 0, 0)
-    clock.now += 9.0
-    assert not asked(device).held and asked(device).time_s == clock.now, "at rest it may be silent"
-    os.close(plug)
-    assert mouse.read() is None
-
-
-def test_the_spacemouse_is_found_among_raw_devices(tmp_path):
-    for number, (maker, name) in enumerate([("0000046D", "Logitech Mouse"), ("0000256F", "SpaceMouse Compact")]):
-        folder = tmp_path / f"hidraw{number}" / "device"
-        folder.mkdir(parents=True)
-        (folder / "uevent").write_text(f"DRIVER=hid-generic\nHID_ID=0003:{maker}:0000C635\nHID_NAME={name}\n")
-    assert find_spacemouse(tmp_path) == "/dev/hidraw1"
-    assert find_spacemouse(tmp_path / "none") == ""
-
-
-# ------------------------------------------------------------------ recordings
-
-
-def test_a_recording_plays_as_it_was(tmp_path, clock):
-    hand, config = Hand(clock), load_teleop("joy")
-    recorder = Recorder(hand, config, tmp_path / "hand.jsonl", clock)
-    live, said = Teleop(config, recorder, ROBOT, LIMITS, clock), []
-    for step in range(12):
-        if step < 6:  # then it falls silent
-            hand.say(0, step / 6, 0, 0, 0, 0, buttons=(5,), keys="y" if step == 3 else "")
-        elif hand.reading:
-            hand.reading = replace(hand.reading, keys="")
-        said.append((asked(live), live.events()))
-        clock.now += 0.05
-    live.close()
-    assert hand.closed and not said[-1][0].held and said[5][0].held
-    config, lines = read_stream(tmp_path / "hand.jsonl")
-    again = Teleop(config, Played(lines, clock), ROBOT, LIMITS, clock)
-    for human, events in said:
-        same = asked(again)
-        assert same.held == human.held and same.action == pytest.approx(human.action, abs=1e-4)
-        assert set(again.events()) == set(events)
-        clock.now += 0.05
-    for _ in range(10):
-        clock.now += 0.05
-        assert not asked(again).held, "behind its end it is silent"
-
-
-def test_a_recording_waits_while_nobody_reads_it(tmp_path, clock):
-    path = tmp_path / "hand.jsonl"
-    path.write_text('{"device": "twist", "source": "t"}\n{"t": 0, "axes": [1,0,0,0,0,0]}\n{"t": 1.0, "axes": []}\n')
-    played = Played(read_stream(path)[1], clock)
-    assert played.read() is not None
-    clock.now += 60.0
-    newest = played.read()
-    assert newest is not None and newest.axes[0] == 1.0 and clock.now - newest.time_s == pytest.approx(0.1)
-
-
-@pytest.mark.parametrize("name", sorted(path.name for path in STREAMS.glob("*.jsonl")))
-def test_the_recordings_of_these_tests_can_be_read(name):
-    config, lines = read_stream(STREAMS / name)
-    assert len(lines) > 10 and config.device
-
-
-@pytest.mark.parametrize(
-    "text,words",
-    [
-        ("", "holds no readings"),
-        ("{}\n", "holds no readings"),
-        ("nonsense\n", "line 1 is none of a device's recording"),
-        ('{"devise": "joy"}\n', "line 1.*did you mean 'device'"),
-        ('{}\n{"t": 0}\n', "line 2.*'axes'"),
-        ('{}\n{"t": 0, "axes": [[1]]}\n', "line 2.*axes must be a list"),
-        ('{}\n{"t": 1, "axes": [1]}\n{"t": 0, "axes": [1]}\n', "line 3.*must not go back"),
-        ('{}\n{"t": 0, "axes": [1', "line 2"),
-    ],
-)
-def test_a_damaged_recording_is_told_in_one_line(tmp_path, text, words):
-    path = tmp_path / "hand.jsonl"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=words) as error:
-        read_stream(path)
-    assert "\n" not in str(error.value)
-
-
-def test_a_recording_is_not_written_over(tmp_path, clock):
-    (tmp_path / "hand.jsonl").write_text("{}\n")
-    with pytest.raises(ValueError, match="is there already"):
-        Recorder(Hand(clock), load_teleop("joy"), tmp_path / "hand.jsonl")
 
 
 # ------------------------------------------------------------------ mistakes

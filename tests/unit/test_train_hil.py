@@ -23,7 +23,7 @@ from robo_reward.runtime.experience import Experience  # noqa: E402
 from robo_reward.runtime.local import new_agent, train_residual  # noqa: E402
 from robo_reward.runtime.observing import with_base_actions  # noqa: E402
 from robo_reward.settings import build  # noqa: E402
-from robo_reward.types import PhiTrack  # noqa: E402
+from robo_reward.testing.episodes import oracle  # noqa: E402
 
 HELP = HilConfig(kind="simulated", patience_s=0.1, reaction_s=0.1)
 CONFIG = Config(
@@ -34,10 +34,6 @@ CONFIG = Config(
     hil=HELP,
     train=TrainConfig(rollouts=4, warmup_rollouts=1, warmup_updates=3, evaluate_every=2, evaluate_episodes=2),
 )
-
-
-def oracle(episodes):
-    return [PhiTrack("oracle", e.oracle, np.ones_like(e.oracle)) for e in episodes]
 
 
 @pytest.fixture(scope="module")

@@ -24,18 +24,18 @@ class ClipEmbedding:
     processor: Any
 
     @torch.inference_mode()
-    def pictures(self, pictures: Sequence[np.ndarray]) -> Float64[np.ndarray, "N d"]:
-        """pictures: (H, W, 3) uint8."""
+    def pictures(self, pictures: Sequence[np.ndarray], unit: bool = True) -> Float64[np.ndarray, "N d"]:
+        """pictures: (H, W, 3) uint8. unit: of length 1, or as the model gives them."""
         from PIL import Image
 
         inputs = self.processor(images=[Image.fromarray(p) for p in pictures], return_tensors="pt")
-        return _unit(self.model.get_image_features(**inputs.to(self.model.device)))
+        return _vectors(self.model.get_image_features(**inputs.to(self.model.device)), unit)
 
     @torch.inference_mode()
-    def texts(self, texts: Sequence[str]) -> Float64[np.ndarray, "N d"]:
+    def texts(self, texts: Sequence[str], unit: bool = True) -> Float64[np.ndarray, "N d"]:
         """Beyond the model's context they are cut off."""
         inputs = self.processor(text=list(texts), padding=True, truncation=True, return_tensors="pt")
-        return _unit(self.model.get_text_features(**inputs.to(self.model.device)))
+        return _vectors(self.model.get_text_features(**inputs.to(self.model.device)), unit)
 
     @cached_property
     def known(self) -> dict[str, Float64[np.ndarray, "d"]]:
@@ -76,7 +76,7 @@ def load_clip(source: str, revision: str | None = None, device: str = "auto") ->
     return ClipEmbedding(model.to(chosen_device(device)).eval(), processor)
 
 
-def _unit(features: Any) -> Float64[np.ndarray, "N d"]:
+def _vectors(features: Any, unit: bool) -> Float64[np.ndarray, "N d"]:
     values = (features if isinstance(features, torch.Tensor) else features.pooler_output).double().cpu().numpy()
-    unit: np.ndarray = values / np.linalg.norm(values, axis=1, keepdims=True)
-    return unit
+    vectors: np.ndarray = values / np.linalg.norm(values, axis=1, keepdims=True) if unit else values
+    return vectors

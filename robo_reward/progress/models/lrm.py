@@ -126,7 +126,7 @@ def scorer(talkers: Mapping[str, Talker]) -> Lrm:
 
 def load(settings: SiblingSettings) -> Lrm:
     """The scorer in these settings' folder, which has one for each signal. Raises as `vlm_files.load_vlm`."""
-    found = dict(zip(SIGNALS, folders(settings, SIGNALS), strict=True))
+    found = dict(zip(SIGNALS, folders(settings), strict=True))
     for folder in found.values():
         if (folder / "adapter_config.json").is_file():
             raise ValueError(

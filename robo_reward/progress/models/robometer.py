@@ -21,7 +21,7 @@ from jaxtyping import Float64
 from torch import nn
 
 from robo_reward.progress.models.sibling import Clip, Scorer, SiblingSettings
-from robo_reward.progress.models.vlm_files import Vlm, find_vlm, load_vlm
+from robo_reward.progress.models.vlm_files import Vlm, check_context, find_vlm, load_vlm
 
 PROMPT = (
     "The task for the robot is '{task}'. Given the trajectory video, predict the task progress at each frame, how far "
@@ -82,6 +82,7 @@ def progress_and_success(vlm: Vlm, heads: dict[str, nn.Sequential], clip: Clip) 
     images = [Image.fromarray(frame) for frame in clip.frames]
     inputs: Any = vlm.processor(text=[text_of(vlm, clip)], images=images, return_tensors="pt").to(vlm.device)
     inputs["pixel_values"] = inputs["pixel_values"].to(vlm.model.dtype)
+    check_context(vlm, inputs["input_ids"].shape[1])
     token = vlm.processor.tokenizer.convert_tokens_to_ids(PROGRESS_TOKEN)
     at = (inputs["input_ids"][0] == token).nonzero()[-1]
     seen = vlm.model.model(**inputs, use_cache=False).last_hidden_state[0, at].float().cpu()

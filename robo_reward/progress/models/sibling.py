@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -31,7 +31,7 @@ CERTAIN = 1.0
 """Confidence of a scorer of moments, which says nothing of its own."""
 ELSEWHERE = ("source", "revision", "batch", "device", "url", "calls")
 """Settings that no answer depends on, beside the weights that they name."""
-_NO_VLM = ("vlm_rm", "contrasting")
+_NO_VLM = ("vlm_rm", "contrasting", "lerobot_classifier", "lerobot_sarm")
 """They look at files of another kind and check them when they load them."""
 _ANY_VLM = ("gvl", "vlac_vlm")
 """They ask a model of any architecture."""
@@ -108,7 +108,7 @@ class SiblingModel:
 
         Raises ValueError for no known view, or wrong frames; `Unanswered` where a server is asked and fails.
         """
-        view, frames = next(iter(checked_frames(query.frames, self.settings.views).items()))
+        _, frames = next(iter(checked_frames(query.frames, self.settings.views).items()))
         blank = shows_nothing(frames)
         columns = np.stack([query.reference_start_B, query.before_B, query.after_B], axis=1)
         known = (columns[:, 0] >= 0) & ~blank[columns].any(1)
@@ -135,11 +135,9 @@ class SiblingModel:
 
     def _pairs(self, frames: np.ndarray, rows: Sequence[Row]) -> Float64[np.ndarray, "B 3"]:
         assert not callable(self._score)
-        distinct = list(dict.fromkeys(rows))
-        told = self._score.pairs(
-            [Pair(frames[s], frames[before], frames[after], t) for s, before, after, t in distinct]
-        )
-        return told[[distinct.index(row) for row in rows]].reshape(-1, 3)
+        numbers = {row: n for n, row in enumerate(dict.fromkeys(rows))}
+        pairs = [Pair(frames[s], frames[before], frames[after], task) for s, before, after, task in numbers]
+        return self._score.pairs(pairs)[[numbers[row] for row in rows]].reshape(-1, 3)
 
     def save(self, folder: Path) -> None:
         """Write which model is asked and how; the weights stay where they are."""
@@ -175,35 +173,27 @@ def load_sibling(settings: SiblingSettings, expected: Sequence[str] | None = Non
         Unanswered: a server that does not say who it is.
     """
     module = _module(settings.kind)
-    signals: Sequence[str] = getattr(module, "SIGNALS", ("",))
     if settings.url is None:
-        weights: Sequence[str] = [fingerprint(folder) for folder in folders(settings, signals)]
-        return SiblingModel(module.load(settings), settings, weights)
-    from robo_reward.progress.models.talk import Talker, ask_own_name, served_talker
+        return SiblingModel(module.load(settings), settings, _fingerprints(settings))
+    from robo_reward.progress.models.talk import ask_own_name, served_talker
 
     caller = Caller(settings.url, settings.calls)
-    names = [joined(settings.source, signal) for signal in signals]
-    weights = expected or [ask_own_name(caller, name) for name in names]
-    talkers: Mapping[str, Talker] = {
-        signal: served_talker(caller, name, said) for signal, name, said in zip(signals, names, weights, strict=True)
-    }
+    names = {s: f"{settings.source}/{s}" if s else settings.source for s in _signals(settings.kind)}
+    weights = list(expected or [ask_own_name(caller, name) for name in names.values()])
+    talkers = {s: served_talker(caller, names[s], said) for s, said in zip(names, weights, strict=True)}
     return SiblingModel(module.scorer(talkers), settings, weights)
 
 
 def check_files(settings: SiblingSettings) -> str:
     """What names the files of these settings' model. Raises ValueError for what cannot be loaded."""
-    found = folders(settings, getattr(_module(settings.kind), "SIGNALS", ("",)))
-    for folder in found if settings.kind not in _NO_VLM else ():
+    for folder in folders(settings) if settings.kind not in _NO_VLM else ():
         check_vlm(folder, None if settings.kind in _ANY_VLM else ARCHITECTURES)
-    return "".join(fingerprint(folder) for folder in found)
+    return "".join(_fingerprints(settings))
 
 
-def _module(kind: str) -> Any:
-    return importlib.import_module(f"robo_reward.progress.models.{kind}")
-
-
-def folders(settings: SiblingSettings, signals: Sequence[str] = ("",)) -> list[Path]:
-    """Where the models of these signals lie. Raises ValueError for no such folder."""
+def folders(settings: SiblingSettings) -> list[Path]:
+    """Where its models lie, one for each signal. Raises ValueError for no such folder."""
+    signals = _signals(settings.kind)
     found = [find_vlm(settings.source, settings.revision) / signal for signal in signals]
     for folder in found:
         if not folder.is_dir():
@@ -213,6 +203,17 @@ def folders(settings: SiblingSettings, signals: Sequence[str] = ("",)) -> list[P
     return found
 
 
-def joined(source: str, signal: str) -> str:
-    """What a server calls the model of a signal."""
-    return f"{source}/{signal}" if signal else source
+def _fingerprints(settings: SiblingSettings) -> list[str]:
+    """Of its models, and of what they need beside them."""
+    found = folders(settings)
+    beside = [found[0] / name for name in getattr(_module(settings.kind), "BESIDE", ())]
+    return [fingerprint(folder) for folder in (*found, *(folder for folder in beside if folder.is_dir()))]
+
+
+def _signals(kind: str) -> tuple[str, ...]:
+    """The models that it is made of: one without a name, or several."""
+    return getattr(_module(kind), "SIGNALS", ("",))
+
+
+def _module(kind: str) -> Any:
+    return importlib.import_module(f"robo_reward.progress.models.{kind}")

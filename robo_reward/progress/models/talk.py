@@ -13,7 +13,7 @@ import numpy as np
 from robo_reward.progress.calls import Call, Caller
 from robo_reward.progress.models.chat import PATH, data_url, read_message
 from robo_reward.progress.models.recent import Recent
-from robo_reward.progress.models.vlm_files import Vlm
+from robo_reward.progress.models.vlm_files import Vlm, check_context
 
 T = TypeVar("T")
 TEMPERATURE = 0.1
@@ -84,6 +84,7 @@ def local_talker(vlm: Vlm, batch: int) -> Talker:
         images = [[Image.fromarray(p) for p in turn.parts if not isinstance(p, str)] for turn in turns]
         inputs = processor(text=texts, images=images, padding=True, padding_side="left", return_tensors="pt")
         inputs = inputs.to(vlm.device)
+        check_context(vlm, inputs["input_ids"].shape[1] + longest)
         if "pixel_values" in inputs:
             inputs["pixel_values"] = inputs["pixel_values"].to(vlm.model.dtype)
         how = {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}

@@ -159,6 +159,16 @@ def load_vlm(
     return Vlm(model.eval(), processor, architecture, fingerprint(folder), precision)
 
 
+def check_context(vlm: Vlm, tokens: int) -> None:
+    """Raises ValueError for a question of more tokens, with its answer, than the model's context has."""
+    longest = vlm.model.config.get_text_config().max_position_embeddings
+    if tokens > longest:
+        raise ValueError(
+            f"the question has {tokens} tokens, the model's context {longest}: shorten the instruction, or give "
+            "smaller pictures"
+        )
+
+
 def chosen_device(device: str) -> str:
     """cpu or cuda. Raises ValueError for cuda where torch has none."""
     import torch

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from robo_reward.progress.models.vlm_files import Vlm
+from robo_reward.progress.models.vlm_files import Vlm, check_context
 
 
 def video_turn(vlm: Vlm, text: str, answering: bool = True) -> str:
@@ -44,6 +44,7 @@ def continuation_log_p(
             do_sample_frames=False, return_tensors="pt",
         ).to(vlm.device)
     )  # fmt: skip
+    check_context(vlm, inputs["input_ids"].shape[1] + len(continuations[0]))
     said = torch.tensor([list(continuations[0][:-1])], dtype=torch.long, device=vlm.device)
     for name, fill in (("input_ids", said), ("attention_mask", torch.ones_like(said)),
                        ("mm_token_type_ids", torch.zeros_like(said))):  # fmt: skip

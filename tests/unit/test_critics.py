@@ -1,0 +1,57 @@
+"""What the critics are: bins of values, and where they start."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+
+from robo_reward.config import AgentConfig, Config, ShapingConfig  # noqa: E402
+from robo_reward.learning.bins import BinnedCritic  # noqa: E402
+from robo_reward.testing.learners import ACTION as A  # noqa: E402
+from robo_reward.testing.learners import STATE as S  # noqa: E402
+from robo_reward.testing.learners import random_batch, small_learner  # noqa: E402
+
+torch.set_num_threads(1)
+
+
+def test_bins_hold_a_target_s_mass_and_give_its_value_back():
+    critic = BinnedCritic(2, S + A, 16, norm=True, rough=False, bins=51, limit=1.0)
+    target = torch.tensor([-0.8, -0.013, 0.0, 0.5, 0.9])
+    mass = critic.spread(target)
+    torch.testing.assert_close(mass.sum(1), torch.ones(5))
+    torch.testing.assert_close(mass[:4] @ critic.centres, target[:4], atol=1e-3, rtol=0)
+    assert critic.spread(torch.tensor([7.0]))[0].argmax() == 50  # cut to the limit
+
+
+def test_a_critic_of_bins_learns_the_values():
+    agent = small_learner("none", learning_rate=3e-3, value_bins=51, value_limit=2.0)
+    rewards = np.linspace(-1.5, 1.5, 16, dtype=np.float32)
+    batch = random_batch(16, terminated_B=np.ones(16, np.float32), reward_B=rewards)
+    for _ in range(300):
+        agent.update_critics(batch)
+    with torch.no_grad():
+        values = agent.critic(torch.from_numpy(batch.state_BS), torch.from_numpy(batch.action_BA))
+    torch.testing.assert_close(values, torch.from_numpy(rewards).expand(4, -1), atol=0.2, rtol=0)
+    restored = small_learner("none", seed=1, value_bins=51, value_limit=2.0)
+    restored.load_state_dict(agent.state_dict())
+    with torch.no_grad():
+        again = restored.critic(torch.from_numpy(batch.state_BS), torch.from_numpy(batch.action_BA))
+    assert torch.equal(again, values)
+
+
+@pytest.mark.parametrize("bins", [0, 51])
+def test_critics_that_start_at_the_potential_add_nothing_to_it_and_still_learn(bins):
+    """Under shaping they learn Q - Phi: 0 everywhere says that the value is the potential."""
+    agent, batch = small_learner(value_init="potential", value_bins=bins), random_batch(16)
+    inputs = torch.from_numpy(batch.state_BS), torch.from_numpy(batch.action_BA)
+    with torch.no_grad():
+        torch.testing.assert_close(agent.critic(*inputs), torch.zeros(4, 16), atol=1e-6, rtol=0)
+    for _ in range(3):
+        agent.update_critics(batch)
+    assert agent.critic(*inputs).abs().max() > 1e-3
+
+
+def test_starting_at_the_potential_without_one_is_refused():
+    with pytest.raises(ValueError, match="agent.value_init=potential with shaping=none"):
+        Config(agent=AgentConfig(value_init="potential"), shaping=ShapingConfig(kind="none"))

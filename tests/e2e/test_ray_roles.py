@@ -27,7 +27,9 @@ PATIENT_S = 1500.0
 def cluster():
     from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    config = {"worker_niceness": 0}  # as `_connect` does: beside other work the roles would starve
+    head = {"num_cpus": 2, "include_dashboard": False, "_system_config": config}
+    made = Cluster(initialize_head=True, head_node_args=head)
     made.add_node(num_cpus=2)
     ray.init(
         made.address, logging_level="ERROR", runtime_env={"env_vars": {"MUJOCO_GL": "egl", "OMP_NUM_THREADS": "1"}}

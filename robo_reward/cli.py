@@ -13,6 +13,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -243,6 +244,7 @@ def _run(name: str, command: Command | Callable[[Config], Any], words: list[str]
             _refuse_shared_folder(config)
             _function(name, command)(config)
         except Exception as error:  # caught here because Hydra would print lines of its own around it
+            _leave_no_empty_folder()
             line = None if tracebacks else explain(error)
             if line is None:
                 raise
@@ -286,6 +288,16 @@ def _refuse_shared_folder(config: Config) -> None:
     job = HydraConfig.get()
     if job.mode == RunMode.MULTIRUN and os.path.abspath(config.run.dir) != os.path.abspath(job.runtime.output_dir):
         raise ValueError("run.dir cannot be set in a sweep, its jobs would share it: set run.root")
+
+
+def _leave_no_empty_folder() -> None:
+    """Take away the run folder, which Hydra makes before a command, where the command began nothing in it."""
+    from hydra.core.hydra_config import HydraConfig
+
+    folder = HydraConfig.get().runtime.output_dir
+    with suppress(OSError):
+        if not os.path.samefile(folder, os.getcwd()):
+            os.rmdir(folder)
 
 
 def _quieten_libraries() -> None:

@@ -24,7 +24,8 @@ import numpy as np
 import torch
 
 from robo_reward.progress.annotate import track_many
-from robo_reward.progress.models.compact import CompactModel, CompactNet, CompactSettings
+from robo_reward.progress.models.compact import CompactModel
+from robo_reward.progress.models.compact_net import CompactNet, CompactSettings
 from robo_reward.progress.models.feature_cache import FeatureCache
 from robo_reward.progress.references import Reference, References
 from robo_reward.progress.tracker import HOPS_PER_REFERENCE, ProgressTracker, TrackerSettings, hop_rows

@@ -182,7 +182,8 @@ def bench_annotation(folder: Path, episodes: int) -> dict[str, float]:
     """Re-annotation as `robo-reward annotate store=` does it: read with frames, ask the model in batches, write."""
     from robo_reward.data.tracks import TrackStore
     from robo_reward.progress.annotate import annotate_many
-    from robo_reward.progress.models.compact import CompactModel, CompactNet, CompactSettings
+    from robo_reward.progress.models.compact import CompactModel
+    from robo_reward.progress.models.compact_net import CompactNet, CompactSettings
     from robo_reward.progress.references import References
     from robo_reward.progress.tracker import TrackerSettings
 

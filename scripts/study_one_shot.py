@@ -33,7 +33,8 @@ from robo_reward.progress.adaptation import adapt_reward
 from robo_reward.progress.annotate import track_many
 from robo_reward.progress.bench.metrics import progress_error, rank_correlation, value_order_correlation
 from robo_reward.progress.labels import PotentialLabels, label_episode
-from robo_reward.progress.models.compact import CompactModel, CompactSettings
+from robo_reward.progress.models.compact import CompactModel
+from robo_reward.progress.models.compact_net import CompactSettings
 from robo_reward.progress.references import References
 from robo_reward.progress.reward_model import RewardModel, load_reward
 from robo_reward.progress.tracker import TrackerSettings

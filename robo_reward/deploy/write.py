@@ -18,7 +18,8 @@ from robo_reward.deploy import reward as exported_reward
 from robo_reward.deploy.graphs import write_graph
 from robo_reward.deploy.sessions import FORMAT
 from robo_reward.deploy.step import PolicyStep
-from robo_reward.progress.models.compact import SAME, CompactNet, word_ids
+from robo_reward.progress.models.compact import SAME
+from robo_reward.progress.models.compact_net import CompactNet, word_ids
 from robo_reward.progress.reward_model import RewardModel
 
 

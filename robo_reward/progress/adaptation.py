@@ -22,7 +22,8 @@ from torch import Tensor
 
 from robo_reward.progress.frame_pool import FramePool
 from robo_reward.progress.labels import PotentialLabels, label_episode
-from robo_reward.progress.models.compact import CompactModel, CompactNet
+from robo_reward.progress.models.compact import CompactModel
+from robo_reward.progress.models.compact_net import CompactNet
 from robo_reward.progress.pairs import PairSampler
 from robo_reward.progress.references import References
 from robo_reward.progress.reward_model import RewardModel

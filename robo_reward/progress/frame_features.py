@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
 
-from robo_reward.progress.models.compact import CompactModel, checked_frames, word_ids
+from robo_reward.progress.models.compact import CompactModel, checked_frames
+from robo_reward.progress.models.compact_net import word_ids
 from robo_reward.progress.models.folded_encoder import FoldedEncoder
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robo_reward.progress.models.compact import FrameEncoder, unique_combinations, word_ids
+from robo_reward.progress.models.compact import unique_combinations
+from robo_reward.progress.models.compact_net import FrameEncoder, word_ids
 from robo_reward.types import Episode
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from robo_reward.progress.clips import ClipSampler, demonstrations_of
 from robo_reward.progress.frame_pool import FramePool
 from robo_reward.progress.labels import PotentialLabels
 from robo_reward.progress.models.classifier import Classifier
-from robo_reward.progress.models.compact import CompactSettings
+from robo_reward.progress.models.compact_net import CompactSettings
 from robo_reward.progress.models.distance import FeatureDistance, PixelDistance
 from robo_reward.progress.models.graded import Graded
 from robo_reward.progress.models.progressor import Progressor

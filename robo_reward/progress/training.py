@@ -20,7 +20,8 @@ from robo_reward.progress.calibration import calibrate_completion
 from robo_reward.progress.completion import CompletionTarget
 from robo_reward.progress.frame_pool import FramePool
 from robo_reward.progress.labels import PotentialLabels, label_episode, labels_from_outcome
-from robo_reward.progress.models.compact import CompactModel, CompactNet, CompactSettings
+from robo_reward.progress.models.compact import CompactModel
+from robo_reward.progress.models.compact_net import CompactNet, CompactSettings
 from robo_reward.progress.pairs import PairBatch, PairSampler, PairSettings
 from robo_reward.progress.references import References
 from robo_reward.progress.reward_model import RewardModel

@@ -181,7 +181,7 @@ def _annotate(config: Config, data: StageResult, reward: StageResult, folder: Pa
 def reward_settings(config: Config, stages: int) -> Any:
     """The reward section as the training settings of `progress`."""
     from robo_reward.progress.completion import CompletionRule
-    from robo_reward.progress.models.compact import CompactSettings
+    from robo_reward.progress.models.compact_net import CompactSettings
     from robo_reward.progress.pairs import PairSettings
     from robo_reward.progress.tracker import TrackerSettings
     from robo_reward.progress.training import TrainSettings

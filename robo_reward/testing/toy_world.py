@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from robo_reward.progress.models.compact import CompactSettings
+from robo_reward.progress.models.compact_net import CompactSettings
 from robo_reward.progress.pairs import PairSettings
 from robo_reward.progress.training import TrainSettings
 from robo_reward.testing.episodes import make_episode

@@ -22,7 +22,8 @@ from robo_reward.data.lerobot import DatasetWriter, read_dataset
 from robo_reward.progress.annotate import track_many
 from robo_reward.progress.columns import columns_of
 from robo_reward.progress.completion import CompletionRule
-from robo_reward.progress.models.compact import CompactModel, CompactNet, CompactSettings
+from robo_reward.progress.models.compact import CompactModel
+from robo_reward.progress.models.compact_net import CompactNet, CompactSettings
 from robo_reward.progress.references import References
 from robo_reward.progress.reward_model import RewardModel
 from robo_reward.progress.tracker import TrackerSettings

@@ -174,7 +174,8 @@ def test_gymnasium_accepts_the_wrapped_world(world, stub):
 
 def test_a_trained_folder_is_loaded(world, stub, tmp_path):
     pytest.importorskip("torch")
-    from robo_reward.progress.models.compact import CompactModel, CompactNet, CompactSettings
+    from robo_reward.progress.models.compact import CompactModel
+    from robo_reward.progress.models.compact_net import CompactNet, CompactSettings
     from robo_reward.progress.reward_model import RewardModel
 
     settings = CompactSettings(image_size=SIZE, channels=(4,), kernels=(4,), strides=(4,), hidden=16)

@@ -13,7 +13,7 @@ from robo_reward.config import load_config
 from robo_reward.progress.adaptation import adapt_reward, grow, reference_clips
 from robo_reward.progress.annotate import track_many
 from robo_reward.progress.labels import labels_from_outcome
-from robo_reward.progress.models.compact import CompactNet, CompactSettings
+from robo_reward.progress.models.compact_net import CompactNet, CompactSettings
 from robo_reward.progress.pairs import PairSettings
 from robo_reward.progress.references import References
 from robo_reward.progress.reward_model import RewardModel, load_reward

@@ -19,7 +19,8 @@ from robo_reward.data.demonstration import read_demonstration
 from robo_reward.data.lerobot_package import import_lerobot
 from robo_reward.data.video import write_video
 from robo_reward.progress.annotate import track_many
-from robo_reward.progress.models.compact import CompactModel, CompactNet, CompactSettings
+from robo_reward.progress.models.compact import CompactModel
+from robo_reward.progress.models.compact_net import CompactNet, CompactSettings
 from robo_reward.progress.references import Reference, References
 from robo_reward.progress.reward_model import RewardModel, load_reward
 from robo_reward.progress.tracker import TrackerSettings

@@ -114,7 +114,7 @@ def test_a_classifier_ends_a_rollout_at_the_first_picture_that_it_takes_for_a_su
 ):
     pytest.importorskip("torch")
     from robo_reward.progress.models.classifier import Classifier
-    from robo_reward.progress.models.compact import CompactSettings
+    from robo_reward.progress.models.compact_net import CompactSettings
     from robo_reward.progress.rivals import RivalReward
     from robo_reward.runtime.believed import make_judge
 

@@ -117,6 +117,19 @@ def test_a_missing_file_is_named(capsys):
     assert "nowhere/meta.json" in one_line(capsys)
 
 
+def test_a_refused_command_leaves_no_folder(folder):
+    def refused(config: Config) -> None:
+        raise ValueError("no")
+
+    def begun(config: Config) -> None:
+        (Path(config.run.dir) / "log").touch()
+        raise ValueError("no")
+
+    assert run("tiny", command=refused) == 2 and not list((folder / "runs").iterdir())
+    assert run("tiny", "run.dir=.", command=refused) == 2 and folder.is_dir()
+    assert run("tiny", command=begun) == 2 and len(list(folder.glob("runs/*/log"))) == 1
+
+
 def test_a_missing_extra_is_named(capsys):
     def needs_mujoco(config: Config) -> None:
         raise ModuleNotFoundError("No module named 'mujoco'", name="mujoco")

@@ -23,7 +23,8 @@ from robo_reward.learning.agents import AGENTS  # noqa: E402
 from robo_reward.learning.networks import mlp  # noqa: E402
 from robo_reward.policies.cloning import ClonedPolicy  # noqa: E402
 from robo_reward.policies.simple import SearchingPolicy, ZeroPolicy  # noqa: E402
-from robo_reward.progress.models.compact import CompactModel, CompactNet, CompactSettings  # noqa: E402
+from robo_reward.progress.models.compact import CompactModel  # noqa: E402
+from robo_reward.progress.models.compact_net import CompactNet, CompactSettings  # noqa: E402
 from robo_reward.progress.references import Reference, References  # noqa: E402
 from robo_reward.progress.reward_model import RewardModel  # noqa: E402
 from robo_reward.progress.tracker import ProgressTracker, TrackerSettings  # noqa: E402

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from robo_reward.progress.models.compact import CompactModel, CompactNet, CompactSettings
+from robo_reward.progress.models.compact import CompactModel
+from robo_reward.progress.models.compact_net import CompactNet, CompactSettings
 from robo_reward.progress.models.feature_cache import FeatureCache
 from robo_reward.progress.references import Reference, References
 from robo_reward.progress.tracker import ProgressTracker, TrackerSettings

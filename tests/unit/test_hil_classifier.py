@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("torch")
 
 from robo_reward.hil.classifier import SuccessClassifier
-from robo_reward.progress.models.compact import CompactSettings
+from robo_reward.progress.models.compact_net import CompactSettings
 from robo_reward.progress.training import TrainSettings
 from robo_reward.testing.episodes import make_episode
 

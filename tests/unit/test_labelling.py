@@ -13,7 +13,8 @@ torch = pytest.importorskip("torch")
 
 from robo_reward.config import load_config  # noqa: E402
 from robo_reward.progress.labels import label_episode  # noqa: E402
-from robo_reward.progress.models.compact import CompactModel, CompactNet, CompactSettings  # noqa: E402
+from robo_reward.progress.models.compact import CompactModel  # noqa: E402
+from robo_reward.progress.models.compact_net import CompactNet, CompactSettings  # noqa: E402
 from robo_reward.runtime import labelling, steps  # noqa: E402
 from robo_reward.runtime.stages import StageResult  # noqa: E402
 from robo_reward.testing.episodes import make_episode  # noqa: E402

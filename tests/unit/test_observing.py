@@ -16,7 +16,8 @@ from robo_reward.evaluation.rollout import PolicyActor, run_episode  # noqa: E40
 from robo_reward.policies.chunks import ChunkedPolicy  # noqa: E402
 from robo_reward.policies.inputs import policy_input  # noqa: E402
 from robo_reward.progress.frame_features import FrameFeatures  # noqa: E402
-from robo_reward.progress.models.compact import CompactModel, CompactNet, CompactSettings  # noqa: E402
+from robo_reward.progress.models.compact import CompactModel  # noqa: E402
+from robo_reward.progress.models.compact_net import CompactNet, CompactSettings  # noqa: E402
 from robo_reward.runtime.acting import ResidualRollout  # noqa: E402
 from robo_reward.runtime.observing import input_columns, with_base_actions, with_features  # noqa: E402
 

@@ -15,7 +15,8 @@ from robo_reward.progress.bench.method import Method, Tracked, control_methods
 from robo_reward.progress.bench.row import BenchSettings
 from robo_reward.progress.bench.suite import bench, bench_reward, cases_of, reliability, summary, write_table
 from robo_reward.progress.completion import CompletionRule
-from robo_reward.progress.models.compact import CompactModel, CompactNet, CompactSettings
+from robo_reward.progress.models.compact import CompactModel
+from robo_reward.progress.models.compact_net import CompactNet, CompactSettings
 from robo_reward.progress.references import References
 from robo_reward.progress.reward_model import RewardModel
 from robo_reward.progress.tracker import TrackerSettings

@@ -15,7 +15,8 @@ from robo_reward.progress.bench.metrics import rank_correlation
 from robo_reward.progress.bench.suite import BenchSettings, bench_reward
 from robo_reward.progress.clips import ClipSampler
 from robo_reward.progress.labels import label_episode
-from robo_reward.progress.models.compact import CompactModel, CompactNet
+from robo_reward.progress.models.compact import CompactModel
+from robo_reward.progress.models.compact_net import CompactNet
 from robo_reward.progress.models.rival import Demonstration, class_loss
 from robo_reward.progress.models.transport import prefix_costs
 from robo_reward.progress.references import References

@@ -14,7 +14,8 @@ from robo_reward.progress.annotate import annotate, track_many
 from robo_reward.progress.fusion import FUSIONS
 from robo_reward.progress.hop import apply_hop
 from robo_reward.progress.labels import labels_from_outcome
-from robo_reward.progress.models.compact import CompactModel, CompactNet, CompactSettings, word_ids
+from robo_reward.progress.models.compact import CompactModel
+from robo_reward.progress.models.compact_net import CompactNet, CompactSettings, word_ids
 from robo_reward.progress.reward_model import RewardModel, load_reward
 from robo_reward.progress.tracker import ProgressTracker, TrackerSettings
 from robo_reward.progress.training import TrainSettings, label_episodes, train_reward

@@ -14,7 +14,8 @@ pytest.importorskip("torch")
 
 from robo_reward.data.store import TransitionStore
 from robo_reward.progress.completion import CompletionRule, CompletionTarget
-from robo_reward.progress.models.compact import CompactModel, CompactNet, CompactSettings
+from robo_reward.progress.models.compact import CompactModel
+from robo_reward.progress.models.compact_net import CompactNet, CompactSettings
 from robo_reward.progress.references import Reference, References
 from robo_reward.progress.reward_model import RewardModel, load_reward
 from robo_reward.progress.tracker import TrackerSettings

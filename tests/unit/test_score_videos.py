@@ -21,7 +21,8 @@ from robo_reward.evaluation import score_videos as module
 from robo_reward.evaluation.score_videos import score_videos
 from robo_reward.progress.annotate import track_many
 from robo_reward.progress.completion import CompletionRule
-from robo_reward.progress.models.compact import CompactModel, CompactNet, CompactSettings
+from robo_reward.progress.models.compact import CompactModel
+from robo_reward.progress.models.compact_net import CompactNet, CompactSettings
 from robo_reward.progress.references import Reference, References
 from robo_reward.progress.reward_model import RewardModel
 from robo_reward.progress.tracker import TrackerSettings

@@ -24,7 +24,8 @@ from robo_reward.console.web import Server
 from robo_reward.interfaces import Unanswered
 from robo_reward.progress.calls import Caller, CallSettings
 from robo_reward.progress.models import remote
-from robo_reward.progress.models.compact import CompactModel, CompactNet, CompactSettings
+from robo_reward.progress.models.compact import CompactModel
+from robo_reward.progress.models.compact_net import CompactNet, CompactSettings
 from robo_reward.progress.models.remote import RemoteModel, ask_served
 from robo_reward.progress.references import Reference, References
 from robo_reward.progress.reward_model import RewardModel, load_reward

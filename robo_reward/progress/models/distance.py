@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robo_reward.progress.models.compact import CompactSettings
+from robo_reward.progress.models.compact_net import CompactSettings
 from robo_reward.progress.models.rival import Demonstration, Rival
 from robo_reward.types import Frames
 

@@ -18,7 +18,7 @@ from torch.nn import functional
 from robo_reward.progress.blank import shows_nothing
 
 if TYPE_CHECKING:
-    from robo_reward.progress.models.compact import CompactNet
+    from robo_reward.progress.models.compact_net import CompactNet
 
 
 class FoldedEncoder:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robo_reward.progress.models.compact import CompactSettings
+from robo_reward.progress.models.compact_net import CompactSettings
 from robo_reward.progress.models.rival import History, LearnedRival, class_loss
 
 BINS = torch.tensor([0.125, 0.375, 0.625, 0.875])

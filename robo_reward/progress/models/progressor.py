@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from robo_reward.progress.models.compact import CompactSettings
+from robo_reward.progress.models.compact_net import CompactSettings
 from robo_reward.progress.models.rival import Demonstration, LearnedRival, head
 
 LABEL_STD, WIDEST_STD = 0.05, 0.5

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from robo_reward.progress.models.compact import CompactSettings
+from robo_reward.progress.models.compact_net import CompactSettings
 from robo_reward.progress.models.rival import History, LearnedRival, outside
 
 

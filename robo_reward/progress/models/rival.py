@@ -14,14 +14,8 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor, nn
 
-from robo_reward.progress.models.compact import (
-    CHUNK,
-    CompactSettings,
-    FrameEncoder,
-    checked_frames,
-    to_images,
-    word_ids,
-)
+from robo_reward.progress.models.compact import CHUNK, checked_frames, to_images
+from robo_reward.progress.models.compact_net import CompactSettings, FrameEncoder, word_ids
 from robo_reward.types import Frames
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robo_reward.progress.models.compact import CompactSettings
+from robo_reward.progress.models.compact_net import CompactSettings
 from robo_reward.progress.models.rival import Demonstration, History, LearnedRival, class_loss, outside
 
 

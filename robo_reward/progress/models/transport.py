@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from robo_reward.progress.models.compact import CompactSettings
+from robo_reward.progress.models.compact_net import CompactSettings
 from robo_reward.progress.models.rival import Demonstration, Rival
 
 FRAMES = 24

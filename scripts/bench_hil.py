@@ -1,6 +1,6 @@
 """What an operator is worth on PegInsert: no help, takeovers, graded protocol, demonstrations only, a poor operator.
 
-    python scripts/bench_hil.py [--seeds 0 1 2 3 4] [--arms nobody takeovers] [--list] [--result FILE] [run.root=FOLDER]
+    python scripts/bench_hil.py [run.root=FOLDER ...] [--seeds 0 1 2 3 4] [--arms nobody takeovers] [--list]
 
 The last row is HIL-SERL's option set: SAC from scratch, rewarded by a success classifier, neither shaping nor base.
 

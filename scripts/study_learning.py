@@ -1,6 +1,6 @@
 """The study of the learner: shaping, peers, ablations, reward hacking; a line for each run, appended as it finishes.
 
-    python scripts/study_learning.py [--group shaping --group peers] [--seeds 0 1 2] [--list] [run.root=FOLDER] [...]
+    python scripts/study_learning.py [run.root=FOLDER ...] [--group shaping --group peers] [--seeds 0 1 2] [--list]
 
 Each line is one `robo-reward train`, named in full in its column `command`; a command that is in the table already is
 passed over and no line is ever changed, so the study goes on where it was stopped, in as many sittings as it takes.

@@ -1,6 +1,6 @@
 """The default experiment under runtime=local, async and ray: does it reach the same success?
 
-    python scripts/study_runtime.py [--seeds 0 1 2] [--kinds local async ray] [--list] [--result FILE] [...]
+    python scripts/study_runtime.py [run.root=FOLDER ...] [--seeds 0 1 2] [--kinds local async ray] [--list]
 
 Each line is one `robo-reward train`, appended as it finishes, its command in its last column; what is in the table is
 passed over and no line is ever changed, so the study goes on where it was stopped, within a run too. Everything before

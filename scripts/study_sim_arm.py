@@ -1,6 +1,6 @@
 """Training over the wire beside training in one process: the same task, rollouts, horizon and evaluation.
 
-    python scripts/study_sim_arm.py [--seeds 0 1 2] [--where over_dds in_process] [--list] [--result FILE] [...]
+    python scripts/study_sim_arm.py [run.root=FOLDER ...] [--seeds 0 1 2] [--where over_dds in_process] [--list]
 
 `over_dds` is `robo-reward train experiment=sim_arm`, everything over DDS in real time; `in_process` the same settings
 without the robot. A line is appended as a run finishes, its command in its last column; what is in the table is passed

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -90,6 +91,8 @@ def supervise(config: Config, learn: Learn, log: Log) -> dict[str, Any]:
                                 start(f"actor-{number}")
                     elif kind == "row":
                         log(content[0], **content[1])
+                        with suppress(OSError):  # dead meanwhile
+                            role.line.send_bytes(b"written")
                         for each in roles.values():
                             each.deaths = 0
                     elif kind == "done":
@@ -153,6 +156,10 @@ def _learn(learn: Learn, address: str, token: str, line: Connection) -> None:
 
     def log(step: int, **numbers: Any) -> None:
         tell("row", int(step), {name: plain_number(value) for name, value in numbers.items()})
+        try:
+            line.recv_bytes()  # before the checkpoint: what is learned has its row, whenever the supervisor is killed
+        except (EOFError, OSError):
+            sys.exit(143)
 
     def work() -> None:
         tell("done", learn(address=address, token=token, ready=lambda at: tell("ready", at), log=log))

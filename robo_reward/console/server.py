@@ -24,7 +24,7 @@ from robo_reward.hil.arbitration import HumanInput
 
 __all__ = ["Client", "Console", "Server"]
 
-FILES = {"/": "index.html", "/console.js": "console.js", "/strip.js": "strip.js"}
+FILES = {"/": "index.html", **{f"/{name}": name for name in ("console.js", "strip.js", "history.js")}}
 POLL_S, FRAMES_HZ = 0.01, 15.0
 MESSAGE_BYTES, MESSAGES_PER_S = 1024, 100
 """What one browser may send; more ends its connection."""
@@ -56,6 +56,7 @@ class Console:
     def __init__(self, session: Session, token: str, axes: tuple[str, ...], watching: bool = False) -> None:
         self.session, self.token, self.axes, self.watching = session, token, axes, watching
         self.operator: Client | None = None
+        self._clients: set[Client] = set()
 
     def application(self) -> web.Application:
         """The aiohttp application."""
@@ -73,8 +74,9 @@ class Console:
             await socket.close(code=4001, message=b"wrong token")
             return socket
         client = Client(socket)
+        self._clients.add(client)
         if self.operator is None and not self.watching:
-            self.operator = client
+            self._take(client)
         sender = asyncio.create_task(self._send(client))
         try:
             await self._receive(client)
@@ -82,7 +84,10 @@ class Console:
             pass  # it is gone: nothing can be told to it
         finally:
             sender.cancel()
+            self._clients.discard(client)
             self._let_go(client)
+            if not self._clients and not self.watching:
+                self.session.leave_alone()
         return socket
 
     async def _knows_token(self, socket: web.WebSocketResponse) -> bool:
@@ -92,11 +97,16 @@ class Console:
         except (TypeError, ValueError, KeyError, asyncio.TimeoutError):
             return False
 
+    def _take(self, client: Client) -> None:
+        self.operator = client
+        self.session.note("a page has control")
+
     def _let_go(self, client: Client) -> None:
         """Without its operator the arm pauses if it was being driven, see `Arbiter`."""
         if self.operator is client:
             self.operator = None
             self.session.operator.put(None)
+            self.session.note("nobody has control")
 
     # ---- from the browser ----
 
@@ -131,7 +141,7 @@ class Console:
             await self._post("e_stop")
         elif kind == "control":
             if self.operator is None:
-                self.operator = client
+                self._take(client)
             elif self.operator is not client:
                 raise ValueError("somebody else has control: ask them to give it back")
         elif kind not in ("drive", "event", "place", "give_back"):
@@ -174,7 +184,9 @@ class Console:
             pass
 
     async def _send_on(self, client: Client) -> None:
-        await client.socket.send_json({"type": "hello", "axes": self.axes, "stale_s": self.session.stale_s})
+        await client.socket.send_json(
+            {"type": "hello", "axes": self.axes, "stale_s": self.session.stale_s, "watching": self.watching}
+        )
         shown, sent, frames_due = None, 0, 0.0
         curve, known = 0, 0
         while True:

@@ -235,6 +235,27 @@ def test_an_operator_who_vanishes_while_driving_leaves_a_paused_arm(console):
     browse(port, visit, browsers=2)
 
 
+def test_when_the_last_page_goes_a_running_arm_pauses(console):
+    session, port = console
+
+    async def leave(first, second):
+        await first.say(type="event", event="arm")
+        await first.say(type="event", event="start")
+        await first.until(lambda: first.state["state"] == "running")
+        await first.socket.close()
+        await second.until(lambda: second.state["free"])
+        assert second.state["state"] == "running"  # one is left who could stop it
+
+    async def come_back(page):
+        await page.until(lambda: page.state["state"] == "paused" and "no page" in page.state["notice"])
+        await page.say(type="event", event="resume")
+        await page.until(lambda: page.state["state"] == "running")
+
+    browse(port, leave, browsers=2)
+    browse(port, come_back)
+    assert "pause: no page is connected" in [line["what"] for line in session.log.newest]
+
+
 BROKEN = [
     "", "{", "[]", "7", '{"type": "dance"}', '{"type": "event"}', '{"type": "event", "event": ["arm"]}',
     '{"type": "event", "event": "reset_done"}', '{"type": "event", "event": "success"}',

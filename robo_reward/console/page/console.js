@@ -11,6 +11,7 @@ const SPEED = 0.6, SLOW = 0.2, DRIVING_MS = 33, IDLE_MS = 100;
 
 let socket = null, state = {state: "not connected", possible: [], labels: []}, axes = 4, staleMs = 200;
 let heard = 0, held = false, gripper = 0, number = 0, lastSent = 0, pictures = 0;
+let stopOwed = false; // an e-stop that no connection took: it goes out before anything else
 let padDown = [], stick = [0, 0, 0, 0], touch = [0, 0, 0, 0];
 const pressed = new Set(), touches = new Set(), presses = new Map(), latencies = [];
 
@@ -22,7 +23,7 @@ function connect() {
   socket.onclose = (event) => {
     release();
     state = {...state, state: "not connected", possible: [], you: "nobody"};
-    byId("message").textContent = event.reason || "the connection is lost: trying again";
+    if (!stopOwed) byId("message").textContent = event.reason || "the connection is lost: trying again";
     show();
     if (event.code !== 4001) setTimeout(connect, 500);
   };
@@ -34,7 +35,7 @@ function say(word) {
 
 function hear(word) {
   heard = performance.now();
-  if (word.type === "hello") { axes = word.axes.length; staleMs = 1000 * word.stale_s; byId("gripper").hidden = axes < 5; byId("message").textContent = ""; }
+  if (word.type === "hello") begin(word);
   if (word.type === "refused") byId("message").textContent = word.reason;
   if (word.type !== "state") return;
   if (word.first > 0) for (const curve of ["sources", "oracle", "model", "rewards", "gated"]) word[curve] = state[curve].concat(word[curve]);
@@ -46,6 +47,21 @@ function hear(word) {
   }
   if (latencies.length > 5000) latencies.splice(0, 1000);
   show();
+}
+
+function begin(word) {
+  axes = word.axes.length;
+  staleMs = 1000 * word.stale_s;
+  byId("gripper").hidden = axes < 5;
+  byId("message").textContent = "";
+  document.body.dataset.watching = word.watching;
+  if (stopOwed) stop();
+}
+
+function stop() {
+  stopOwed = !socket || socket.readyState !== WebSocket.OPEN;
+  if (stopOwed) byId("message").textContent = "E-STOP NOT SENT, there is no connection: stop the robot by hand";
+  else say({type: "event", event: "e_stop"});
 }
 
 function look(data) {
@@ -98,7 +114,7 @@ function readPad() {
   if (pad) for (const [axis, from, sign] of PAD_MOVES) {
     if (Math.abs(pad.axes[from]) > DEAD_BAND) stick[axis] = sign * SPEED * pad.axes[from];
   }
-  if (padDown[PAD_STOP] && !before[PAD_STOP]) say({type: "event", event: "e_stop"});
+  if (padDown[PAD_STOP] && !before[PAD_STOP]) stop();
   if (padDown[PAD_HOLD] && !before[PAD_HOLD]) { held = true; drive(true); }
   if (!padDown[PAD_HOLD] && before[PAD_HOLD] && held) { held = false; drive(); }
   for (const [number, names] of Object.entries(PAD)) if (padDown[number] && !before[number]) event_of(names)?.click();
@@ -114,7 +130,7 @@ setInterval(() => {
 
 document.addEventListener("keydown", (event) => {
   const key = event.key.toLowerCase();
-  if (event.key === "Escape") { say({type: "event", event: "e_stop"}); return; }
+  if (event.key === "Escape") { stop(); return; }
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === " ") {
     event.preventDefault();
@@ -167,9 +183,9 @@ window.addEventListener("pagehide", release);
 document.addEventListener("visibilitychange", () => { if (document.hidden) release(); });
 
 for (const button of document.querySelectorAll("button[data-event]")) {
-  button.addEventListener("click", () => say({type: "event", event: button.dataset.event}));
+  button.addEventListener("click", () => { byId("message").textContent = ""; say({type: "event", event: button.dataset.event}); });
 }
-byId("e_stop").addEventListener("click", () => say({type: "event", event: "e_stop"}));
+byId("e_stop").addEventListener("click", stop);
 byId("control").addEventListener("click", () => say({type: state.you === "operator" ? "give_back" : "control"}));
 
 // ---- showing ----
@@ -178,26 +194,17 @@ function show() {
   document.body.dataset.state = state.state;
   byId("state").textContent = state.state.replace("_", " ");
   byId("instruction").textContent = state.instruction ? `episode ${state.episode}: ${state.instruction}` : "";
-  byId("who").textContent = state.you === "operator" ? "you have control" : state.you === "watcher" ? "you are watching" : "";
+  byId("who").textContent = document.body.dataset.watching === "true" ? "monitor: nothing is commanded from here"
+    : state.you === "operator" ? "you have control" : state.you === "watcher" ? "you are watching" : "";
   byId("notice").textContent = state.notice || "";
   byId("completed").textContent = `${state.completed ? "\u2714 done, says the reward model" : ""} ${state.success ? "\u2714 done, says the simulator" : ""}`;
   places(state.figures?.places || []);
   byId("busy").textContent = state.busy || "";
-  byId("figures").textContent = training(state.figures || {});
+  show_history();
   byId("control").textContent = state.you === "operator" ? "Give control back" : "Take control";
   byId("control").disabled = state.you !== "operator" && !state.free;
   for (const button of document.querySelectorAll("button[data-event]")) {
     button.disabled = state.you !== "operator" || !state.possible.includes(button.dataset.event);
-  }
-  const list = byId("labels");
-  if (list.dataset.shown !== String(state.labels)) {
-    list.dataset.shown = String(state.labels);
-    list.replaceChildren(...state.labels.map((label) => {
-      const item = document.createElement("li");
-      item.textContent = label.replace("_", " ");
-      return item;
-    }));
-    list.scrollTop = list.scrollHeight;
   }
   requestAnimationFrame(draw);
 }
@@ -223,15 +230,6 @@ function places(found) {
   for (const button of document.querySelectorAll("#places button")) {
     button.disabled = state.you !== "operator" || !["idle", "armed"].includes(state.state) || Boolean(state.busy);
   }
-}
-
-function training({rollouts, of, curve}) {
-  if (of === undefined) return "";
-  const judged = state.labels.filter((label) => ["success", "failure", "partial"].includes(label)).slice(-20);
-  const won = judged.filter((label) => label === "success").length;
-  const [at, , wins, episodes] = curve.at(-1) || [];
-  return `rollout ${rollouts} of ${of}` + (judged.length ? `, ${won} of the last ${judged.length} with help succeeded` : "")
-    + (at === undefined ? "" : `; without help ${Math.round(100 * wins / episodes)} % after rollout ${at}`);
 }
 
 function quantile(values, share) {

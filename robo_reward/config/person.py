@@ -11,12 +11,14 @@ from robo_reward.settings import choice, number
 class HilConfig:
     """A person in the loop of `train`; the times of the simulated one are the task's own."""
 
-    kind: str = choice("none", "none", "simulated", "console")
+    kind: str = choice("none", "none", "simulated", "console", "device")
     """simulated: the scripted expert takes over where the policy gets stuck, and gives the arm back; console: you do,
-    in the browser."""
+    in the browser; device: you do, with a device at this computer, and the browser shows."""
+    device: str = "gamepad"
+    """With hil=device: a name in conf/teleop, a file ending in .yaml, or a recording ending in .jsonl."""
     judge: str = choice("person", "person", "env", "classifier")
-    """Who judges the episodes of hil=console: you, each of them; or, where you do not, the world or a classifier of
-    success that your labels train, and then the next episode starts by itself."""
+    """Who judges the episodes of hil=console and device: you, each of them; or, where you do not, the world or a
+    classifier of success that your labels train, and then the next episode starts by itself."""
     classifier_every: int = number(10, low=1)
     """Episodes that you judged, with hil.judge=classifier, between its trainings"""
     classifier_steps: int = number(150, low=1)

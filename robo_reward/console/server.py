@@ -50,11 +50,14 @@ class Client:
 class Console:
     """Serves one session to browsers; `token` is what they must say first.
 
-    With `watching` nobody commands anything, not even an e-stop: a monitor.
+    With `watching` nobody commands anything, not even an e-stop: a monitor. With a `driver`, the name of a device, that
+    drives and nobody's browser does, who may leave without the arm pausing.
     """
 
-    def __init__(self, session: Session, token: str, axes: tuple[str, ...], watching: bool = False) -> None:
-        self.session, self.token, self.axes, self.watching = session, token, axes, watching
+    def __init__(
+        self, session: Session, token: str, axes: tuple[str, ...], watching: bool = False, driver: str = ""
+    ) -> None:
+        self.session, self.token, self.axes, self.watching, self.driver = session, token, axes, watching, driver
         self.operator: Client | None = None
         self._clients: set[Client] = set()
 
@@ -86,7 +89,7 @@ class Console:
             sender.cancel()
             self._clients.discard(client)
             self._let_go(client)
-            if not self._clients and not self.watching:
+            if not self._clients and not self.watching and not self.driver:
                 self.session.leave_alone()
         return socket
 
@@ -105,7 +108,8 @@ class Console:
         """Without its operator the arm pauses if it was being driven, see `Arbiter`."""
         if self.operator is client:
             self.operator = None
-            self.session.operator.put(None)
+            if not self.driver:
+                self.session.operator.put(None)
             self.session.note("nobody has control")
 
     # ---- from the browser ----
@@ -150,6 +154,8 @@ class Console:
             raise ValueError("you are watching: take control first")
         elif kind == "give_back":
             self._let_go(client)
+        elif kind == "drive" and self.driver:
+            raise ValueError(f"the {self.driver} drives: this page shows, judges and stops")
         elif kind == "drive":
             self._drive(word)
         elif kind == "place":
@@ -184,9 +190,8 @@ class Console:
             pass
 
     async def _send_on(self, client: Client) -> None:
-        await client.socket.send_json(
-            {"type": "hello", "axes": self.axes, "stale_s": self.session.stale_s, "watching": self.watching}
-        )
+        about = {"axes": self.axes, "stale_s": self.session.stale_s, "watching": self.watching, "driver": self.driver}
+        await client.socket.send_json({"type": "hello", **about})
         shown, sent, frames_due = None, 0, 0.0
         curve, known = 0, 0
         while True:

@@ -19,16 +19,21 @@ from robo_reward.terminal import say
 
 
 @contextmanager
-def serving(session: Session, port: int, watching: bool = False) -> Iterator[None]:
+def serving(session: Session, port: int, watching: bool = False, driver: str = "") -> Iterator[None]:
     """The session's page while it lasts; Ctrl-C and SIGTERM end the session between two steps.
 
     So the episode under way is kept. Raises ValueError when the port is taken.
 
     Args:
         watching: whether browsers command nothing.
+        driver: name of the device that drives in their place.
     """
     axes = ("dx", "dy", "dz", "dyaw", "gripper")[: session.action_size]
-    with serve(lambda token: Console(session, token, axes, watching), port, session.stop, session.folder / "token"):
+
+    def site(token: str) -> Console:
+        return Console(session, token, axes, watching, driver)
+
+    with serve(site, port, session.stop, session.folder / "token"):
         yield
 
 

@@ -1,4 +1,4 @@
-"""`train hil=console`: the learner and a person in the browser take turns at one arm.
+"""`train hil=console` and `hil=device`: the learner and a person take turns at one arm.
 
 The control loop, the learner and the world share one thread: an episode runs at its rate with nothing beside it, the
 learner works between two episodes and looks up at every update. The labels decide what is learned: an episode counts
@@ -8,6 +8,7 @@ once it was judged, a label that is taken back is unlearned from the replays, an
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,14 @@ def train_attended(
             experience.take(read(learned))
         else:
             local.clone_demonstrations(experience, config.agent, rng)
-        with session, serving(session, config.console.port):
+        with ExitStack() as beside:
+            driver = config.hil.device if config.hil.kind == "device" else ""
+            beside.enter_context(session)
+            beside.enter_context(serving(session, config.console.port, driver=driver))
+            if driver:
+                from robo_reward.console.device import driving
+
+                beside.enter_context(driving(config, session))
             taught, patience = None, round(config.hil.patience_s * session.fps)
             while counters.rollouts < train.rollouts:
                 if classifier is not None and (told := session.labels.judged(by_person=True)):

@@ -11,6 +11,7 @@ const SPEED = 0.6, SLOW = 0.2, DRIVING_MS = 33, IDLE_MS = 100;
 
 let socket = null, state = {state: "not connected", possible: [], labels: []}, axes = 4, staleMs = 200;
 let heard = 0, held = false, gripper = 0, number = 0, lastSent = 0, pictures = 0;
+let driver = ""; // the device that drives in the place of browsers
 let stopOwed = false; // an e-stop that no connection took: it goes out before anything else
 let padDown = [], stick = [0, 0, 0, 0], touch = [0, 0, 0, 0];
 const pressed = new Set(), touches = new Set(), presses = new Map(), latencies = [];
@@ -55,6 +56,7 @@ function begin(word) {
   byId("gripper").hidden = axes < 5;
   byId("message").textContent = "";
   document.body.dataset.watching = word.watching;
+  document.body.dataset.driver = driver = word.driver;
   if (stopOwed) stop();
 }
 
@@ -92,7 +94,7 @@ function release() {
 }
 
 function drive(pressed_now = false) {
-  if (state.you !== "operator" || state.clock === undefined) return;
+  if (state.you !== "operator" || state.clock === undefined || driver) return;
   const action = new Array(axes).fill(0), speed = pressed.has("shift") ? SLOW : SPEED;
   for (const key of pressed) if (MOVES[key]) action[MOVES[key][0]] += speed * MOVES[key][1];
   for (let i = 0; i < 4; i += 1) action[i] = Math.max(-1, Math.min(1, action[i] + stick[i] + touch[i]));
@@ -239,7 +241,7 @@ function quantile(values, share) {
 
 function showLink(now) {
   const age = Math.round(now - heard), late = age > staleMs;
-  byId("drive").textContent = held ? "driving" : "released";
+  byId("drive").textContent = driver ? `${driver} drives` : held ? "driving" : "released";
   byId("link").textContent = socket && socket.readyState === WebSocket.OPEN
     ? `${late ? "link too slow: " : ""}state ${age} ms old` : "no link";
   lights(age + 1000 * (state.age_s || 0));

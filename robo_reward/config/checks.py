@@ -58,8 +58,8 @@ def _check_person(config: Config) -> None:
         raise ValueError(
             f"train.task_reward=completion with hil={hil.kind}: there labels say what was done, set hil.judge= instead"
         )
-    if hil.protocol != "takeovers" and hil.kind != "simulated":
-        raise ValueError(f"hil.protocol={hil.protocol} is the simulated operator's: add hil=simulated")
+    if hil.protocol != "takeovers" and hil.kind == "none":
+        raise ValueError(f"hil.protocol={hil.protocol} is an operator's: add hil=simulated, console or device")
     if hil.protocol == "graded" and config.robot:
         raise ValueError("hil.protocol=graded repeats commands to come back to a place: no robot may do that blindly")
     if hil.protocol == "graded" and config.shaping.kind == "none":

@@ -24,8 +24,8 @@ class HilConfig:
     classifier_steps: int = number(150, low=1)
     """Steps of each"""
     protocol: str = choice("takeovers", "takeovers", "demonstrations", "graded")
-    """What the simulated operator does: take over, show whole episodes first, or show some and then return to where the
-    policy gets stuck."""
+    """What the simulated operator does, and what the page asks of you before each episode: take over, show whole
+    episodes first, or show some and then return to where the policy gets stuck."""
     demonstrations: int = number(5, low=0)
     """First rollouts that it shows, unless it takes over"""
     returns: int = number(2, low=1)

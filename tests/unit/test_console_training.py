@@ -240,6 +240,7 @@ def test_an_episode_begins_where_another_got_stuck(train, tmp_path):
         until(lambda: session.figures.get("places") and "start" in session.view.state["possible"])
         [place] = session.figures["places"]
         assert place["number"] == 0 and place["reason"] == "stalls"
+        assert session.figures["advice"] == {"grade": "return", "place": 0, "minutes": 10.0}
         with pytest.raises(ValueError, match="place 7 is gone"):
             session.post("place 7").result(60)
         session.post("place 0").result(60)
@@ -250,7 +251,9 @@ def test_an_episode_begins_where_another_got_stuck(train, tmp_path):
         do(session, "re_record")  # at the same place again
         play(session, "failure", "failure")
 
-    assert train(tmp_path, person, replace(CONFIG.hil, patience_s=0.1))[0]["rollouts"] == 3
+    graded = replace(CONFIG.hil, patience_s=0.1, protocol="graded", demonstrations=0)
+    summary = train(tmp_path, person, graded)[0]
+    assert (summary["hil_rollouts_free"], summary["hil_rollouts_return"]) == (2, 1)
     store, place = TransitionStore(tmp_path / "store"), json.loads((tmp_path / "places" / "00000.json").read_text())
     first, again, third, other = (store.read(f"session-{number:05d}") for number in range(4))
     for episode in (again, third):

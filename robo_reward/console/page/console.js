@@ -144,6 +144,7 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   if (key === "g") { gripper = gripper > 0 ? -1 : 1; return; }
+  if (key === "b" && !event.repeat) { document.querySelector("#places button.advised:enabled")?.click(); return; }
   if (event.repeat || (key === "enter" && document.activeElement.matches("button:enabled"))) return;
   for (const button of document.querySelectorAll("button[data-event]")) {
     if (button.dataset.key && button.dataset.key.toLowerCase() === key && !button.disabled) { button.click(); return; }
@@ -200,8 +201,9 @@ function show() {
     : state.you === "operator" ? "you have control" : state.you === "watcher" ? "you are watching" : "";
   byId("notice").textContent = state.notice || "";
   byId("completed").textContent = `${state.completed ? "\u2714 done, says the reward model" : ""} ${state.success ? "\u2714 done, says the simulator" : ""}`;
-  places(state.figures?.places || []);
+  places(state.figures?.places || [], state.figures?.advice);
   byId("busy").textContent = state.busy || "";
+  byId("advice").textContent = ["idle", "armed", "resetting"].includes(state.state) ? advised(state.figures?.advice) : "";
   show_history();
   byId("control").textContent = state.you === "operator" ? "Give control back" : "Take control";
   byId("control").disabled = state.you !== "operator" && !state.free;
@@ -211,8 +213,15 @@ function show() {
   requestAnimationFrame(draw);
 }
 
+function advised(advice) { // what the graded protocol asks for before the next episode
+  if (!advice) return "";
+  const here = `put the scene at place ${advice.place} (B: Begin here)`;
+  return "Next: " + {free: "let the policy drive alone, it shows how it fares", demonstrate: "show a whole episode yourself",
+    return: `${here} and let the policy try`, guide: `${here} and show the way from there`}[advice.grade];
+}
+
 // Where the policy got stuck of late: the next episode can begin there.
-function places(found) {
+function places(found, advice) {
   if (byId("places").dataset.shown !== JSON.stringify(found)) {
     byId("places").dataset.shown = JSON.stringify(found);
     byId("places").replaceChildren(...found.map(({number, reason, phi}) => {
@@ -223,6 +232,7 @@ function places(found) {
         .then((answer) => { if (answer.picture) image.src = answer.picture; }).catch(() => {});
       caption.textContent = `episode ${number} ${reason} at ${phi} `;
       button.textContent = "Begin here";
+      button.dataset.place = number;
       button.addEventListener("click", () => say({type: "place", number}));
       caption.append(button);
       figure.append(image, caption);
@@ -231,6 +241,7 @@ function places(found) {
   }
   for (const button of document.querySelectorAll("#places button")) {
     button.disabled = state.you !== "operator" || !["idle", "armed"].includes(state.state) || Boolean(state.busy);
+    button.classList.toggle("advised", Number(button.dataset.place) === advice?.place);
   }
 }
 

@@ -7,7 +7,7 @@ function judged() { // label, [steps driven, steps] of every episode that says s
   return (state.labels || []).map((label, n) => [label, (state.by_hand || [])[n] || [0, 0]]).filter(([label]) => label in HEIGHTS);
 }
 
-function history_figures({rollouts, of, curve}) {
+function history_figures({rollouts, of, curve, advice}) {
   const all = judged(), last = all.slice(-20), won = last.filter(([label]) => label === "success").length;
   const minutes = (state.by_hand || []).reduce((sum, [driven]) => sum + driven, 0) / (state.fps || 1) / 60;
   const shares = last.map(([, [driven, steps]]) => steps ? driven / steps : 0);
@@ -16,7 +16,7 @@ function history_figures({rollouts, of, curve}) {
   return [
     of === undefined ? "" : `rollout ${rollouts} of ${of}`,
     last.length ? `${won} of the last ${last.length} with help succeeded, a person drove ${Math.round(100 * rate)} % of them` : "",
-    minutes ? `${minutes.toFixed(1)} min driven` : "",
+    minutes ? `${minutes.toFixed(1)} min driven${advice ? ` of ${advice.minutes}` : ""}` : "",
     at === undefined ? "" : `without help ${Math.round(100 * wins / episodes)} % after rollout ${at}`,
   ].filter((part) => part).join("; ");
 }

@@ -58,6 +58,9 @@ def _check_person(config: Config) -> None:
         raise ValueError(
             f"train.task_reward=completion with hil={hil.kind}: there labels say what was done, set hil.judge= instead"
         )
+    seen = config.reward.kind in HOP_MODELS and config.shaping.kind != "none"
+    if hil.judge == "reward" and hil.kind in ("console", "device") and not seen:
+        raise ValueError("hil.judge=reward needs a reward model that follows an episode: reward=compact and a shaping")
     if hil.protocol != "takeovers" and hil.kind == "none":
         raise ValueError(f"hil.protocol={hil.protocol} is an operator's: add hil=simulated, console or device")
     if hil.protocol == "graded" and config.robot:

@@ -145,6 +145,11 @@ class Session:
         """A line of the session's log."""
         self.log.add(len(self.protocol.labels), what)
 
+    @property
+    def completed(self) -> bool | None:
+        """Whether the reward model calls the newest episode done; None where it did not see it."""
+        return self._live.completed if self._live and self._live.curves.model else None
+
     def stop(self) -> None:
         """Let `run` return after the present step."""
         self._stopped = True

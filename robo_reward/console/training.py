@@ -94,6 +94,8 @@ def train_attended(
 
         classifier = None
         judge: Callable[[Episode], bool | None] | None = worlds_word if config.hil.judge == "env" else None
+        if config.hil.judge == "reward":
+            judge = lambda episode: session.completed  # noqa: E731
         if config.hil.judge == "classifier":
             from robo_reward.hil.classifier import SuccessClassifier
 
@@ -179,4 +181,5 @@ def train_attended(
                 checkpoint.save()
         if config.hil.protocol != "takeovers":
             counters.past = advised([])[1]
+        (folder / "token").unlink(missing_ok=True)  # a stage that is done is never served again
         return local.finish(config, experience, agent, counters, folder)

@@ -132,7 +132,6 @@ class Console:
                 OSError,
                 ArithmeticError,
                 RecursionError,
-                asyncio.TimeoutError,
             ) as error:
                 reason = " ".join(str(error).split()) or type(error).__name__
                 await client.socket.send_json({"type": "refused", "reason": reason[:300]})
@@ -178,7 +177,12 @@ class Console:
         self.session.operator.put(HumanInput(np.array(action, np.float32), held, float(seen)), number)
 
     async def _post(self, event: str) -> None:
-        await asyncio.wait_for(asyncio.wrap_future(self.session.post(event)), ANSWER_S)
+        answer = asyncio.wrap_future(self.session.post(event))
+        try:
+            await asyncio.wait_for(asyncio.shield(answer), ANSWER_S)  # what was asked for stays asked for
+        except asyncio.TimeoutError:
+            answer.add_done_callback(lambda late: late.exception())
+            raise ValueError(f"the learner is busy: {event.replace('_', ' ')} comes as soon as it can") from None
 
     # ---- to the browser ----
 

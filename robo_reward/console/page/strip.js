@@ -13,7 +13,7 @@ function draw() {
   pen.font = "12px system-ui, sans-serif";
   for (const value of [0, 0.5, 1]) {
     pen.fillStyle = style.color;
-    pen.fillText(value, 12, y(value) + 12);
+    pen.fillText(value, 12, y(value) + (value ? 12 : -3));
     pen.fillStyle = style.getPropertyValue("--grey");
     pen.globalAlpha = 0.4;
     pen.fillRect(10, y(value), canvas.width - 20, 1);

@@ -32,6 +32,7 @@ EXAMPLES_OF: dict[str, tuple[tuple[str, str], ...]] = {
         ("train shaping=none", "the sparse reward: what is the reward model worth?"),
         ("train -m seed=0,1,2", "one run after the other"),
         ("train hil=console", "with you at the console"),
+        ("train hil=device", "with you at a gamepad"),
         ("train experiment=sim_arm", "on a robot: here a simulated arm over ROS 2's wire"),
     ),
     "evaluate": (("evaluate perturb.axes=[friction,lighting]", "in perturbed worlds too"),),

@@ -92,6 +92,10 @@ def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
     steps.check_base(config)
     steps.check_reward(config)
     device_named(config.agent.device)
+    if config.hil.kind == "device":
+        from robo_reward.console.device import check_device
+
+        check_device(config)
     with RunFolder(config.run.dir, config, command, config.quiet) as run:
         data = collecting.dataset_stage(config)
         reward = steps.reward_stage(config, data) if needs_frames(config) else None

@@ -130,12 +130,12 @@ def load_base(config: Config, stage: StageResult | Path) -> Policy:
     if b.kind == "zero":
         from robo_reward.policies.simple import ZeroPolicy
 
-        return ZeroPolicy(_action_size(config))
+        return ZeroPolicy(action_size(config))
     if b.kind == "remote":
         from robo_reward.policies.remote import connect
 
         return connect(
-            b.url or "", _action_size(config), b.chunk, config.env.cameras, names=b.names, ensemble=b.ensemble,
+            b.url or "", action_size(config), b.chunk, config.env.cameras, names=b.names, ensemble=b.ensemble,
             scale=b.action_scale, timeout_s=b.timeout_s,
         )  # fmt: skip
     if b.kind in ("act", "diffusion", "lerobot"):
@@ -144,7 +144,7 @@ def load_base(config: Config, stage: StageResult | Path) -> Policy:
         columns = json.loads((folder / _COLUMNS).read_text(encoding="utf-8"))
         source = Path(b.path or "") if b.kind == "lerobot" else folder
         policy = load_lerobot(source, columns, ensemble=b.ensemble, scale=b.action_scale)
-        if policy.action_size != (size := _action_size(config)):
+        if policy.action_size != (size := action_size(config)):
             raise ValueError(f"base.path={source} has {policy.action_size} actions, {config.env.id} takes {size}")
         return policy
     from robo_reward.policies.cloning import ClonedPolicy
@@ -157,7 +157,8 @@ def load_base(config: Config, stage: StageResult | Path) -> Policy:
     return SearchingPolicy(cloned)
 
 
-def _action_size(config: Config) -> int:
+def action_size(config: Config) -> int:
+    """Numbers of one action in the world of `config`."""
     if config.robot:
         return robot_of(config)[0].actions
     with closing(make_env(config.env)) as env:

@@ -1,4 +1,4 @@
-"""Demonstrations that a learner cannot use are refused before it starts."""
+"""What base policy and learner are shown; what they cannot use is refused before anything is trained on it."""
 
 from __future__ import annotations
 
@@ -8,21 +8,29 @@ from pathlib import Path
 import numpy as np
 
 from robo_reward.config import Config
-from robo_reward.runtime.bases import action_size
 from robo_reward.runtime.collecting import read_split
+from robo_reward.runtime.worlds import action_size
 from robo_reward.types import Episode
 
 TINY = 0.05
 """Of the action range: demonstrations that never use more are in other units."""
 
 
+def read_demonstrations(folder: Path, query_every: int = 1, views: tuple[str, ...] | None = None) -> list[Episode]:
+    """The successes among a stage's demonstrations; a dataset may hold failures beside them, for the reward model.
+
+    Arguments as of `read_split`.
+    """
+    return [episode for episode in read_split(folder, "demos", query_every, views) if episode.success]
+
+
 def check_dataset(config: Config, folder: Path) -> None:
     """`check_demonstrations` on a dataset that was brought along; what is collected here is in the world's own units.
 
-    folder: of `dataset_stage`. Called before anything is trained on it.
+    folder: of `dataset_stage`.
     """
     if config.dataset is not None:
-        check_demonstrations(read_split(folder, "demos", views=()), action_size(config))
+        check_demonstrations(read_demonstrations(folder, views=()), action_size(config))
 
 
 def check_demonstrations(episodes: Sequence[Episode], size: int) -> None:
@@ -31,7 +39,7 @@ def check_demonstrations(episodes: Sequence[Episode], size: int) -> None:
     size: numbers of one of the environment's actions.
     """
     if not episodes:
-        raise ValueError("no demonstrations to learn from: set collect.demos above 0, or give dataset= with some")
+        raise ValueError("no successful demonstration to learn from: give a dataset= with some (next.success)")
     for episode in episodes:
         if episode.action.shape[1] != size:
             raise ValueError(

@@ -129,6 +129,7 @@ class Episode:
         """Return self, or raise ValueError naming the first field whose shape, dtype or values are wrong."""
         steps = len(self.action)
         lengths = {
+            "action": (self.action, steps),
             "agent_pos": (self.agent_pos, steps + 1),
             "estimate": (self.estimate, steps + 1),
             "reward": (self.reward, steps),
@@ -143,11 +144,14 @@ class Episode:
             if len(array) != length:
                 raise ValueError(f"episode {self.episode_id}: {name} has {len(array)} rows, expected {length}")
             if not np.isfinite(array).all():
-                raise ValueError(f"episode {self.episode_id}: {name} holds a non-finite value")
+                raise ValueError(f"episode {self.episode_id}: {name} holds a non-finite value: remove the episode")
         if steps == 0:
             raise ValueError(f"episode {self.episode_id}: has no actions")
-        if not np.isfinite(self.action).all() or np.abs(self.action).max() > 1 + 1e-5:
-            raise ValueError(f"episode {self.episode_id}: action outside [-1, 1] or not finite")
+        if (reach := np.abs(self.action).max()) > 1 + 1e-5:
+            raise ValueError(
+                f"episode {self.episode_id}: actions reach {reach:.4g}, allowed is [-1, 1]: divide them by the largest "
+                "step that the robot takes"
+            )
         if self.terminated and self.truncated:
             raise ValueError(f"episode {self.episode_id}: both terminated and truncated")
         steps_q = self.frame_steps

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from robo_reward.config import Config
 from robo_reward.data.store import TransitionStore, find_store
 from robo_reward.interfaces import Policy
-from robo_reward.runtime.collecting import read_split
+from robo_reward.runtime.demonstrations import read_demonstrations
 from robo_reward.runtime.kept import kept_stage
 from robo_reward.runtime.observing import input_columns
 from robo_reward.runtime.run_folder import SUMMARY, write_atomic
 from robo_reward.runtime.stages import MARKER, StageResult, manifest
-from robo_reward.runtime.tasks import make_env
-from robo_reward.runtime.worlds import robot_of
+from robo_reward.runtime.worlds import action_size
 from robo_reward.types import Episode
 
 if TYPE_CHECKING:
@@ -30,6 +26,11 @@ _COLUMNS = "columns.json"
 def check_base(config: Config) -> None:
     """Raises ValueError for a base policy that cannot be had, before anything is computed for it."""
     b = config.base
+    if config.observation != "state" and not config.env.cameras:
+        raise ValueError(
+            f"observation={config.observation} looks through cameras, and env.cameras=[] names none: name some, or set "
+            "observation=state"
+        )
     setting = {"lerobot": "path", "distilled": "run", "remote": "url"}.get(b.kind)
     if setting is not None and getattr(b, setting) is None:
         raise ValueError(f"base={b.kind} needs base.{setting}=...")
@@ -74,11 +75,11 @@ def _train_base(config: Config, data: StageResult, folder: Path) -> dict[str, An
     if kind in ("zero", "remote"):
         return {"base": kind}
     torch.set_num_threads(1)
-    demos = read_split(data.path, "demos", views=())[: config.base.demos]
+    demos = read_demonstrations(data.path, views=())[: config.base.demos]
     if kind == "distilled":
         demos = _successes(config, data)
     if not demos:
-        raise ValueError("no demonstrations for a base policy: set collect.demos above 0, or give dataset= with some")
+        raise ValueError("no successful demonstration for a base policy: give dataset= with some")
     columns = input_columns(config, demos[0])
     if kind in ("act", "diffusion", "lerobot"):
         write_atomic(folder / _COLUMNS, json.dumps(columns))
@@ -130,12 +131,12 @@ def load_base(config: Config, stage: StageResult | Path) -> Policy:
     if b.kind == "zero":
         from robo_reward.policies.simple import ZeroPolicy
 
-        return ZeroPolicy(_action_size(config))
+        return ZeroPolicy(action_size(config))
     if b.kind == "remote":
         from robo_reward.policies.remote import connect
 
         return connect(
-            b.url or "", _action_size(config), b.chunk, config.env.cameras, names=b.names, ensemble=b.ensemble,
+            b.url or "", action_size(config), b.chunk, config.env.cameras, names=b.names, ensemble=b.ensemble,
             scale=b.action_scale, timeout_s=b.timeout_s,
         )  # fmt: skip
     if b.kind in ("act", "diffusion", "lerobot"):
@@ -144,7 +145,7 @@ def load_base(config: Config, stage: StageResult | Path) -> Policy:
         columns = json.loads((folder / _COLUMNS).read_text(encoding="utf-8"))
         source = Path(b.path or "") if b.kind == "lerobot" else folder
         policy = load_lerobot(source, columns, ensemble=b.ensemble, scale=b.action_scale)
-        if policy.action_size != (size := _action_size(config)):
+        if policy.action_size != (size := action_size(config)):
             raise ValueError(f"base.path={source} has {policy.action_size} actions, {config.env.id} takes {size}")
         return policy
     from robo_reward.policies.cloning import ClonedPolicy
@@ -155,10 +156,3 @@ def load_base(config: Config, stage: StageResult | Path) -> Policy:
     from robo_reward.policies.simple import SearchingPolicy
 
     return SearchingPolicy(cloned)
-
-
-def _action_size(config: Config) -> int:
-    if config.robot:
-        return robot_of(config)[0].actions
-    with closing(make_env(config.env)) as env:
-        return int(np.prod(env.action_space.shape or ()))

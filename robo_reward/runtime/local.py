@@ -27,7 +27,6 @@ from robo_reward.runtime.acting import ResidualRollout, trained_actor
 from robo_reward.runtime.believed import Judge
 from robo_reward.runtime.checkpoint import Checkpoint
 from robo_reward.runtime.corrections import Operators, session_summary
-from robo_reward.runtime.demonstrations import check_demonstrations
 from robo_reward.runtime.experience import Annotate, Experience
 from robo_reward.runtime.exploration import contact_signal
 from robo_reward.runtime.observing import eyes_of, learner_columns, with_base_actions
@@ -131,7 +130,6 @@ def train_residual(
     Everything lands in `folder` (store/, tracks/, checkpoints/, agent weights; curve as rows of `log`); called again on
     the same folder it goes on after the last finished round. Returns a flat summary with the learning curve.
     """
-    check_demonstrations(demonstrations, (env.action_space.shape or (0,))[-1])
     query_every = frames_every(config)
     with open_learner(config, base, demonstrations, annotate, load_annotate, folder, log, judge) as learner:
         counters, experience, stored = learner.counters, learner.experience, learner.stored

@@ -6,6 +6,7 @@ from typing import Any
 
 from robo_reward.config import HOP_MODELS, Config
 from robo_reward.runtime import collecting, steps
+from robo_reward.runtime.demonstrations import check_dataset
 from robo_reward.runtime.exporting import export as export
 from robo_reward.runtime.reward_commands import annotate as annotate
 from robo_reward.runtime.reward_commands import bench_reward as bench_reward
@@ -38,6 +39,7 @@ def train_base(config: Config) -> dict[str, Any]:
     steps.check_base(config)
     with RunFolder(config.run.dir, config, "train-base", config.quiet) as run:
         data = collecting.dataset_stage(config)
+        check_dataset(config, data.path)
         stage = steps.base_stage(config, steps.observed_stage(config, data))
         return finish_run(run, [data, stage], {"base_policy": str(stage.path)})
 
@@ -98,6 +100,7 @@ def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
         check_device(config)
     with RunFolder(config.run.dir, config, command, config.quiet) as run:
         data = collecting.dataset_stage(config)
+        check_dataset(config, data.path)
         reward = steps.reward_stage(config, data) if needs_frames(config) else None
         bench = steps.bench_stage(config, data, reward) if reward and steps.can_bench(data) else None
         clips = clips_stage(config, data, reward, bench) if reward and bench else None

@@ -17,7 +17,7 @@ from robo_reward.data.split import iterate_split
 from robo_reward.interfaces import Policy
 from robo_reward.runtime.bases import load_base
 from robo_reward.runtime.believed import make_judge
-from robo_reward.runtime.collecting import read_split
+from robo_reward.runtime.demonstrations import read_demonstrations
 from robo_reward.runtime.distil import teaching
 from robo_reward.runtime.kept import kept_stage
 from robo_reward.runtime.observing import ENCODER, check_frames, eyes_of, sight, with_base_actions
@@ -121,12 +121,12 @@ def taught(
     torch.set_num_threads(1)  # two threads are slower at this size, and one gives the same sums everywhere
     every = frames_every(config)
     views = None if every or config.hil.judge == "classifier" else ()
-    demos = read_split(data.path, "demos", every or config.collect.query_every, views)
+    demos = read_demonstrations(data.path, every or config.collect.query_every, views)
     if (eyes := eyes_of(config)) is not None:
         check_frames(demos, eyes)
     annotate, policy = learner_annotate(config, reward), load_base(config, base)
     if getattr(policy, "views", ()):
-        whole = (with_base_actions(episode, policy) for episode in iterate_split(data.path / "demos"))
+        whole = (with_base_actions(e, policy) for e in iterate_split(data.path / "demos") if e.success)
         demos = [
             replace(demo, base_action=e.base_action, base_phase=e.base_phase, base_id=e.base_id)
             for demo, e in zip(demos, whole, strict=True)
@@ -161,6 +161,6 @@ def load_agent(config: Config, data: StageResult, base: Policy, trained: StageRe
     from robo_reward.learning.weights import load_weights
     from robo_reward.runtime.local import new_agent
 
-    agent = new_agent(config, read_split(data.path, "demos", views=()), base)
+    agent = new_agent(config, read_demonstrations(data.path, views=()), base)
     agent.load_state_dict(load_weights(trained.path / "agent")[0])
     return agent

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from robo_reward.config import Config
 from robo_reward.evaluation.vector import Environments
-from robo_reward.runtime.tasks import make_envs
+from robo_reward.runtime.tasks import make_env, make_envs
 
 if TYPE_CHECKING:
     from robo_reward.hardware.robot_config import RobotConfig
@@ -81,3 +84,11 @@ def robot_of(config: Config) -> tuple[RobotConfig, Limits]:
         known = ", ".join(robot.cameras) or "none"
         raise ValueError(f"env.cameras: the robot has no camera '{missing[0]}', it has {known}")
     return replace(robot, cameras={name: robot.cameras[name] for name in config.env.cameras}), limits
+
+
+def action_size(config: Config) -> int:
+    """Numbers of one action in the world of `config`."""
+    if config.robot:
+        return robot_of(config)[0].actions
+    with closing(make_env(config.env)) as env:
+        return int(np.prod(env.action_space.shape or ()))

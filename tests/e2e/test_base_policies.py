@@ -11,6 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("mujoco")
 
+from robo_reward import cli  # noqa: E402
 from robo_reward.config import load_config  # noqa: E402
 from robo_reward.data.store import TransitionStore  # noqa: E402
 from robo_reward.runtime.collecting import dataset_stage, read_split  # noqa: E402
@@ -87,6 +88,27 @@ def test_a_policy_server_as_base(root):
         brightness = episode.base_action[:, 1]
         assert 0.05 < brightness.min() < brightness.max() < 0.95  # of the front camera, demonstrations' too
         np.testing.assert_allclose(episode.base_action[::8, 0], episode.agent_pos[::8, 0].clip(-1, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize("path, expected", [
+    ("hang", "did not answer within 2 s: see what it does, or raise base.timeout_s"),
+    ("shape", "returned a chunk of shape (10, 7), expected (8, 4)"),
+])  # fmt: skip
+@pytest.mark.parametrize("runtime", ["local", "async"])
+def test_a_policy_server_that_hangs_or_answers_another_chunk_ends_the_command(root, path, expected, runtime, capsys):
+    pytest.importorskip("websockets")
+    server = Path(__file__).parents[1] / "contract" / "openpi_server.py"
+    with subprocess.Popen([sys.executable, str(server)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            url = f"ws://127.0.0.1:{process.stdout.readline().strip()}/{path}"
+            words = [f"run.root={root}", "base=remote", f"base.url={url}", "base.timeout_s=2", f"runtime={runtime}"]
+            with pytest.raises(SystemExit) as left:
+                cli.main(["train", *TINY, *words])
+        finally:
+            process.kill()
+    lines = capsys.readouterr().err.splitlines()
+    assert left.value.code == 2 and len(lines) == 1 and expected in lines[0], lines
 
 
 def test_an_improved_policy_is_distilled_into_a_base(root, tmp_path):

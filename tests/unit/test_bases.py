@@ -17,6 +17,7 @@ from robo_reward.runtime.bases import check_base  # noqa: E402
         (["base=remote"], r"base=remote needs base\.url="),
         (["base=lerobot", "base.path=nowhere"], r"base\.path=nowhere is no folder"),
         (["base=distilled", "base.run=nowhere"], "no transition store in nowhere"),
+        (["env=robot", "env.cameras=[]"], r"observation=features looks through cameras, and env\.cameras=\[\] names"),
     ],
 )
 def test_it_is_one_line(words, says):

@@ -34,6 +34,23 @@ def test_the_arithmetic_counted_is_that_of_an_update(bench, subset, norm, every)
     assert bench.products(settings) == pytest.approx(counter.get_total_flops() / 2, rel=0.05)
 
 
+PEERS = ("plain_td3", "stable_baselines3_td3", "stable_baselines3_sac", "torchrl_td3")
+
+
+@pytest.mark.parametrize("peer", [*PEERS, pytest.param("lerobot_sac", marks=pytest.mark.slow)])
+def test_a_peer_has_networks_and_batches_of_our_size_and_moves_all_of_them(bench, peer):
+    """By what it multiplies; some throw gradients away that ours never makes, one moves its actor by one critic."""
+    load, norm, every = bench.PEERS[peer]
+    try:
+        two_updates = load()(4, 64, 32)
+    except ImportError as error:
+        pytest.skip(str(error))
+    ours = AgentConfig(heads=4, subset=4, hidden=64, batch=32, layer_norm=norm, actor_every=every)
+    with FlopCounterMode(display=False) as counter:
+        two_updates()
+    assert 0.75 < counter.get_total_flops() / (2 * bench.products(ours)) < 1.4
+
+
 def test_a_device_is_measured_alone_with_a_row_for_pixels(bench, monkeypatch):
     monkeypatch.setattr(bench, "EPISODE", 20)
     monkeypatch.setattr(bench, "EYES", bench.Eyes(("front",), 32))

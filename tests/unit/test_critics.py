@@ -8,6 +8,7 @@ torch = pytest.importorskip("torch")
 
 from robo_reward.config import AgentConfig, Config, ShapingConfig  # noqa: E402
 from robo_reward.learning.bins import BinnedCritic  # noqa: E402
+from robo_reward.learning.networks import EnsembleCritic  # noqa: E402
 from robo_reward.testing.learners import ACTION as A  # noqa: E402
 from robo_reward.testing.learners import STATE as S  # noqa: E402
 from robo_reward.testing.learners import random_batch, small_learner  # noqa: E402
@@ -38,6 +39,31 @@ def test_a_critic_of_bins_learns_the_values():
     with torch.no_grad():
         again = restored.critic(torch.from_numpy(batch.state_BS), torch.from_numpy(batch.action_BA))
     assert torch.equal(again, values)
+
+
+def test_bins_learn_large_values_with_the_gradients_of_small_ones():
+    """A hundred times the value within a hundred times the limit is the same lesson; the squared error's is not."""
+    batch, gradients = random_batch(16), {}
+    state, action = torch.from_numpy(batch.state_BS), torch.from_numpy(batch.action_BA)
+    for size in (1.0, 100.0):
+        torch.manual_seed(0)
+        critic = BinnedCritic(2, S + A, 16, norm=True, rough=False, bins=51, limit=size)
+        _, loss = critic.fit(state, action, size * torch.linspace(-0.9, 0.9, 16))
+        loss.mean().backward()
+        gradients[size] = critic.mlp.flat.grad
+    assert gradients[1.0].abs().max() > 1e-3
+    torch.testing.assert_close(gradients[100.0], gradients[1.0])
+
+
+@pytest.mark.parametrize("norm", [True, False])
+def test_layer_norm_bounds_the_values_of_actions_never_seen(norm):
+    """By the last layer's weights (RLPD, arXiv 2302.02948); without it they grow with the action."""
+    critic, state = EnsembleCritic(4, S + A, 32, norm), torch.zeros(1, S)
+    last = critic.mlp.views(critic.mlp.flat.detach())
+    bound = (last.weight_NOH.norm(dim=-1) * 32**0.5 + last.bias_N1O.abs()[..., 0]).squeeze(-1)
+    with torch.no_grad():
+        beyond = critic(state, torch.full((1, A), 1e4)).abs().squeeze(-1)
+    assert bool((beyond <= bound).all()) == norm
 
 
 @pytest.mark.parametrize("bins", [0, 51])

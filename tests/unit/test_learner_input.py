@@ -1,6 +1,10 @@
 """What a learner cannot use is refused in one line, before or as it meets it."""
 
 import dataclasses
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,10 +12,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from robo_reward import cli  # noqa: E402
 from robo_reward.config import AgentConfig  # noqa: E402
+from robo_reward.data.lerobot import write_dataset  # noqa: E402
 from robo_reward.learning.replay import EpisodeReplay  # noqa: E402
 from robo_reward.learning.residual_td3 import ResidualTD3  # noqa: E402
-from robo_reward.runtime.demonstrations import check_demonstrations  # noqa: E402
+from robo_reward.runtime.demonstrations import check_demonstrations, read_demonstrations  # noqa: E402
 from robo_reward.runtime.updates import learn  # noqa: E402
 from robo_reward.shaping import SCHEMES  # noqa: E402
 from robo_reward.testing.episodes import make_episode  # noqa: E402
@@ -28,7 +34,7 @@ def episode(reach=1.0, size=2):
 
 
 @pytest.mark.parametrize("episodes, expected", [
-    ([], "no demonstrations to learn from"),
+    ([], "no successful demonstration to learn from"),
     ([episode(), episode(size=3)], "actions of 3 numbers, the environment takes 2"),
     ([episode(0.01), episode(0.02)], "reach 0.02, expected more than 0.05"),
     ([episode(), episode(25.0)], "reach 25, expected more than 0.05 and at most 1"),
@@ -64,3 +70,101 @@ def test_a_batch_with_a_value_that_is_not_finite_is_named_and_leaves_the_weights
 def test_a_learner_that_diverges_says_which_rate_to_lower():
     line, _ = learn_from(np.float32([0.0, 0.2, 0.5, 1.0]), learning_rate=1e38)
     assert line.startswith("the learner has diverged: lower agent.learning_rate")
+
+
+# ---- from the command line ----
+
+
+def one_line(words, tmp_path, monkeypatch, capsys):
+    """The line on standard error of a command that is refused."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as left:
+        cli.main([*words, "quiet=true"])
+    lines = capsys.readouterr().err.splitlines()
+    assert left.value.code == 2 and len(lines) == 1, lines
+    return lines[0]
+
+
+@pytest.mark.parametrize("setting, expected", [
+    ("agent.gamma=1", "agent.gamma=1: values are bootstrapped at time-outs and would never settle, set it below 1"),
+    ("agent.residual_scale=0", "agent.residual_scale=0.0: must be > 0 and <= 2"),
+    ("collect.demos=0", "collect.demos=0: must be >= 1"),
+])  # fmt: skip
+def test_settings_that_leave_nothing_to_learn(setting, expected, tmp_path, monkeypatch, capsys):
+    assert expected in one_line(["train", setting], tmp_path, monkeypatch, capsys)
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory):
+    """A dataset of this project's own: a success, and a failure whose actions are larger."""
+    pytest.importorskip("lerobot")
+    folder, rows = tmp_path_factory.mktemp("shown") / "dataset", np.zeros((4, 5), np.float32)
+    pictures = {"front": np.zeros((4, 16, 16, 3), np.uint8)}
+    seen = {"agent_pos": rows, "oracle": rows[:, 0], "frames": pictures, "frame_steps": np.arange(4)}
+    won = dataclasses.replace(episode(0.6, 4), **seen)
+    lost = dataclasses.replace(episode(0.9, 4), **seen, episode_id="lost", success=False, terminated=False,
+                               truncated=True)  # fmt: skip
+    write_dataset(folder, [won, lost], fps=10, robot_type="arm")
+    return folder
+
+
+def changed(dataset, column, change):
+    """Apply `change` to a column's array in every file of the dataset."""
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    for path in (dataset / "data").rglob("*.parquet"):
+        table = parquet.read_table(path)
+        field, values = table.schema.field(column), np.array(table[column].to_pylist())
+        values = arrow.array(change(values).tolist(), field.type)
+        parquet.write_table(table.set_column(table.schema.get_field_index(column), field, values), path)
+
+
+def with_nan(values):
+    return np.where(np.arange(len(values))[:, None] == 1, np.nan, values)
+
+
+TINY = "the demonstrations' actions reach 0.006, expected more than 0.05"
+
+
+@pytest.mark.parametrize("column, change, expected, words", [
+    ("action", lambda a: 25 * a, "episode shown: actions reach 15, allowed is [-1, 1]: divide them by", ["train"]),
+    ("action", lambda a: 0.01 * a, TINY, ["train"]),
+    ("action", lambda a: 0.01 * a, TINY, ["train", "runtime=async"]),
+    ("action", lambda a: 0.01 * a, TINY, ["train-base"]),
+    ("action", with_nan, "action holds a non-finite value: remove the episode", ["train"]),
+    ("observation.state", with_nan, "agent_pos holds a non-finite value: remove the episode", ["train"]),
+])  # fmt: skip
+def test_a_dataset_in_other_units_or_with_a_nan_is_refused_before_anything_is_trained(
+    recording, column, change, expected, words, tmp_path, monkeypatch, capsys
+):
+    pytest.importorskip("mujoco")
+    dataset = Path(shutil.copytree(recording, tmp_path / "shown"))
+    changed(dataset, column, change)
+    assert expected in one_line([*words, f"dataset={dataset}"], tmp_path, monkeypatch, capsys)
+    assert not list((tmp_path / "runs/stages").glob("train-*"))
+
+
+def test_only_what_succeeded_is_shown_to_base_and_learner(recording, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("mujoco")
+    (tmp_path / "demos").symlink_to(recording, target_is_directory=True)
+    assert [shown.episode_id for shown in read_demonstrations(tmp_path, views=())] == ["shown"]
+    dataset = Path(shutil.copytree(recording, tmp_path / "failures"))
+    changed(dataset, "next.success", np.zeros_like)
+    line = one_line(["train", f"dataset={dataset}"], tmp_path, monkeypatch, capsys)
+    assert "no successful demonstration to learn from: give a dataset= with some (next.success)" in line
+
+
+def test_a_policy_server_that_says_nothing_is_refused_before_anything_is_collected(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("websockets")
+    pytest.importorskip("msgpack")
+    pytest.importorskip("mujoco")
+    server = Path(__file__).parents[1] / "contract" / "openpi_server.py"
+    with subprocess.Popen([sys.executable, str(server)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            url = f"ws://127.0.0.1:{process.stdout.readline().strip()}/silent"
+            words = ["train", "base=remote", f"base.url={url}", "base.timeout_s=0.3"]
+            line = one_line(words, tmp_path, monkeypatch, capsys)
+        finally:
+            process.kill()
+    assert "did not answer within 0.3 s" in line and "base.timeout_s" in line
+    assert not (tmp_path / "runs/stages").exists()

@@ -125,6 +125,30 @@ def test_the_target_takes_the_smaller_of_the_drawn_heads():
     assert seen == {0.0, 1.0, 2.0}
 
 
+# ---- the actor's objective ----
+
+
+@pytest.mark.parametrize("pessimism", [0.0, 2.0])
+def test_the_actor_climbs_where_the_heads_agree_and_with_pessimism_only_there(pessimism):
+    """All heads like the second dimension; on average they like the first one too, but far from all of them."""
+
+    class Divided(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.liking = nn.Parameter(torch.tensor([3.0, 1.0, 0.0, -2.0]))
+
+        def forward(self, state, action, heads=None):
+            return self.liking[:, None] * action[:, 0] + action[:, 1]
+
+    agent = small_learner(pessimism=pessimism, imitation=0.0, actor_learning_rate=3e-2, residual_scale=0.4)
+    agent.critic, base = Divided(), np.zeros((16, A), np.float32)
+    for seed in range(60):
+        agent.update_actor(random_batch(16, seed, base_BR=base))
+    agent.actor_target.load_state_dict(agent.actor.state_dict())
+    divided, agreed = agent.act(np.zeros(S, np.float32), base[0])
+    assert agreed > 0.3 and (abs(divided) < 0.1 if pessimism else divided > 0.3)
+
+
 # ---- nothing bad reaches the weights ----
 
 

@@ -185,6 +185,13 @@ def test_a_real_arm_needs_demonstrations_of_its_own_and_is_no_simulation():
         make_env(env)
 
 
+def test_policies_of_a_real_arm_see_what_its_cameras_show_and_nobody_s_estimate():
+    real = load_config(["robot=franka", "env=robot", "env.cameras=[wrist]"])
+    assert real.observation == "features" and real.env.id == "robot"
+    assert load_config(["robot=franka", "env=robot", "observation=state"]).observation == "state"
+    assert load_config(["robot=sim_arm"]).observation == "state"
+
+
 def test_only_the_cameras_that_are_named_are_listened_to():
     assert list(robot_of(load_config(["robot=sim_arm", "env.cameras=[wrist]"]))[0].cameras) == ["wrist"]
 

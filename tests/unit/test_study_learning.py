@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 
 import pytest
 
@@ -42,6 +43,15 @@ def test_ingredients_each_leave_out_one_thing(study):
         changed = {key for key in ("agent", "train", "shaping", "reward", "base")
                    if getattr(config, key) != getattr(default, key)}  # fmt: skip
         assert changed == ({"train"} if name == "warm-up" else {"agent"}), name
+
+
+def test_every_option_of_the_learner_s_page_has_a_row(study, project):
+    """Those of its table, which are off unless they are set, and exploration's."""
+    page = (project / "docs" / "learner.md").read_text(encoding="utf-8")
+    table = page.split("Options that are off unless you set them")[1].split("## Symmetry")[0]
+    options = set(re.findall(r"^\| `(agent\.\w+)=", table, re.MULTILINE)) | {"agent.noise_correlation"}
+    set_by = {word.split("=")[0] for words in study.OPTIONS.values() for word in words}
+    assert len(options) > 8 and options <= set_by
 
 
 def test_a_finished_command_is_passed_over_wherever_it_was_written(study, monkeypatch, capsys):

@@ -9,8 +9,9 @@ torch = pytest.importorskip("torch")
 
 
 from robo_reward.config import AgentConfig, Config, TrainConfig  # noqa: E402
-from robo_reward.runtime.updates import learn, updates_due  # noqa: E402
-from robo_reward.testing.learners import random_batch, small_learner  # noqa: E402
+from robo_reward.runtime.updates import Progress, learn, learn_from, updates_due  # noqa: E402
+from robo_reward.testing.episodes import make_episode  # noqa: E402
+from robo_reward.testing.learners import SETTINGS, random_batch, small_learner  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -25,22 +26,39 @@ def test_updates_a_step_go_from_the_first_number_to_the_last():
     assert all(a > b for a, b in zip(due[2:], due[3:], strict=False))
 
 
+class Source:
+    """A replay that counts in `drawn` what is drawn from it."""
+
+    transitions = 1
+
+    def __init__(self, name, drawn):
+        self.name, self.drawn = name, drawn
+
+    def sample(self, rows, rng):
+        self.drawn[self.name] += rows
+        return random_batch(rows)
+
+    def prioritise(self, *_):
+        pass
+
+
+def test_the_critics_learn_what_the_base_is_worth_before_the_actor_moves():
+    config = Config(agent=SETTINGS, train=TrainConfig(rollouts=9, warmup_rollouts=3, warmup_updates=7))
+    drawn = dict.fromkeys(("demonstrations", "warmup", "online"), 0)
+    memory = SimpleNamespace(agent=small_learner(), **{name: Source(name, drawn) for name in drawn})
+    counters, rng, seen = Progress(), np.random.default_rng(0), []
+    for rollout in range(4):
+        before = [getattr(memory.agent, name).mlp.flat.detach().clone() for name in ("actor", "critic")]
+        learn_from(rollout, make_episode(5), config, memory, counters, rng)
+        now = memory.agent.actor.mlp.flat, memory.agent.critic.mlp.flat
+        seen.append((counters.updates, *(not torch.equal(a, b) for a, b in zip(before, now, strict=True))))
+    assert seen == [(0, False, False), (0, False, False), (7, False, True), (7 + 5 * 4, True, True)]
+
+
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_the_anchor_share_of_what_is_online_comes_from_the_warm_up(share):
-    class Source:
-        transitions = 1
-
-        def __init__(self, name):
-            self.name = name
-
-        def sample(self, rows, rng):
-            drawn[self.name] += rows
-            return random_batch(rows)
-
-        def prioritise(self, *_):
-            pass
-
     drawn = dict.fromkeys(("demonstrations", "warmup", "online"), 0)
     agent = small_learner(anchor_share=share)
-    learn(agent, SimpleNamespace(**{name: Source(name) for name in drawn}), 3, agent.settings, np.random.default_rng(0))
+    memory = SimpleNamespace(**{name: Source(name, drawn) for name in drawn})
+    learn(agent, memory, 3, agent.settings, np.random.default_rng(0))
     assert drawn == {"demonstrations": 24, "warmup": 24 * share, "online": 24 * (1 - share)}

@@ -35,7 +35,16 @@ EXAMPLES_OF: dict[str, tuple[tuple[str, str], ...]] = {
         ("train hil=device", "with you at a gamepad"),
         ("train experiment=sim_arm", "on a robot: here a simulated arm over ROS 2's wire"),
     ),
-    "evaluate": (("evaluate perturb.axes=[friction,lighting]", "in perturbed worlds too"),),
+    "learner": (("learner runtime.listen=127.0.0.1:8900", "train with actors that come from elsewhere"),),
+    "actor": (("actor runtime.connect=127.0.0.1:8900", "play for that learner"),),
+    "evaluate": (
+        ("evaluate perturb.axes=[friction,lighting]", "in perturbed worlds too"),
+        ("evaluate policies=base:runs/train-A,runs/train-A,runs/train-B", "finished runs, from the same states"),
+        ("evaluate plan=0.8,0.95", "how many paired rollouts tell these apart"),
+        ("evaluate robot=sim_arm policies=runs/train-A,runs/train-B", "blind, on a robot"),
+        ("evaluate compare=runs/sim,runs/real", "does the simulation predict the robot"),
+    ),
+    "identify": (("identify robot=sim_arm to=arm.json", "the simulation's arm made like the robot's, for env.arm="),),
     "console": (("console console.policy=trained", "watch the trained policy and take over"),),
     "export": (
         ("export to=robot", "policy and reward model as graphs"),

@@ -367,7 +367,7 @@ class Session:
         self._steps += 1
         if source == "human" and self.protocol.state == "running":
             self._apply("take_over")
-        elif source != "human" and self.protocol.state == "taken_over":
+        elif source == "policy" and self.protocol.state == "taken_over":
             self._apply("release")
         if self._live.ended:
             self._keep()

@@ -62,7 +62,7 @@ def live(folder, port=0, watching=False, horizon=HORIZON, blind=False, actor=Bas
         settings = {
             "fps": 20,
             "first_seed": 0,
-            "stale_s": 20.0 if blind else 2.0,
+            "stale_s": 20.0,  # of a machine that is busy with other things
             "term": term,
             "automatic": worlds_word if watching else None,
         }

@@ -257,6 +257,24 @@ def test_when_the_last_page_goes_a_running_arm_pauses(console):
     assert "pause: no page is connected" in [line["what"] for line in session.log.newest]
 
 
+def test_where_a_device_drives_no_browser_does_and_none_is_needed(console):
+    session, _ = console
+    beside = server.Server(Console(session, TOKEN, ("dx", "dy", "dz", "dyaw"), driver="gamepad"), 0)
+
+    async def visit(page):
+        await page.say(type="event", event="arm")
+        await page.say(type="event", event="start")
+        await page.until(lambda: page.state["state"] == "running")
+        await page.say(type="drive", action=[1, 0, 0, 0], held=True, n=1, clock=page.state["clock"])
+        assert await page.refusal() == "the gamepad drives: this page shows, judges and stops"
+
+    try:
+        browse(beside.port, visit)
+    finally:
+        beside.close()
+    assert session.post("pause").result(20) == "paused"  # it had gone on without a page
+
+
 def test_what_a_busy_loop_is_asked_for_comes_late_and_harms_nothing(console, monkeypatch):
     session, port = console
     gate, entered = threading.Event(), threading.Event()

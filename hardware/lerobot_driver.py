@@ -133,9 +133,11 @@ def make_lerobot_robot(words: list[str]) -> Any:
         ValueError: LeRobot is missing, or says that the words are wrong.
     """
     try:
+        from robo_reward.data.lerobot_package import hide_transformers
         from robo_reward.data.torchvision_cure import cure
 
         cure()
+        hide_transformers()  # one of LeRobot's robots loads all its policies
         import draccus
         import lerobot.robots.utils
         from lerobot import robots
@@ -159,6 +161,11 @@ def make_lerobot_robot(words: list[str]) -> Any:
             return lerobot.robots.utils.make_robot_from_config(draccus.parse(whole, args=plain).robot)
     except SystemExit:
         raise ValueError(f"LeRobot does not take {' '.join(words)}: {said.getvalue().splitlines()[-1:]}") from None
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"this robot of LeRobot's needs the package {error.name}: install LeRobot's extra for it, such as "
+            "pip install 'lerobot[feetech]' for the SO-101"
+        ) from None
     except (parser.PluginLoadError, draccus.utils.DecodingError) as error:
         raise ValueError(f"LeRobot does not take {' '.join(words)}: {error}") from None
 
@@ -195,7 +202,11 @@ def main(words: list[str]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
-        robot.connect()  # may ask to calibrate
+        try:
+            robot.connect()  # may ask to calibrate
+        except BROKEN as error:
+            print(f"the robot does not answer: {' '.join(str(error).split())}", file=sys.stderr)
+            raise SystemExit(2) from None
         try:
             run(LeRobotNode(robot, config, transport, percent), stop)
         finally:

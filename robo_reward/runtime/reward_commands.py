@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from robo_reward.config import Config
+from robo_reward.data.store import find_store
 from robo_reward.runtime import collecting, steps
 from robo_reward.runtime.run_folder import RunFolder
 from robo_reward.runtime.stages import StageResult, finish_run
@@ -118,9 +119,10 @@ def _recheck_store(config: Config) -> dict[str, Any]:
     from robo_reward.runtime.overrule import read_outcomes, recalibrate
     from robo_reward.runtime.recheck import recheck_completion, write_rows
 
+    find_store(config.store or "")  # before a reward model is trained for it
+    outcomes = read_outcomes(config.outcomes) if config.outcomes else {}
     with RunFolder(config.run.dir, config, "bench-reward", config.quiet) as run:
         used, reward = _reward_model(config)
-        outcomes = read_outcomes(config.outcomes) if config.outcomes else {}
         summary, rows = recheck_completion(config.store or "", reward, config.quiet, outcomes)
         table = write_rows(rows, run.path)
         if config.preferences is not None:
@@ -152,6 +154,7 @@ def annotate(config: Config) -> dict[str, Any]:
 def _annotate_store(config: Config) -> dict[str, Any]:
     from robo_reward.runtime.reannotate import reannotate
 
+    find_store(config.store or "")  # before a reward model is trained for it
     with RunFolder(config.run.dir, config, "annotate", config.quiet) as run:
         used, reward = _reward_model(config)
         summary = reannotate(config.store or "", reward, config.quiet)

@@ -176,12 +176,34 @@ def test_a_mistake_ends_in_one_line(said, line, capsys, package):
 
 def test_lerobots_own_so101_fits_our_file(tmp_path, monkeypatch):
     """Its class, its names and units; the motors' library is a stand-in, and no port is opened before `connect`."""
+    from lerobot.utils import import_utils
+
     monkeypatch.setitem(sys.modules, "scservo_sdk", MagicMock())
+    monkeypatch.setattr(import_utils, "_transformers_available", True)
     camera = "{front: {type: opencv, index_or_path: 0, width: 640, height: 480, fps: 30}}"
     said = ["--robot.type=so101_follower", "--robot.port=/dev/null", f"--robot.calibration_dir={tmp_path}"]
     robot = make_lerobot_robot([*said, f"--robot.cameras={camera}"])
     check_driven(robot, SO101, ("gripper",))
+    assert not import_utils._transformers_available  # LeRobot's GR00T does not load beside transformers 5
     assert robot.config.use_degrees and robot.bus.motors["gripper"].norm_mode.name == "RANGE_0_100"
+
+
+def test_a_motor_library_that_is_missing_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scservo_sdk", None)
+    with pytest.raises(ValueError, match=r"needs the package scservo_sdk: .* pip install 'lerobot\[feetech\]'"):
+        make_lerobot_robot(["--robot.type=so101_follower", "--robot.port=/dev/null"])
+
+
+def test_a_robot_that_does_not_answer_ends_in_one_line(monkeypatch, capsys):
+    robot = MagicMock()
+    robot.connect.side_effect = ConnectionError("could not open port\n/dev/ttyACM0")
+    for name, stand_in in (("make_lerobot_robot", lambda said: robot), ("check_driven", MagicMock()),
+                           ("open_transport", MagicMock()), ("signal.signal", MagicMock())):  # fmt: skip
+        monkeypatch.setattr(f"robo_reward.hardware.lerobot_driver.{name}", stand_in)
+    with pytest.raises(SystemExit) as end:
+        main(["robot=so101", "--robot.type=so101_follower"])
+    assert end.value.code == 2
+    assert capsys.readouterr().err == "the robot does not answer: could not open port /dev/ttyACM0\n"
 
 
 # ------------------------------------------------------------------ our bridge and devices as its own

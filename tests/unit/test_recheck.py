@@ -21,7 +21,7 @@ from robo_reward.progress.reward_model import RewardModel, load_reward
 from robo_reward.progress.tracker import TrackerSettings
 from robo_reward.runtime.experience import DEMONSTRATIONS, ONLINE
 from robo_reward.runtime.overrule import read_outcomes, recalibrate
-from robo_reward.runtime.pipeline import bench_reward
+from robo_reward.runtime.pipeline import annotate, bench_reward
 from robo_reward.runtime.recheck import recheck_completion
 from robo_reward.testing.episodes import make_episode
 from robo_reward.types import Episode, HopEstimate
@@ -179,3 +179,13 @@ def test_the_command_takes_outcomes_and_leaves_a_recalibrated_model(real, tmp_pa
     assert load_reward(tmp_path / "new").tracker.completion.threshold == summary["completion_threshold"]
     with pytest.raises(ValueError, match=r"outcomes=x\.json are those of a store's episodes: add store=FOLDER"):
         load_config(["outcomes=x.json"], command="bench-reward")
+
+
+@pytest.mark.parametrize("command", [bench_reward, annotate])
+def test_a_store_that_is_not_there_is_told_before_a_model_is_trained_for_it(command, tmp_path):
+    from robo_reward.config import load_config
+
+    words = [f"store={tmp_path / 'gone'}", f"run.root={tmp_path / 'runs'}", "quiet=true"]
+    with pytest.raises(FileNotFoundError, match="no transition store in .*gone"):
+        command(load_config(words, command.__name__.replace("_", "-")))
+    assert not (tmp_path / "runs").exists()

@@ -92,10 +92,13 @@ def train_attended(
         def evaluated(seed: int) -> Actor:
             return _Unhelped(trained_actor(base, agent, seed), session)
 
+        def completed(episode: Episode) -> bool | None:
+            return session.completed
+
         classifier = None
         judge: Callable[[Episode], bool | None] | None = worlds_word if config.hil.judge == "env" else None
         if config.hil.judge == "reward":
-            judge = lambda episode: session.completed  # noqa: E731
+            judge = completed
         if config.hil.judge == "classifier":
             from robo_reward.hil.classifier import SuccessClassifier
 

@@ -38,7 +38,7 @@ from robo_reward.runtime.updates import Progress, follow_reward, learn_from
 from robo_reward.types import Episode
 
 SHOWN = 6
-"""Newest places that the page offers."""
+"""Newest places that the page offers, the newest first."""
 
 
 class _Unhelped:
@@ -149,8 +149,8 @@ def train_attended(
                     advice, counters.past = advised(found)
                 places = [
                     {"number": place.number, "reason": place.reason, "phi": place.phi}
-                    for n, place in enumerate(found)
-                    if n >= len(found) - SHOWN or (advice and place.number == advice["place"])
+                    for n, place in enumerate(reversed(found))
+                    if n < SHOWN or (advice and place.number == advice["place"])
                 ]
                 session.figures = {
                     "rollouts": counters.rollouts, "of": train.rollouts, "curve": list(counters.curve),
@@ -169,7 +169,8 @@ def train_attended(
                 [episode] = read([told[len(learned)]])
                 experience.take([episode])
                 number = len(session.protocol.labels) - 1
-                if world.actions and episode.episode_id == episode_name(number):  # the world is as it left it
+                newest = episode.episode_id == episode_name(number)  # the world is as it left it
+                if world.actions and newest and session.log.kept.get(number, {}).get("place", -1) < 0:
                     phi = experience.potential(episode.episode_id)
                     place = None if phi is None else propose(world, number, episode, phi, patience)
                     if place is not None:

@@ -284,7 +284,8 @@ def test_an_episode_begins_where_another_got_stuck(train, tmp_path):
         np.testing.assert_array_equal(episode.agent_pos[0], first.agent_pos[place["step"]])
         assert len(episode) == 8 - place["step"]
     assert len(other) == 8 and not np.array_equal(other.agent_pos[0], again.agent_pos[0])
-    assert (tmp_path / "places" / "00000.png").is_file()
+    found = sorted(path.name for path in (tmp_path / "places").iterdir())
+    assert found == ["00000.json", "00000.png", "00003.json", "00003.png"]  # one that began at a place finds none
 
 
 def test_an_e_stop_stops_the_evaluation_too(train, tmp_path, monkeypatch, world):

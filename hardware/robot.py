@@ -126,7 +126,7 @@ class Ros2Robot:
             for name, source in self.config.cameras.items():
                 camera = open_camera(source, transport, self.config.camera_hz, (height, width))
                 self._cameras[name] = camera, CameraWatch(name, self.config.camera_hz, (height, width))
-            self._await(lambda: "" if self._state.read() is not None else self._state.missing, timeout_s)
+            self._await(lambda: "" if self._state.read() is not None else self._silence(), timeout_s)
             for name, (inbox, watch) in self._cameras.items():
                 if (received := inbox.wait(timeout_s=timeout_s)) is None:
                     where = inbox.topic if isinstance(inbox, DeviceCamera) else f"/{inbox.topic}"
@@ -251,6 +251,15 @@ class Ros2Robot:
             for camera, _ in self._cameras.values():
                 if isinstance(camera, DeviceCamera):
                     camera.close()
+
+    def _silence(self) -> str:
+        """What the state still lacks, and what to do where nothing came."""
+        lacking = self._state.missing
+        if not lacking.endswith(" yet"):
+            return lacking
+        if self.config.simulated:
+            return f"{lacking}: start the arm, python -m robo_reward.hardware.sim_arm"
+        return f"{lacking}: does its driver run, on domain {self.config.domain}?"
 
     def _await(self, missing: Callable[[], str], timeout_s: float) -> None:
         """Until nothing is missing any more, or ValueError with what is."""

@@ -39,6 +39,7 @@ from robo_reward.hardware.messages import (
     String,
     WrenchStamped,
 )
+from robo_reward.hardware.pace import Pace
 from robo_reward.hardware.poses import from_axes, to_axes
 from robo_reward.hardware.robot_config import RobotConfig, load_robot
 from robo_reward.hardware.transport import COMMAND, LATCHED, Qos, Transport
@@ -289,14 +290,10 @@ def run(arm: SimArm, stop: threading.Event) -> None:
 
     painter = threading.Thread(target=pictures, name="pictures", daemon=True)
     painter.start()
-    due = time.monotonic()
+    pace = Pace(PHYSICS_HZ, "the simulated arm")
     while not stop.is_set():
-        now = time.monotonic()
-        arm.step(now)
-        due += 1 / PHYSICS_HZ
-        if now - due > 0.02:  # fell behind: time is lost rather than made up for in a burst
-            due = now
-        time.sleep(max(0.0, due - time.monotonic()))
+        arm.step(time.monotonic())
+        pace.wait()
     painter.join(2.0)
 
 

@@ -23,7 +23,7 @@ from robo_reward.settings import build, choice, number, unknown
 FOLDER = Path(__file__).parents[1] / "conf" / "teleop"
 DEVICES = ("keyboard", "gamepad", "spacemouse", "joy", "twist", "leader")
 EVENT_KEYS = {"\n": "start", "\r": "start", "y": "success", "n": "failure", "c": "discard", "b": "re_record",
-              " ": "stop", "x": "leave", "o": "open", "p": "close"}  # fmt: skip
+              "t": "partial", "z": "undo", " ": "stop", "x": "leave", "o": "open", "p": "close"}  # fmt: skip
 """Key -> what it says of an episode or of the gripper, with every device."""
 EVENTS = tuple(dict.fromkeys(EVENT_KEYS.values()))
 GRIP = {"open": -1.0, "close": 1.0}
@@ -48,7 +48,7 @@ class TeleopConfig:
     stale_s: float = number(0.2, above=0, high=5)
     """Age [s] at which what the device said last is let go of."""
     buttons: Mapping[str, int] = field(default_factory=dict)
-    """Button for an event: start, success, failure, discard, re_record, stop, leave, open, close."""
+    """Button for an event: start, success, failure, partial, undo, discard, re_record, stop, leave, open, close."""
     joints: tuple[str, ...] = ()
     """Joints of a leader arm, in the order of the robot's."""
     pedal: str = ""

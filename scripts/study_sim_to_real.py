@@ -16,6 +16,7 @@ A part that is there is made again only when it is asked for; finished evaluatio
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,6 +35,7 @@ from robo_reward.evaluation.identification import (
     trajectory_error,
 )
 from robo_reward.evaluation.sequential import BETTER, decide, plan, power
+from robo_reward.runtime.comparing import TABLE
 from robo_reward.runtime.pipeline import evaluate
 from robo_reward.testing.recorded_arm import hidden_parameters, record_sim_arm
 
@@ -125,7 +127,12 @@ def session_part(run: Path, folder: Path, words: Sequence[str]) -> dict[str, Any
     summary = evaluate(load_config(["experiment=sim_arm", "evaluate.looks=4", "evaluate.episodes=60", *words,
                                     f"policies=base:{run},{run}", f"run.dir={folder / 'session'}"],
                                    "evaluate"))  # fmt: skip
-    return {"run": run.name, **{key: value for key, value in summary.items() if key != "command_line"}}
+    with (folder / "session" / TABLE).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    kept = {key: value for key, value in summary.items() if key not in ("command_line", "wall_s")}  # of the last part
+    return {"run": run.name, **kept,
+            "success": {name: [float(row[key]) for key in ("success", "low", "high")]
+                        for name, row in zip(("base", "trained"), rows, strict=True)}}  # fmt: skip
 
 
 def table_of(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -147,6 +154,11 @@ def table_of(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
             table[f"{words} over {correlated['nominal']['compared']} rates"] = {
                 "before identification": correlated["nominal"][key], "after": correlated["identified"][key],
             }  # fmt: skip
+    if session := found.get("session"):
+        for name, figures in session["success"].items():
+            table[f"over DDS, {name} policy: success"] = {"value": figures}
+        table["over DDS: pairs to the verdict"] = {"value": session.get("decision_pairs")}
+        table["over DDS: operator's and completion's labels agree"] = {"value": session.get("label_agreement")}
     return table
 
 

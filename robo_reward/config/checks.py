@@ -54,12 +54,15 @@ def _check_person(config: Config) -> None:
     hil = config.hil
     if hil.kind != "none" and config.env.count > 1:
         raise ValueError(f"hil={hil.kind} with env.count={config.env.count}: an operator attends to one arm, set 1")
-    if hil.kind == "console" and config.train.task_reward == "completion":
+    if hil.kind in ("console", "device") and config.train.task_reward == "completion":
         raise ValueError(
-            "train.task_reward=completion with hil=console: there labels say what was done, set hil.judge= instead"
+            f"train.task_reward=completion with hil={hil.kind}: there labels say what was done, set hil.judge= instead"
         )
-    if hil.protocol != "takeovers" and hil.kind != "simulated":
-        raise ValueError(f"hil.protocol={hil.protocol} is the simulated operator's: add hil=simulated")
+    seen = config.reward.kind in HOP_MODELS and config.shaping.kind != "none"
+    if hil.judge == "reward" and hil.kind in ("console", "device") and not seen:
+        raise ValueError("hil.judge=reward needs a reward model that follows an episode: reward=compact and a shaping")
+    if hil.protocol != "takeovers" and hil.kind == "none":
+        raise ValueError(f"hil.protocol={hil.protocol} is an operator's: add hil=simulated, console or device")
     if hil.protocol == "graded" and config.robot:
         raise ValueError("hil.protocol=graded repeats commands to come back to a place: no robot may do that blindly")
     if hil.protocol == "graded" and config.shaping.kind == "none":
@@ -166,10 +169,10 @@ def _check_robot(config: Config) -> None:
     for name, value in {**changed, "suite.tasks": config.suite.tasks}.items():
         if value:
             raise ValueError(f"{name}=[{','.join(value)}] with robot=: only a simulated world can be changed")
-    if config.hil.kind == "console" and not config.robot.get("simulated"):
+    if config.hil.kind in ("console", "device") and not config.robot.get("simulated"):
         raise ValueError(
-            "hil=console with robot=: so far with robot=sim_arm alone; a real arm's scene is asked for at the "
-            "terminal, not on the page"
+            f"hil={config.hil.kind} with robot=: so far with robot=sim_arm alone; a real arm's scene is asked for at "
+            "the terminal, not on the page"
         )
     if config.command == "console":
         raise ValueError("console shows the simulated world: leave robot= out")

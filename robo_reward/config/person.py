@@ -11,19 +11,21 @@ from robo_reward.settings import choice, number
 class HilConfig:
     """A person in the loop of `train`; the times of the simulated one are the task's own."""
 
-    kind: str = choice("none", "none", "simulated", "console")
+    kind: str = choice("none", "none", "simulated", "console", "device")
     """simulated: the scripted expert takes over where the policy gets stuck, and gives the arm back; console: you do,
-    in the browser."""
-    judge: str = choice("person", "person", "env", "classifier")
-    """Who judges the episodes of hil=console: you, each of them; or, where you do not, the world or a classifier of
-    success that your labels train, and then the next episode starts by itself."""
+    in the browser; device: you do, with a device at this computer, and the browser shows."""
+    device: str = "gamepad"
+    """With hil=device: a name in conf/teleop, a file ending in .yaml, or a recording ending in .jsonl."""
+    judge: str = choice("person", "person", "env", "reward", "classifier")
+    """Who judges the episodes of hil=console and device: you, each of them; or, where you do not, the world, the reward
+    model's completion or a classifier of success that your labels train, and then the next episode starts by itself."""
     classifier_every: int = number(10, low=1)
     """Episodes that you judged, with hil.judge=classifier, between its trainings"""
     classifier_steps: int = number(150, low=1)
     """Steps of each"""
     protocol: str = choice("takeovers", "takeovers", "demonstrations", "graded")
-    """What the simulated operator does: take over, show whole episodes first, or show some and then return to where the
-    policy gets stuck."""
+    """What the simulated operator does, and what the page asks of you before each episode: take over, show whole
+    episodes first, or show some and then return to where the policy gets stuck."""
     demonstrations: int = number(5, low=0)
     """First rollouts that it shows, unless it takes over"""
     returns: int = number(2, low=1)
@@ -36,6 +38,8 @@ class HilConfig:
     """[s] from the episode's start after which it takes over in any case"""
     force: float = number(50.0, above=0)
     """[N] contact force at which it takes over"""
+    gated_steps: int = number(0, low=0)
+    """Steps in a row that the gate cuts at which it takes over; 0: it does not look at the gate"""
     reaction_s: float = number(0.3, low=0)
     """[s] from trouble to the first corrected step"""
     gain: float = number(1.0, above=0, high=1)

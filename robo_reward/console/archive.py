@@ -72,7 +72,7 @@ class Archive:
         name, outcome = await body(request, episode=str, outcome=str)
         await self._read(self._entry, name)
         if self._relabel is not None:
-            return await asyncio.wrap_future(self._relabel(name, outcome))
+            return await asyncio.shield(asyncio.wrap_future(self._relabel(name, outcome)))
         if outcome not in VERDICTS:
             raise ValueError(f"outcome {outcome!r}: choose {', '.join(VERDICTS)}")
         replace_file(self.folder / "outcomes.json", json.dumps({**self._outcomes(), name: outcome}).encode())

@@ -24,7 +24,7 @@ from robo_reward.hil.arbitration import HumanInput
 
 __all__ = ["Client", "Console", "Server"]
 
-FILES = {"/": "index.html", "/console.js": "console.js", "/strip.js": "strip.js"}
+FILES = {"/": "index.html", **{f"/{name}": name for name in ("console.js", "strip.js", "history.js")}}
 POLL_S, FRAMES_HZ = 0.01, 15.0
 MESSAGE_BYTES, MESSAGES_PER_S = 1024, 100
 """What one browser may send; more ends its connection."""
@@ -50,12 +50,16 @@ class Client:
 class Console:
     """Serves one session to browsers; `token` is what they must say first.
 
-    With `watching` nobody commands anything, not even an e-stop: a monitor.
+    With `watching` nobody commands anything, not even an e-stop: a monitor. With a `driver`, the name of a device, that
+    drives and nobody's browser does, who may leave without the arm pausing.
     """
 
-    def __init__(self, session: Session, token: str, axes: tuple[str, ...], watching: bool = False) -> None:
-        self.session, self.token, self.axes, self.watching = session, token, axes, watching
+    def __init__(
+        self, session: Session, token: str, axes: tuple[str, ...], watching: bool = False, driver: str = ""
+    ) -> None:
+        self.session, self.token, self.axes, self.watching, self.driver = session, token, axes, watching, driver
         self.operator: Client | None = None
+        self._clients: set[Client] = set()
 
     def application(self) -> web.Application:
         """The aiohttp application."""
@@ -73,8 +77,9 @@ class Console:
             await socket.close(code=4001, message=b"wrong token")
             return socket
         client = Client(socket)
+        self._clients.add(client)
         if self.operator is None and not self.watching:
-            self.operator = client
+            self._take(client)
         sender = asyncio.create_task(self._send(client))
         try:
             await self._receive(client)
@@ -82,7 +87,10 @@ class Console:
             pass  # it is gone: nothing can be told to it
         finally:
             sender.cancel()
+            self._clients.discard(client)
             self._let_go(client)
+            if not self._clients and not self.watching and not self.driver:
+                self.session.leave_alone()
         return socket
 
     async def _knows_token(self, socket: web.WebSocketResponse) -> bool:
@@ -92,11 +100,17 @@ class Console:
         except (TypeError, ValueError, KeyError, asyncio.TimeoutError):
             return False
 
+    def _take(self, client: Client) -> None:
+        self.operator = client
+        self.session.note("a page has control")
+
     def _let_go(self, client: Client) -> None:
         """Without its operator the arm pauses if it was being driven, see `Arbiter`."""
         if self.operator is client:
             self.operator = None
-            self.session.operator.put(None)
+            if not self.driver:
+                self.session.operator.put(None)
+            self.session.note("nobody has control")
 
     # ---- from the browser ----
 
@@ -118,7 +132,6 @@ class Console:
                 OSError,
                 ArithmeticError,
                 RecursionError,
-                asyncio.TimeoutError,
             ) as error:
                 reason = " ".join(str(error).split()) or type(error).__name__
                 await client.socket.send_json({"type": "refused", "reason": reason[:300]})
@@ -131,7 +144,7 @@ class Console:
             await self._post("e_stop")
         elif kind == "control":
             if self.operator is None:
-                self.operator = client
+                self._take(client)
             elif self.operator is not client:
                 raise ValueError("somebody else has control: ask them to give it back")
         elif kind not in ("drive", "event", "place", "give_back"):
@@ -140,6 +153,8 @@ class Console:
             raise ValueError("you are watching: take control first")
         elif kind == "give_back":
             self._let_go(client)
+        elif kind == "drive" and self.driver:
+            raise ValueError(f"the {self.driver} drives: this page shows, judges and stops")
         elif kind == "drive":
             self._drive(word)
         elif kind == "place":
@@ -162,7 +177,12 @@ class Console:
         self.session.operator.put(HumanInput(np.array(action, np.float32), held, float(seen)), number)
 
     async def _post(self, event: str) -> None:
-        await asyncio.wait_for(asyncio.wrap_future(self.session.post(event)), ANSWER_S)
+        answer = asyncio.wrap_future(self.session.post(event))
+        try:
+            await asyncio.wait_for(asyncio.shield(answer), ANSWER_S)  # what was asked for stays asked for
+        except asyncio.TimeoutError:
+            answer.add_done_callback(lambda late: late.exception())
+            raise ValueError(f"the learner is busy: {event.replace('_', ' ')} comes as soon as it can") from None
 
     # ---- to the browser ----
 
@@ -174,7 +194,8 @@ class Console:
             pass
 
     async def _send_on(self, client: Client) -> None:
-        await client.socket.send_json({"type": "hello", "axes": self.axes, "stale_s": self.session.stale_s})
+        about = {"axes": self.axes, "stale_s": self.session.stale_s, "watching": self.watching, "driver": self.driver}
+        await client.socket.send_json({"type": "hello", **about})
         shown, sent, frames_due = None, 0, 0.0
         curve, known = 0, 0
         while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import signal
 import threading
@@ -18,16 +19,21 @@ from robo_reward.terminal import say
 
 
 @contextmanager
-def serving(session: Session, port: int, watching: bool = False) -> Iterator[None]:
+def serving(session: Session, port: int, watching: bool = False, driver: str = "") -> Iterator[None]:
     """The session's page while it lasts; Ctrl-C and SIGTERM end the session between two steps.
 
     So the episode under way is kept. Raises ValueError when the port is taken.
 
     Args:
         watching: whether browsers command nothing.
+        driver: name of the device that drives in their place.
     """
     axes = ("dx", "dy", "dz", "dyaw", "gripper")[: session.action_size]
-    with serve(lambda token: Console(session, token, axes, watching), port, session.stop):
+
+    def site(token: str) -> Console:
+        return Console(session, token, axes, watching, driver)
+
+    with serve(site, port, session.stop, session.folder / "token"):
         yield
 
 
@@ -39,9 +45,13 @@ def serve_alone(site: Callable[[str], Site], port: int) -> None:
 
 
 @contextmanager
-def serve(site: Callable[[str], Site], port: int, stop: Callable[[], None]) -> Iterator[None]:
-    """A site with a fresh token, its address on the terminal; Ctrl-C and SIGTERM call `stop`."""
-    token = secrets.token_urlsafe(16)
+def serve(site: Callable[[str], Site], port: int, stop: Callable[[], None], keep: Path | None = None) -> Iterator[None]:
+    """A site with a fresh token, its address on the terminal; Ctrl-C and SIGTERM call `stop`.
+
+    Args:
+        keep: file that keeps the token, so that an open page finds the same session again after a restart.
+    """
+    token = secrets.token_urlsafe(16) if keep is None else kept_token(keep)
     server = Server(site(token), port)
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, lambda *_: stop()) for number in numbers]
@@ -52,6 +62,17 @@ def serve(site: Callable[[str], Site], port: int, stop: Callable[[], None]) -> I
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
         server.close()
+
+
+def kept_token(path: Path) -> str:
+    """The token in a file that its owner alone reads; a fresh one where there is none, or where others may read it."""
+    if path.is_file() and not path.stat().st_mode & 0o077 and len(token := path.read_text("utf-8")) >= 22:
+        return token
+    path.unlink(missing_ok=True)
+    token = secrets.token_urlsafe(16)
+    with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
+        file.write(token)
+    return token
 
 
 def watch_with(reward: Path | None) -> Callable[[str], Watch | None] | None:

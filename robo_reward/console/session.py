@@ -18,9 +18,10 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from robo_reward.console.curves import Curves, Term
+from robo_reward.console.curves import MARKS, Curves, Term
 from robo_reward.console.labels import ACTOR, Labels, episode_name
 from robo_reward.console.live_episode import LiveEpisode, Watch
+from robo_reward.console.log import SessionLog
 from robo_reward.console.mailbox import Mailbox, Requests
 from robo_reward.data.disk import replace_file
 from robo_reward.data.store import TransitionStore
@@ -51,7 +52,8 @@ class View:
 
 class Session:
     """A session's folder: store/ with every episode, protocol.json with its state and labels, outcomes.json with the
-    labels by episode (what `bench-reward outcomes=` reads), curves/ with what the page drew of each episode.
+    labels by episode (what `bench-reward outcomes=` reads), curves/ with what the page drew of each episode, log.jsonl
+    with what happened when.
 
     Arguments:
         env: the world, used by the thread that calls `run` or `run_until` alone.
@@ -101,6 +103,7 @@ class Session:
         self.store = TransitionStore(folder / "store", writable=True) if store is None else store
         self.protocol = Protocol(folder / "protocol.json")
         self.labels = Labels(self.protocol, self.store, folder)
+        self.log = SessionLog(folder / "log.jsonl")
         self.figures: Mapping[str, Any] = {}
         """What a learner has to show, JSON values."""
         self.operator, self.view = Mailbox(), View()
@@ -110,6 +113,8 @@ class Session:
         self._stopped, self._overruns, self._steps, self._notice, self._busy = False, 0, 0, "", ""
         self._due, self._going = 0.0, False
         self._info: Mapping[str, Any] = {}
+        self._place, self._began_at = (-1, -1), -1
+        """A scene and the place that it was put at; the place that the newest episode began at, -1 for none."""
         self._live: LiveEpisode | None = None
         """The newest episode; None before the first."""
         self._running = False
@@ -132,6 +137,19 @@ class Session:
         """Ask to judge a past episode anew; the future gives the state, or the ValueError that refuses it."""
         return self.post(f"relabel {name} {label}")
 
+    def leave_alone(self) -> Future[str]:
+        """Say that nobody is left who could stop the arm: it pauses, and starts no episode by itself."""
+        return self.post("leave_alone")
+
+    def note(self, what: str) -> None:
+        """A line of the session's log."""
+        self.log.add(len(self.protocol.labels), what)
+
+    @property
+    def completed(self) -> bool | None:
+        """Whether the reward model calls the newest episode done; None where it did not see it."""
+        return self._live.completed if self._live and self._live.curves.model else None
+
     def stop(self) -> None:
         """Let `run` return after the present step."""
         self._stopped = True
@@ -148,7 +166,7 @@ class Session:
         """Let an automatic session start its first episode by itself; one that a kill left unjudged is discarded."""
         self._going = True
         if self.protocol.state == "judging":
-            self.protocol.apply("discard")
+            self._apply("discard", "unattended", unattended=True)
 
     def run_until(self, done: Callable[[], bool]) -> None:
         """The same until `done`, asked once a step. KeyboardInterrupt after `stop`."""
@@ -215,7 +233,7 @@ class Session:
         elif self.automatic and self._going and state == "idle":
             self.protocol.apply("arm")
         elif self.automatic and self._going and state == "armed":
-            self.protocol.apply("start")
+            self._apply("start", "by itself")
             self._begin()
 
     def _judge(self, automatic: Callable[[Episode], bool | None]) -> None:
@@ -223,7 +241,7 @@ class Session:
         episode, self._unjudged = self._unjudged, None
         success = automatic(episode) if episode is not None else None
         if success is not None:
-            self.protocol.apply("success" if success else "failure", unattended=True)
+            self._apply("success" if success else "failure", "by itself", unattended=True)
             self.labels.write()
 
     def _serve(self, until: float) -> None:
@@ -235,6 +253,8 @@ class Session:
             try:
                 if event.startswith("relabel "):
                     reply.set_result(self._relabel(*event.split(" ", 2)[1:]))
+                elif event == "leave_alone":
+                    reply.set_result(self._leave_alone())
                 elif event.startswith("place "):
                     reply.set_result(self._begin_at(int(event.split(" ")[1])))
                 else:
@@ -246,11 +266,28 @@ class Session:
             if self.clock() >= until:
                 return
 
+    def _apply(self, event: str, why: str = "", unattended: bool = False) -> str:
+        """Let the protocol go on, and say so in the log."""
+        number = len(self.protocol.labels)
+        try:
+            return self.protocol.apply(event, unattended)
+        finally:  # an e-stop that no disk could keep is in force all the same
+            self.log.add(number, f"{event}: {why}" if why else event)
+
     def _relabel(self, name: str, label: str) -> str:
         try:
             self.labels.relabel(name, label)
         except ValueError as error:
             raise Refusal(str(error)) from None
+        self.note(f"{name} judged anew: {label}")
+        return self.protocol.state
+
+    def _leave_alone(self) -> str:
+        self._going = False
+        if self.protocol.state in ("running", "taken_over"):
+            self._apply("pause", "no page is connected")
+            self._hold("no page is connected")
+            self._notice = "paused: no page was connected that could have stopped the arm"
         return self.protocol.state
 
     def _begin_at(self, place: int) -> str:
@@ -261,6 +298,8 @@ class Session:
             self._at_place(place, self.first_seed + self.protocol.scene)
         except ValueError as error:
             raise Refusal(str(error)) from None
+        self._place = self.protocol.scene, place
+        self.note(f"the scene is put at place {place}")
         self._show_scene()
         return self.protocol.state
 
@@ -282,7 +321,7 @@ class Session:
         try:
             if in_flight and event in LABELS:
                 self._keep()  # before its label, which must not be of an episode that a crash has taken
-            state = self.protocol.apply(event)
+            state = self._apply(event)
             if event in (*LABELS, "undo"):
                 self._unjudged = None
                 self.labels.write()
@@ -311,6 +350,7 @@ class Session:
     def _begin(self) -> None:
         observation, info = self._show_scene()
         self._number = len(self.protocol.labels)
+        self._began_at = self._place[1] if self._place[0] == self.protocol.scene else -1
         self._curve += 1
         self._arbiter = Arbiter(self.action_size, stale_s=self.stale_s, blend_steps=self.blend_steps, clock=self.clock)
         self._live, self._running = LiveEpisode(
@@ -326,15 +366,15 @@ class Session:
         self._info = self._live.info
         self._steps += 1
         if source == "human" and self.protocol.state == "running":
-            self.protocol.apply("take_over")
-        elif source != "human" and self.protocol.state == "taken_over":
-            self.protocol.apply("release")
+            self._apply("take_over")
+        elif source == "policy" and self.protocol.state == "taken_over":
+            self._apply("release")
         if self._live.ended:
             self._keep()
-            self.protocol.apply("finish")
+            self._apply("finish", "success, says the world" if self._info["is_success"] else "")
             self._notice = f"the robot ended the episode: {fault}" if (fault := self._info.get("fault")) else ""
         elif source == "pause":
-            self.protocol.apply("pause")
+            self._apply("pause", "the operator's input is lost")
             self._hold("the operator's input is lost")
             self._notice = "paused: the operator's input went away, was wrong, or came too late"
 
@@ -347,11 +387,12 @@ class Session:
             self._hold("the episode was ended at the console")
         if not len(live):
             return
-        name = episode_name(self._number)
+        name, driven = episode_name(self._number), live.curves.sources.count(MARKS["human"])
         replace_file(self.folder / "curves" / f"{name}.json", json.dumps(live.curves.state()).encode())
         self._unjudged = episode = replace(live.episode(self.view.frames), episode_id=name)
         known = self.store.index.actors.get(self.name)
         self.store.append_episode(self.name, known.acknowledged + 1 if known else 0, episode)
+        self.log.add(self._number, "kept", steps=len(live), driven=driven, place=self._began_at)
 
     def _hold(self, reason: str) -> None:
         """A robot would wait for the next action until its watchdog stopped it; a simulated world stands still."""
@@ -367,6 +408,7 @@ class Session:
 
     def _publish(self) -> None:
         protocol = self.protocol
+        kept = [self.log.kept.get(number, {}) for number in range(len(protocol.labels))]
         state = {
             "clock": self.clock(),
             "state": protocol.state,
@@ -376,6 +418,9 @@ class Session:
             "episode": len(protocol.labels),
             "scene": protocol.scene,
             "labels": list(protocol.labels),
+            "by_hand": [[of.get("driven", 0), of.get("steps", 0)] for of in kept],
+            "log": list(self.log.newest),
+            "fps": self.fps,
             "instruction": self._info["instruction"],
             "curve": self._curve,
             **(self._live.curves if self._live else Curves()).state(),

@@ -1,4 +1,4 @@
-"""`train hil=console`: the learner and a person in the browser take turns at one arm.
+"""`train hil=console` and `hil=device`: the learner and a person take turns at one arm.
 
 The control loop, the learner and the world share one thread: an episode runs at its rate with nothing beside it, the
 learner works between two episodes and looks up at every update. The labels decide what is learned: an episode counts
@@ -8,6 +8,7 @@ once it was judged, a label that is taken back is unlearned from the replays, an
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import gymnasium
 import numpy as np
 
 from robo_reward.config import Config
+from robo_reward.console.advice import advise
 from robo_reward.console.curves import shaping_term
 from robo_reward.console.labels import episode_name, worlds_word
 from robo_reward.console.live_episode import Watch
@@ -23,7 +25,7 @@ from robo_reward.console.serving import serving
 from robo_reward.console.session import Session
 from robo_reward.evaluation.rollout import Actor
 from robo_reward.hil.judging import judged
-from robo_reward.hil.places import Returning, load_places, propose, save_place
+from robo_reward.hil.places import Place, Returning, load_places, propose, save_place
 from robo_reward.interfaces import Policy
 from robo_reward.runtime import local
 from robo_reward.runtime.acting import ResidualRollout, trained_actor
@@ -90,8 +92,13 @@ def train_attended(
         def evaluated(seed: int) -> Actor:
             return _Unhelped(trained_actor(base, agent, seed), session)
 
+        def completed(_: Episode) -> bool | None:
+            return session.completed
+
         classifier = None
         judge: Callable[[Episode], bool | None] | None = worlds_word if config.hil.judge == "env" else None
+        if config.hil.judge == "reward":
+            judge = completed
         if config.hil.judge == "classifier":
             from robo_reward.hil.classifier import SuccessClassifier
 
@@ -109,6 +116,9 @@ def train_attended(
                 raise ValueError(f"place {number} is gone")
             world.begin = {seed: found[0]}
 
+        def advised(places: list[Place]) -> tuple[dict[str, Any], list[list[Any]]]:
+            return advise(config.hil, session.fps, session.protocol.labels, session.log.kept, places)
+
         world = Returning(env)
         session = Session(
             world, actor, folder, fps=task_of(config.env).fps, first_seed=first_seed(config.seed, "online"),
@@ -120,32 +130,43 @@ def train_attended(
             experience.take(read(learned))
         else:
             local.clone_demonstrations(experience, config.agent, rng)
-        with session, serving(session, config.console.port):
+        with ExitStack() as beside:
+            driver = config.hil.device if config.hil.kind == "device" else ""
+            beside.enter_context(session)
+            beside.enter_context(serving(session, config.console.port, driver=driver))
+            if driver:
+                from robo_reward.console.device import driving
+
+                beside.enter_context(driving(config, session))
             taught, patience = None, round(config.hil.patience_s * session.fps)
             while counters.rollouts < train.rollouts:
                 if classifier is not None and (told := session.labels.judged(by_person=True)):
                     if taught is None or len(told) >= taught + config.hil.classifier_every:
                         learned_success = classifier.learn([*demonstrations, *read(told)], session.breathe)
                         taught = len(told) if learned_success else taught
+                found, advice = load_places(folder / "places"), None
+                if config.hil.protocol != "takeovers":
+                    advice, counters.past = advised(found)
                 places = [
                     {"number": place.number, "reason": place.reason, "phi": place.phi}
-                    for place in load_places(folder / "places")[-SHOWN:]
+                    for n, place in enumerate(found)
+                    if n >= len(found) - SHOWN or (advice and place.number == advice["place"])
                 ]
                 session.figures = {
                     "rollouts": counters.rollouts, "of": train.rollouts, "curve": list(counters.curve),
-                    "places": places,
+                    "places": places, "advice": advice,
                 }  # fmt: skip
                 session.run_until(lambda: session.protocol.state != "judging" and session.labels.judged() != learned)
-                found = session.labels.judged()
-                if found[: len(learned)] != learned:  # a label was taken back
+                told = session.labels.judged()
+                if told[: len(learned)] != learned:  # a label was taken back
                     before = {name for name, _ in learned}
-                    learned[:] = [pair for pair in found if pair[0] in before]
+                    learned[:] = [pair for pair in told if pair[0] in before]
                     counters.rollouts = len(learned)
                     experience.relearn(shown, read(learned))
                     checkpoint.save()
                     continue
                 follow_reward(config, experience, counters, rng, session.breathe)
-                [episode] = read([found[len(learned)]])
+                [episode] = read([told[len(learned)]])
                 experience.take([episode])
                 number = len(session.protocol.labels) - 1
                 if world.actions and episode.episode_id == episode_name(number):  # the world is as it left it
@@ -154,11 +175,14 @@ def train_attended(
                     if place is not None:
                         save_place(folder / "places", place, episode)
                 numbers = learn_from(counters.rollouts, episode, config, experience, counters, rng, session.breathe)
-                learned.append(found[len(learned)])
+                learned.append(told[len(learned)])
                 if counters.rollouts % train.evaluate_every == 0 or counters.rollouts == train.rollouts:
                     wins = local.evaluate_policy(env, evaluated, train)
                     counters.curve.append([counters.rollouts, counters.env_steps, sum(wins), len(wins)])
                     numbers["success"] = float(np.mean(wins))
                 log(counters.env_steps, rollout=counters.rollouts, **numbers)
                 checkpoint.save()
+        if config.hil.protocol != "takeovers":
+            counters.past = advised([])[1]
+        (folder / "token").unlink(missing_ok=True)  # a stage that is done is never served again
         return local.finish(config, experience, agent, counters, folder)

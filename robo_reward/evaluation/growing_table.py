@@ -71,6 +71,13 @@ def fill(
         script: the command that fills the table.
         only_list: print the commands that are missing, run nothing.
     """
+
+    def write_means() -> None:
+        whole = {"table": means_by(read_lines(result), column, names), "command": script}
+        replace_file(result.with_suffix(".json"), (json.dumps(whole, indent=1) + "\n").encode())
+
+    if not only_list and result.is_file():
+        write_means()  # another machine's lines may have been added by hand
     for value, seed in cells:
         command = command_of(value, seed)
         if command in {line["command"] for line in read_lines(result)}:
@@ -80,8 +87,7 @@ def fill(
             continue
         print(f"{value}, seed {seed}", flush=True)
         run(value, seed)
-        whole = {"table": means_by(read_lines(result), column, names), "command": script}
-        replace_file(result.with_suffix(".json"), (json.dumps(whole, indent=1) + "\n").encode())
+        write_means()
 
 
 def _spread(values: Sequence[str]) -> list[float] | None:

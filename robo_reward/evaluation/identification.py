@@ -24,6 +24,8 @@ UNIT = np.array([0.001, 0.001, 0.001, 0.01, 0.01, 0.01])
 _PRIOR = np.array([*[0.3] * 12, 0.5, 0.01])
 """Standard deviations that the fit starts from: logarithms of the factors, latency [s]. What a log says nothing about
 stays as it is."""
+_LARGEST, _LONGEST_S = 1.5, 0.04
+"""How far a fit goes: logarithms of the factors, latency [s]."""
 _STEP = np.array([*[0.05] * 12, 0.1, 0.002])
 
 
@@ -167,8 +169,8 @@ def fit(env: Any, logs: Sequence[ArmLog], rounds: int = 5) -> ArmParameters:
         jacobian = np.stack([(residual(theta + step) - now) / step.max() for step in np.diag(_STEP)], axis=1)
         move = -np.linalg.lstsq(weight[:, None] * jacobian, weight * now, rcond=None)[0]
         for share in (1.0, 0.5, 0.25, 0.1):
-            tried = np.clip(theta + share * move, -1.5, 1.5)
-            tried[13] = np.clip(tried[13], 0.0, 0.04)
+            tried = np.clip(theta + share * move, -_LARGEST, _LARGEST)
+            tried[13] = np.clip(tried[13], 0.0, _LONGEST_S)
             after = residual(tried)
             if _cost(after, scale) < before:
                 break
@@ -179,6 +181,13 @@ def fit(env: Any, logs: Sequence[ArmLog], rounds: int = 5) -> ArmParameters:
         if small:
             break
     return _parameters(theta)
+
+
+def at_bounds(found: ArmParameters) -> list[str]:
+    """What a fit would have taken further if it could: names of parameters, none where the fit can be believed."""
+    factors = {"stiffness": found.stiffness, "damping": found.damping, "friction": (found.friction,)}
+    stuck = [name for name, values in factors.items() if np.abs(np.log(values)).max() > 0.99 * _LARGEST]
+    return [*stuck, *["latency"] * (found.latency_s > 0.99 * _LONGEST_S)]
 
 
 def _cost(residual: np.ndarray, scale: float) -> float:

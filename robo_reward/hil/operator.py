@@ -21,8 +21,8 @@ ADVANCE = 0.01
 
 class SimulatedOperator:
     """The operator of one episode. It takes over a reaction time after it saw trouble, which is: no progress for
-    `patience_s`, an episode older than `late_s`, or a contact force above `force`. It gives back once the task has
-    come on by `gain`.
+    `patience_s`, an episode older than `late_s`, a contact force above `force`, or `gated_steps` actions that the gate
+    cut, one after the other. It gives back once the task has come on by `gain`.
 
     Arguments:
         settings: of the operator.
@@ -50,6 +50,7 @@ class SimulatedOperator:
         self._hand = expert if rng.random() < settings.skill else weak
         self._step, self._best, self._advanced = -1, -np.inf, 0
         self._noticed: int | None = None
+        self._cut = 0
         self._until: float | None = None
         self._state: Any = None
 
@@ -68,6 +69,7 @@ class SimulatedOperator:
             self._until, self._best, self._advanced = None, progress, self._step
         if progress > self._best + ADVANCE:
             self._best, self._advanced = progress, self._step
+        self._cut = self._cut + 1 if info.get("gated") else 0
         if self._noticed is None and self._in_trouble(float(info.get("contact_force", 0.0))):
             self._noticed = self._step
         reaction = round(self._settings.reaction_s * self._fps)
@@ -87,4 +89,5 @@ class SimulatedOperator:
     def _in_trouble(self, force: float) -> bool:
         s = self._settings
         stalled = (self._step - self._advanced) / self._fps >= s.patience_s
-        return stalled or self.time_s >= s.late_s or force >= s.force
+        cut = 0 < s.gated_steps <= self._cut
+        return stalled or cut or self.time_s >= s.late_s or force >= s.force

@@ -35,21 +35,28 @@ PAUSE_S = 0.5
 """[s] between two looks at a store in which there is nothing to do"""
 
 
-@contextmanager
-def teaching(config: Config, folder: Path) -> Iterator[None]:
-    """The teacher of `reward.teacher` beside a training run in this folder, if there is one.
+def find_teacher(config: Config) -> Path | None:
+    """The folder of `reward.teacher`, None where there is no teacher.
 
     Raises FileNotFoundError where no reward model is.
     """
     if config.reward.teacher is None:
-        yield
-        return
+        return None
     from robo_reward.progress.reward_model import reward_folder
 
     if not (teacher := reward_folder(config.reward.teacher)).is_dir():
         raise FileNotFoundError(
             f"reward.teacher={config.reward.teacher}: no reward model there; run train-reward first"
         )
+    return teacher
+
+
+@contextmanager
+def teaching(config: Config, folder: Path) -> Iterator[None]:
+    """The teacher of `reward.teacher`, if there is one, beside a run in this folder. Raises as `find_teacher`."""
+    if (teacher := find_teacher(config)) is None:
+        yield
+        return
     context = multiprocessing.get_context("spawn")
     ended = context.Event()
     process = context.Process(target=_work, args=(config, folder, teacher, ended, os.getpid()), daemon=True)

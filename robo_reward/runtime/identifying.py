@@ -16,6 +16,7 @@ from robo_reward.evaluation.identification import (
     ArmLog,
     ArmParameters,
     Excitation,
+    at_bounds,
     fit,
     load_log,
     save_parameters,
@@ -60,10 +61,12 @@ def identify(config: Config) -> dict[str, Any]:
             env = world.unwrapped
             fitted = fit(env, logs[:-1])
             before, after = (trajectory_error(env, logs[-1:], p) for p in (ArmParameters(), fitted))
-        if after["position_mm"] >= before["position_mm"]:
+        stuck = at_bounds(fitted)
+        if stuck or after["position_mm"] >= before["position_mm"]:
+            why = f"{', '.join(stuck)} went as far as a fit may go, " if stuck else ""
             raise ValueError(
-                f"the fit does not hold: error on the recording held out {before['position_mm']:.2f} mm before and "
-                f"{after['position_mm']:.2f} mm after; delete {run.path} and record again on a quieter machine"
+                f"the fit does not hold: {why}error on the recording held out {before['position_mm']:.2f} mm before "
+                f"and {after['position_mm']:.2f} mm after; delete {run.path} and record again on a quieter machine"
             )
         save_parameters(fitted, Path(config.to))
         for name, unit in (("position_mm", "mm"), ("rotation_mrad", "mrad")):

@@ -87,12 +87,18 @@ def _evaluate_finished(config: Config) -> dict[str, Any]:
 def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
     from robo_reward.learning.device import device_named
     from robo_reward.runtime.clips import clips_stage
+    from robo_reward.runtime.distil import find_teacher
     from robo_reward.runtime.local import needs_frames
 
     _check_evaluation(config)
     steps.check_base(config)
     steps.check_reward(config)
+    find_teacher(config)
     device_named(config.agent.device)
+    if config.hil.kind == "device":
+        from robo_reward.console.device import check_device
+
+        check_device(config)
     with RunFolder(config.run.dir, config, command, config.quiet) as run:
         data = collecting.dataset_stage(config)
         check_dataset(config, data.path)  # the base's stage would, but only after the reward model's hours

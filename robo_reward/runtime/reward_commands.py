@@ -36,6 +36,8 @@ def _tune_grm(config: Config) -> dict[str, Any]:
     from robo_reward.runtime.grm_tuning import MODEL, check_ranks, is_grm_data, tune_stage
 
     check_ranks(config)
+    if not config.tune.from_scratch:
+        steps.check_reward(config)
     given = config.demo is not None or is_grm_data(config.dataset)
     if rank():  # takes part in what the first process does and writes nothing of its own
         config = replace(config, quiet=True)

@@ -82,7 +82,7 @@ def _train(
 
     with taught(config, data, reward, base, folder) as school:
         assert school.env is not None
-        if config.hil.kind == "console":
+        if config.hil.kind in ("console", "device"):
             from robo_reward.console.serving import watch_with
             from robo_reward.console.training import train_attended
 

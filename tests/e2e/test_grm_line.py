@@ -44,13 +44,14 @@ def test_annotate_bench_and_train_with_a_vision_language_model(tmp_path):
     assert trained["rollouts"] == 2 and trained["model_id"] == annotated["model_id"]
 
 
-def test_a_model_that_is_not_there_ends_before_anything_is_collected(tmp_path, capsys):
+@pytest.mark.parametrize("name", ["annotate", "train-reward"])
+def test_a_model_that_is_not_there_ends_before_anything_is_collected(name, tmp_path, capsys):
     for word, line in (
         ("reward.model=nowhere/at/all", "no such folder"),
         ("reward.batch=4", "add reward.model=FOLDER"),
     ):
         with pytest.raises(SystemExit) as ended:
-            main(["annotate", *SMALL, f"run.root={tmp_path / 'runs'}", word])
+            main([name, *SMALL, f"run.root={tmp_path / 'runs'}", word])
         assert ended.value.code == 2
         assert line in capsys.readouterr().err
     assert not list((tmp_path / "runs").glob("stages/*"))

@@ -66,7 +66,11 @@ def test_a_signal_ends_the_session_with_a_summary_and_the_command_goes_on_with_i
     assert (summary["hil_episodes"], summary["labelled_aborted"]) == (1, 1)
     with monkeypatch.context() as patch:
         [again] = serve(config, patch, signal.SIGTERM)
-    assert again.split("#")[1] != line.split("#")[1]  # another token
+    assert again.split("#")[1] == line.split("#")[1]  # an open page finds the session again
+    token = tmp_path / "run" / "session" / "token"
+    assert token.stat().st_mode & 0o777 == 0o600
+    token.chmod(0o644)
+    assert serving.kept_token(token) not in line  # others may have read it
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert (summary["hil_episodes"], summary["labelled_aborted"]) == (2, 2)
 

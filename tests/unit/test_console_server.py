@@ -13,6 +13,7 @@ import pytest
 aiohttp = pytest.importorskip("aiohttp")
 pytest.importorskip("PIL")
 
+from robo_reward.console import server  # noqa: E402
 from robo_reward.console.server import MESSAGE_BYTES, MESSAGES_PER_S, Console, Server  # noqa: E402
 from robo_reward.console.session import Session  # noqa: E402
 
@@ -233,6 +234,70 @@ def test_an_operator_who_vanishes_while_driving_leaves_a_paused_arm(console):
         await second.until(lambda: second.state["state"] == "paused" and second.state["free"])
 
     browse(port, visit, browsers=2)
+
+
+def test_when_the_last_page_goes_a_running_arm_pauses(console):
+    session, port = console
+
+    async def leave(first, second):
+        await first.say(type="event", event="arm")
+        await first.say(type="event", event="start")
+        await first.until(lambda: first.state["state"] == "running")
+        await first.socket.close()
+        await second.until(lambda: second.state["free"])
+        assert second.state["state"] == "running"  # one is left who could stop it
+
+    async def come_back(page):
+        await page.until(lambda: page.state["state"] == "paused" and "no page" in page.state["notice"])
+        await page.say(type="event", event="resume")
+        await page.until(lambda: page.state["state"] == "running")
+
+    browse(port, leave, browsers=2)
+    browse(port, come_back)
+    assert "pause: no page is connected" in [line["what"] for line in session.log.newest]
+
+
+def test_where_a_device_drives_no_browser_does_and_none_is_needed(console):
+    session, _ = console
+    beside = server.Server(Console(session, TOKEN, ("dx", "dy", "dz", "dyaw"), driver="gamepad"), 0)
+
+    async def visit(page):
+        await page.say(type="event", event="arm")
+        await page.say(type="event", event="start")
+        await page.until(lambda: page.state["state"] == "running")
+        await page.say(type="drive", action=[1, 0, 0, 0], held=True, n=1, clock=page.state["clock"])
+        assert await page.refusal() == "the gamepad drives: this page shows, judges and stops"
+
+    try:
+        browse(beside.port, visit)
+    finally:
+        beside.close()
+    assert session.post("pause").result(20) == "paused"  # it had gone on without a page
+
+
+def test_what_a_busy_loop_is_asked_for_comes_late_and_harms_nothing(console, monkeypatch):
+    session, port = console
+    gate, entered = threading.Event(), threading.Event()
+
+    def step(action):
+        entered.set()
+        gate.wait(30)
+        return session.env.seen(np.asarray(action))
+
+    async def visit(page):
+        monkeypatch.setattr(server, "ANSWER_S", 0.1)
+        monkeypatch.setattr(session.env, "step", step)
+        await page.say(type="event", event="arm")
+        await page.say(type="event", event="start")
+        await asyncio.to_thread(entered.wait, 30)
+        await page.say(type="event", event="e_stop")
+        assert await page.refusal() == "the learner is busy: e stop comes as soon as it can"
+        gate.set()
+        await page.until(lambda: page.state["state"] == "e_stopped")
+        await page.say(type="event", event="clear")
+        await page.until(lambda: page.state["state"] == "resetting" or page.state["state"] == "armed")
+
+    browse(port, visit)
 
 
 BROKEN = [

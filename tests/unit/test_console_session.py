@@ -11,6 +11,7 @@ import gymnasium
 import numpy as np
 import pytest
 
+from robo_reward.console.labels import worlds_word
 from robo_reward.console.session import Session
 from robo_reward.data.store import TransitionStore
 from robo_reward.hil.arbitration import HumanInput
@@ -209,6 +210,41 @@ def test_after_a_restart_everything_is_there_and_the_count_goes_on(tmp_path):
         do(session, "start")
         at(session, "judging")
     assert sorted(stored(tmp_path)) == ["session-00000", "session-00001", "session-00002"]
+
+
+def test_the_log_says_what_happened_and_how_much_a_person_drove_also_after_a_restart(tmp_path):
+    with live(tmp_path, World(length=10_000)) as session:
+        do(session, "arm", "start")
+        until(lambda: len(session.view.state["oracle"]) > 2)  # an operator who let go was seen
+        session.operator.put(HumanInput(np.full(2, 0.5, np.float32), True, session.clock()))
+        until(lambda: session.view.state["sources"].endswith("hhh"))
+        session.operator.put(HumanInput(np.zeros(2, np.float32), False, session.clock()))
+        at(session, "running")
+        do(session, "partial")
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"time": "torn by a power lo')
+    with live(tmp_path) as session:
+        until(lambda: session.view.state.get("labels") == ["partial"])
+        [episode] = TransitionStore(tmp_path / "store").read_all()
+        assert session.view.state["by_hand"] == [[int(episode.intervention.sum()), len(episode)]]
+        said = [line["what"] for line in session.view.state["log"]]
+        assert said == ["arm", "start", "take_over", "release", "partial"]
+        do(session, "arm")
+    lines = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert "torn" in lines[-2] and json.loads(lines[-1])["what"] == "arm"
+
+
+def test_an_arm_without_anybody_who_could_stop_it_pauses_and_starts_no_episode(tmp_path):
+    with live(tmp_path, World(length=10_000), automatic=worlds_word) as session:
+        do(session, "arm", "start")
+        at(session, "running")
+        assert session.leave_alone().result(20) == "paused"
+        until(lambda: "no page was connected" in session.view.state["notice"])
+        do(session, "resume", "failure")
+        at(session, "armed")  # the next one is a person's to start
+        steps = session.view.number
+        do(session, "disarm", "arm")  # two turns of the loop
+        assert session.view.state["state"] == "armed" and session.view.number == steps
 
 
 def test_a_reward_model_sees_every_observation_of_an_episode(tmp_path):

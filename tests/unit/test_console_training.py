@@ -35,6 +35,7 @@ from robo_reward.hil.judging import judged
 from robo_reward.policies.simple import ZeroPolicy
 from robo_reward.runtime.experience import Experience
 from robo_reward.testing.episodes import oracle
+from robo_reward.types import Progress
 
 CONFIG = Config(
     quiet=True,
@@ -65,7 +66,7 @@ def train(world, monkeypatch):
     """Train in a folder beside a person, `act(session)` in a thread of its own; returns (summary, learned labels)."""
     env, demonstrations = world
 
-    def run(folder, act, hil=CONFIG.hil, evaluate_episodes=1):
+    def run(folder, act, hil=CONFIG.hil, evaluate_episodes=1, watch=None, **changes):
         people, taken, begun, failed = [], [], Session.__enter__, []
 
         def person(session):
@@ -91,8 +92,8 @@ def train(world, monkeypatch):
             patch.setattr(Experience, "take", take)
             try:
                 summary = train_attended(
-                    replace(CONFIG, hil=hil, train=settings), env, ZeroPolicy(4), demonstrations, oracle, None, None,
-                    folder, lambda *args, **numbers: None,
+                    replace(CONFIG, hil=hil, train=settings, **changes), env, ZeroPolicy(4), demonstrations, oracle,
+                    None, watch, folder, lambda *args, **numbers: None,
                 )  # fmt: skip
             except KeyboardInterrupt:
                 summary = None
@@ -202,6 +203,29 @@ def test_with_the_world_as_judge_one_start_is_enough(train, tmp_path):
     assert [success for _, success in learned] == [False] * 3 and summary["rollouts"] == 3
 
 
+def test_the_reward_model_judges_what_nobody_did(train, tmp_path):
+    def begin(instruction):
+        seen = []
+
+        def watch(frames):  # it calls the second episode done
+            seen.append(frames)
+            return Progress(0.5, len(begun) == 2, 1.0, 0.5, 0.5, 0.5)
+
+        begun.append(seen)
+        return watch
+
+    def person(session):
+        do(session, "arm")
+        do(session, "start")
+        until(lambda: len(session.protocol.unattended) == 3)
+
+    begun, hil = [], replace(CONFIG.hil, judge="reward")
+    _, learned = train(tmp_path, person, hil, watch=begin, reward=RewardConfig())
+    assert [success for _, success in learned] == [False, True, False]
+    with pytest.raises(ValueError, match="needs a reward model that follows an episode"):
+        replace(CONFIG, hil=hil)
+
+
 def test_what_a_person_judged_teaches_a_classifier_to_judge_the_rest(train, tmp_path, monkeypatch):
     from robo_reward.hil import classifier
 
@@ -240,6 +264,7 @@ def test_an_episode_begins_where_another_got_stuck(train, tmp_path):
         until(lambda: session.figures.get("places") and "start" in session.view.state["possible"])
         [place] = session.figures["places"]
         assert place["number"] == 0 and place["reason"] == "stalls"
+        assert session.figures["advice"] == {"grade": "return", "place": 0, "minutes": 10.0}
         with pytest.raises(ValueError, match="place 7 is gone"):
             session.post("place 7").result(60)
         session.post("place 0").result(60)
@@ -250,7 +275,9 @@ def test_an_episode_begins_where_another_got_stuck(train, tmp_path):
         do(session, "re_record")  # at the same place again
         play(session, "failure", "failure")
 
-    assert train(tmp_path, person, replace(CONFIG.hil, patience_s=0.1))[0]["rollouts"] == 3
+    graded = replace(CONFIG.hil, patience_s=0.1, protocol="graded", demonstrations=0)
+    summary = train(tmp_path, person, graded)[0]
+    assert (summary["hil_rollouts_free"], summary["hil_rollouts_return"]) == (2, 1)
     store, place = TransitionStore(tmp_path / "store"), json.loads((tmp_path / "places" / "00000.json").read_text())
     first, again, third, other = (store.read(f"session-{number:05d}") for number in range(4))
     for episode in (again, third):

@@ -1,7 +1,5 @@
 """A slow teacher beside a run: which episodes it looks at first, and when its students take over."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -12,6 +10,7 @@ from robo_reward.data.store import TransitionStore
 from robo_reward.data.tracks import TrackStore
 from robo_reward.interfaces import Unanswered
 from robo_reward.runtime.distil import teach, teaching
+from robo_reward.runtime.pipeline import train
 from robo_reward.testing.episodes import make_episode
 from robo_reward.types import PhiTrack
 
@@ -130,8 +129,9 @@ def test_a_teacher_where_no_student_can_take_over_is_refused(wrong):
         load_config(["reward.teacher=there", wrong])
 
 
-def test_a_teacher_that_is_not_there_is_told(tmp_path):
-    config = load_config(["quiet=true"])
-    with pytest.raises(FileNotFoundError, match="no reward model there; run train-reward first"):
-        with teaching(replace(config, reward=replace(config.reward, teacher=str(tmp_path / "x"))), tmp_path):
-            pass
+def test_a_teacher_that_is_not_there_is_told_before_anything_is_collected(tmp_path):
+    config = load_config(["quiet=true", f"reward.teacher={tmp_path / 'x'}", f"run.root={tmp_path / 'runs'}"])
+    for refused in (lambda: train(config), lambda: teaching(config, tmp_path).__enter__()):
+        with pytest.raises(FileNotFoundError, match="no reward model there; run train-reward first"):
+            refused()
+    assert not (tmp_path / "runs").exists()

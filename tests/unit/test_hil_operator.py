@@ -40,11 +40,12 @@ def operator(settings=SURE, seed=0, budget=1000):
     return SimulatedOperator(settings, Constant(0.5), Constant(-0.5), rng, fps=FPS, size=2, budget=budget)
 
 
-def held(watcher, progress, force=None):
-    """At which steps it drives, for this progress (and contact force) of every step."""
+def held(watcher, progress, force=None, gated=()):
+    """At which steps it drives, for this progress (and contact force) of every step, the gate cutting those given."""
     found = []
     for step, value in enumerate(progress):
-        watcher.watch({"progress_oracle": value, "contact_force": 0.0 if force is None else force[step]})
+        told = {"contact_force": 0.0 if force is None else force[step], "gated": step in gated}
+        watcher.watch({"progress_oracle": value, **told})
         found.append(watcher.read(*SEEN).held)
     return found
 
@@ -66,6 +67,12 @@ def test_it_takes_over_when_it_is_late_or_the_force_is_high():
     force = np.zeros(20)
     force[4] = 60.0
     assert held(operator(), progress, force).index(True) == 6
+
+
+def test_it_takes_over_when_the_gate_cuts_several_steps_in_a_row():
+    progress, cut = np.linspace(0, 0.4, 20), {3, 4, 6, 7, 8}
+    assert not any(held(operator(), progress, gated=cut))
+    assert held(operator(replace(SURE, gated_steps=3)), progress, gated=cut).index(True) == 10
 
 
 def test_a_spent_budget_and_an_episode_without_attention_leave_the_policy_alone():

@@ -165,7 +165,7 @@ def test_help_is_asked_for_until_the_policy_succeeds_often_enough():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"hil": {"protocol": "graded"}}, "hil.protocol=graded is the simulated operator's: add hil=simulated"),
+        ({"hil": {"protocol": "graded"}}, "hil.protocol=graded is an operator's: add hil=simulated"),
         ({"hil": {"kind": "simulated", "protocol": "graded"}, "shaping": {"kind": "none"}}, "give a shaping other"),
         ({"hil": {"kind": "simulated", "protocol": "graded"}, "robot": {"file": "sim_arm"}}, "no robot may do that"),
     ],

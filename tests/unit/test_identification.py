@@ -99,3 +99,20 @@ def test_identify_needs_a_robot_a_file_and_target_poses(tmp_path):
         identify(load_config([root], "identify"))
     with pytest.raises(ValueError, match="takes target poses by 4 numbers; robot= takes"):
         identify(load_config([root, "robot=so101_ros2", "env=robot", "env.cameras=[]", "to=x.json"], "identify"))
+
+
+def test_a_fit_that_went_as_far_as_it_may_is_not_written(tmp_path, monkeypatch):
+    """As on a computer too busy for the simulated arm, where the held-out error falls and the arm is nonsense."""
+    config = load_config(
+        ["quiet=true", "robot=sim_arm", f"to={tmp_path / 'arm.json'}", f"run.dir={tmp_path / 'run'}"], "identify"
+    )
+    (tmp_path / "run").mkdir()
+    for n in range(3):
+        record_sim_arm(0, n, Excitation(n, 5), 5).save(tmp_path / "run" / f"recording-{n}.npz")
+    stiff = ArmParameters(stiffness=(float(np.exp(1.5)), *[1.0] * 5), latency_s=0.04)
+    monkeypatch.setattr("robo_reward.runtime.identifying.fit", lambda env, logs: stiff)
+    with pytest.raises(
+        ValueError, match="does not hold: stiffness, latency went as far as a fit may go.* record again"
+    ):
+        identify(config)
+    assert not (tmp_path / "arm.json").exists()

@@ -59,7 +59,7 @@ def arm(monkeypatch) -> Iterator[Callable[..., list[object]]]:
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        ({"wrench": None}, "no WrenchStamped on /wrench yet"),
+        ({"wrench": None}, "no WrenchStamped on /wrench yet: start the arm, python -m robo_reward.hardware.sim_arm"),
         ({"current_pose": TwistStamped()}, "no PoseStamped on /current_pose yet"),
         ({"joint_states": replace(JOINTS, name=("a", *CONFIG.joints[1:]))}, "has no joint 'joint1', only a, joint2"),
         ({"joint_states": replace(JOINTS, position=np.zeros(3))}, "names 7 joints and has 3 positions"),

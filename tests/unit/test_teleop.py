@@ -272,4 +272,4 @@ def test_a_recording_is_shown_by_the_command(tmp_path, capsys, monkeypatch):
 def test_the_events_are_those_that_collecting_knows():
     from robo_reward.runtime.teleoperate import JUDGED
 
-    assert set(EVENTS) == {*JUDGED, "start", "stop", "leave", *GRIP}
+    assert set(EVENTS) == {*JUDGED, "partial", "undo", "start", "stop", "leave", *GRIP}

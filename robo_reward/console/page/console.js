@@ -11,6 +11,8 @@ const SPEED = 0.6, SLOW = 0.2, DRIVING_MS = 33, IDLE_MS = 100;
 
 let socket = null, state = {state: "not connected", possible: [], labels: []}, axes = 4, staleMs = 200;
 let heard = 0, held = false, gripper = 0, number = 0, lastSent = 0, pictures = 0;
+let driver = ""; // the device that drives in the place of browsers
+let stopOwed = false; // an e-stop that no connection took: it goes out before anything else
 let padDown = [], stick = [0, 0, 0, 0], touch = [0, 0, 0, 0];
 const pressed = new Set(), touches = new Set(), presses = new Map(), latencies = [];
 
@@ -22,7 +24,7 @@ function connect() {
   socket.onclose = (event) => {
     release();
     state = {...state, state: "not connected", possible: [], you: "nobody"};
-    byId("message").textContent = event.reason || "the connection is lost: trying again";
+    if (!stopOwed) byId("message").textContent = event.reason || "the connection is lost: trying again";
     show();
     if (event.code !== 4001) setTimeout(connect, 500);
   };
@@ -34,7 +36,7 @@ function say(word) {
 
 function hear(word) {
   heard = performance.now();
-  if (word.type === "hello") { axes = word.axes.length; staleMs = 1000 * word.stale_s; byId("gripper").hidden = axes < 5; byId("message").textContent = ""; }
+  if (word.type === "hello") begin(word);
   if (word.type === "refused") byId("message").textContent = word.reason;
   if (word.type !== "state") return;
   if (word.first > 0) for (const curve of ["sources", "oracle", "model", "rewards", "gated"]) word[curve] = state[curve].concat(word[curve]);
@@ -46,6 +48,22 @@ function hear(word) {
   }
   if (latencies.length > 5000) latencies.splice(0, 1000);
   show();
+}
+
+function begin(word) {
+  axes = word.axes.length;
+  staleMs = 1000 * word.stale_s;
+  byId("gripper").hidden = axes < 5;
+  byId("message").textContent = "";
+  document.body.dataset.watching = word.watching;
+  document.body.dataset.driver = driver = word.driver;
+  if (stopOwed) stop();
+}
+
+function stop() {
+  stopOwed = !socket || socket.readyState !== WebSocket.OPEN;
+  if (stopOwed) byId("message").textContent = "E-STOP NOT SENT, there is no connection: stop the robot by hand";
+  else say({type: "event", event: "e_stop"});
 }
 
 function look(data) {
@@ -76,7 +94,7 @@ function release() {
 }
 
 function drive(pressed_now = false) {
-  if (state.you !== "operator" || state.clock === undefined) return;
+  if (state.you !== "operator" || state.clock === undefined || driver) return;
   const action = new Array(axes).fill(0), speed = pressed.has("shift") ? SLOW : SPEED;
   for (const key of pressed) if (MOVES[key]) action[MOVES[key][0]] += speed * MOVES[key][1];
   for (let i = 0; i < 4; i += 1) action[i] = Math.max(-1, Math.min(1, action[i] + stick[i] + touch[i]));
@@ -98,7 +116,7 @@ function readPad() {
   if (pad) for (const [axis, from, sign] of PAD_MOVES) {
     if (Math.abs(pad.axes[from]) > DEAD_BAND) stick[axis] = sign * SPEED * pad.axes[from];
   }
-  if (padDown[PAD_STOP] && !before[PAD_STOP]) say({type: "event", event: "e_stop"});
+  if (padDown[PAD_STOP] && !before[PAD_STOP]) stop();
   if (padDown[PAD_HOLD] && !before[PAD_HOLD]) { held = true; drive(true); }
   if (!padDown[PAD_HOLD] && before[PAD_HOLD] && held) { held = false; drive(); }
   for (const [number, names] of Object.entries(PAD)) if (padDown[number] && !before[number]) event_of(names)?.click();
@@ -114,7 +132,7 @@ setInterval(() => {
 
 document.addEventListener("keydown", (event) => {
   const key = event.key.toLowerCase();
-  if (event.key === "Escape") { say({type: "event", event: "e_stop"}); return; }
+  if (event.key === "Escape") { stop(); return; }
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === " ") {
     event.preventDefault();
@@ -126,6 +144,7 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   if (key === "g") { gripper = gripper > 0 ? -1 : 1; return; }
+  if (key === "b" && !event.repeat) { document.querySelector("#places button.advised:enabled")?.click(); return; }
   if (event.repeat || (key === "enter" && document.activeElement.matches("button:enabled"))) return;
   for (const button of document.querySelectorAll("button[data-event]")) {
     if (button.dataset.key && button.dataset.key.toLowerCase() === key && !button.disabled) { button.click(); return; }
@@ -167,9 +186,9 @@ window.addEventListener("pagehide", release);
 document.addEventListener("visibilitychange", () => { if (document.hidden) release(); });
 
 for (const button of document.querySelectorAll("button[data-event]")) {
-  button.addEventListener("click", () => say({type: "event", event: button.dataset.event}));
+  button.addEventListener("click", () => { byId("message").textContent = ""; say({type: "event", event: button.dataset.event}); });
 }
-byId("e_stop").addEventListener("click", () => say({type: "event", event: "e_stop"}));
+byId("e_stop").addEventListener("click", stop);
 byId("control").addEventListener("click", () => say({type: state.you === "operator" ? "give_back" : "control"}));
 
 // ---- showing ----
@@ -178,32 +197,31 @@ function show() {
   document.body.dataset.state = state.state;
   byId("state").textContent = state.state.replace("_", " ");
   byId("instruction").textContent = state.instruction ? `episode ${state.episode}: ${state.instruction}` : "";
-  byId("who").textContent = state.you === "operator" ? "you have control" : state.you === "watcher" ? "you are watching" : "";
+  byId("who").textContent = document.body.dataset.watching === "true" ? "monitor: nothing is commanded from here"
+    : state.you === "operator" ? "you have control" : state.you === "watcher" ? "you are watching" : "";
   byId("notice").textContent = state.notice || "";
   byId("completed").textContent = `${state.completed ? "\u2714 done, says the reward model" : ""} ${state.success ? "\u2714 done, says the simulator" : ""}`;
-  places(state.figures?.places || []);
+  places(state.figures?.places || [], state.figures?.advice);
   byId("busy").textContent = state.busy || "";
-  byId("figures").textContent = training(state.figures || {});
+  byId("advice").textContent = ["idle", "armed", "resetting"].includes(state.state) ? advised(state.figures?.advice) : "";
+  show_history();
   byId("control").textContent = state.you === "operator" ? "Give control back" : "Take control";
   byId("control").disabled = state.you !== "operator" && !state.free;
   for (const button of document.querySelectorAll("button[data-event]")) {
     button.disabled = state.you !== "operator" || !state.possible.includes(button.dataset.event);
   }
-  const list = byId("labels");
-  if (list.dataset.shown !== String(state.labels)) {
-    list.dataset.shown = String(state.labels);
-    list.replaceChildren(...state.labels.map((label) => {
-      const item = document.createElement("li");
-      item.textContent = label.replace("_", " ");
-      return item;
-    }));
-    list.scrollTop = list.scrollHeight;
-  }
   requestAnimationFrame(draw);
 }
 
+function advised(advice) { // what the graded protocol asks for before the next episode
+  if (!advice) return "";
+  const here = `put the scene at place ${advice.place} (B: Begin here)`;
+  return "Next: " + {free: "let the policy drive alone, it shows how it fares", demonstrate: "show a whole episode yourself",
+    return: `${here} and let the policy try`, guide: `${here} and show the way from there`}[advice.grade];
+}
+
 // Where the policy got stuck of late: the next episode can begin there.
-function places(found) {
+function places(found, advice) {
   if (byId("places").dataset.shown !== JSON.stringify(found)) {
     byId("places").dataset.shown = JSON.stringify(found);
     byId("places").replaceChildren(...found.map(({number, reason, phi}) => {
@@ -214,6 +232,7 @@ function places(found) {
         .then((answer) => { if (answer.picture) image.src = answer.picture; }).catch(() => {});
       caption.textContent = `episode ${number} ${reason} at ${phi} `;
       button.textContent = "Begin here";
+      button.dataset.place = number;
       button.addEventListener("click", () => say({type: "place", number}));
       caption.append(button);
       figure.append(image, caption);
@@ -222,16 +241,8 @@ function places(found) {
   }
   for (const button of document.querySelectorAll("#places button")) {
     button.disabled = state.you !== "operator" || !["idle", "armed"].includes(state.state) || Boolean(state.busy);
+    button.classList.toggle("advised", Number(button.dataset.place) === advice?.place);
   }
-}
-
-function training({rollouts, of, curve}) {
-  if (of === undefined) return "";
-  const judged = state.labels.filter((label) => ["success", "failure", "partial"].includes(label)).slice(-20);
-  const won = judged.filter((label) => label === "success").length;
-  const [at, , wins, episodes] = curve.at(-1) || [];
-  return `rollout ${rollouts} of ${of}` + (judged.length ? `, ${won} of the last ${judged.length} with help succeeded` : "")
-    + (at === undefined ? "" : `; without help ${Math.round(100 * wins / episodes)} % after rollout ${at}`);
 }
 
 function quantile(values, share) {
@@ -241,7 +252,7 @@ function quantile(values, share) {
 
 function showLink(now) {
   const age = Math.round(now - heard), late = age > staleMs;
-  byId("drive").textContent = held ? "driving" : "released";
+  byId("drive").textContent = driver ? `${driver} drives` : held ? "driving" : "released";
   byId("link").textContent = socket && socket.readyState === WebSocket.OPEN
     ? `${late ? "link too slow: " : ""}state ${age} ms old` : "no link";
   lights(age + 1000 * (state.age_s || 0));

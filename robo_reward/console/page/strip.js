@@ -8,8 +8,17 @@ function draw() {
   const canvas = byId("curve"), pen = canvas.getContext("2d"), style = getComputedStyle(document.body);
   const steps = Math.max(120, (state.oracle || []).length), x = across(canvas, steps);
   const stride = Math.ceil(steps / canvas.width);
-  const y = (value) => canvas.height - 20 - value * (canvas.height - 40);
+  const y = (value) => canvas.height - 18 - value * (canvas.height - 28);
   pen.clearRect(0, 0, canvas.width, canvas.height);
+  pen.font = "12px system-ui, sans-serif";
+  for (const value of [0, 0.5, 1]) {
+    pen.fillStyle = style.color;
+    pen.fillText(value, 12, y(value) + (value ? 12 : -3));
+    pen.fillStyle = style.getPropertyValue("--grey");
+    pen.globalAlpha = 0.4;
+    pen.fillRect(10, y(value), canvas.width - 20, 1);
+    pen.globalAlpha = 1;
+  }
   const line = (values, colour, width, dash) => {
     pen.strokeStyle = style.getPropertyValue(colour);
     pen.lineWidth = width;
@@ -19,9 +28,19 @@ function draw() {
     pen.stroke();
   };
   const model = state.model || [];
-  for (const part of [1, 2, 3]) line(model.map((row) => row[part]), "--grey", 1, []);
+  pen.fillStyle = style.getPropertyValue("--blue");
+  pen.globalAlpha = 0.5;
+  for (let i = 0; i < model.length; i += stride) { // how sure it is: 16 pixels high when quite sure
+    pen.fillRect(x(i), canvas.height - 16 * model[i][4], x(stride) - x(0), 16 * model[i][4]);
+  }
+  pen.globalAlpha = 1;
+  [[1, [2, 3]], [2, [8, 4]], [3, [8, 3, 2, 3]]].forEach(([part, dash]) => line(model.map((row) => row[part]), "--grey", 1.5, dash));
   line(model.map((row) => row[0]), "--blue", 3, []);
   line(state.oracle || [], "--green", 2, [6, 4]);
+  const told = (value) => value === undefined || value === null ? "\u2013" : value.toFixed(2);
+  byId("phi").textContent = told(model.at(-1)?.[0]);
+  byId("confidence").textContent = told(model.at(-1)?.[4]);
+  byId("oracle").textContent = told((state.oracle || []).at(-1));
   strip(steps, stride, style);
 }
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from robo_reward.config import Config
 from robo_reward.data.store import TransitionStore, find_store
 from robo_reward.interfaces import Policy
-from robo_reward.runtime.demonstrations import read_demonstrations
+from robo_reward.runtime.demonstrations import check_demonstrations, read_demonstrations
 from robo_reward.runtime.kept import kept_stage
 from robo_reward.runtime.observing import input_columns
 from robo_reward.runtime.run_folder import SUMMARY, write_atomic
@@ -71,15 +71,13 @@ def _outside(config: Config) -> Path | None:
 def _train_base(config: Config, data: StageResult, folder: Path) -> dict[str, Any]:
     import torch
 
+    demos = read_demonstrations(data.path, views=())
+    check_demonstrations(demos, action_size(config))
     kind = config.base.kind
     if kind in ("zero", "remote"):
         return {"base": kind}
     torch.set_num_threads(1)
-    demos = read_demonstrations(data.path, views=())[: config.base.demos]
-    if kind == "distilled":
-        demos = _successes(config, data)
-    if not demos:
-        raise ValueError("no successful demonstration for a base policy: give dataset= with some")
+    demos = _successes(config, data) if kind == "distilled" else demos[: config.base.demos]
     columns = input_columns(config, demos[0])
     if kind in ("act", "diffusion", "lerobot"):
         write_atomic(folder / _COLUMNS, json.dumps(columns))

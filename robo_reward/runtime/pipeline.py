@@ -39,7 +39,6 @@ def train_base(config: Config) -> dict[str, Any]:
     steps.check_base(config)
     with RunFolder(config.run.dir, config, "train-base", config.quiet) as run:
         data = collecting.dataset_stage(config)
-        check_dataset(config, data.path)
         stage = steps.base_stage(config, steps.observed_stage(config, data))
         return finish_run(run, [data, stage], {"base_policy": str(stage.path)})
 
@@ -102,7 +101,7 @@ def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
         check_device(config)
     with RunFolder(config.run.dir, config, command, config.quiet) as run:
         data = collecting.dataset_stage(config)
-        check_dataset(config, data.path)
+        check_dataset(config, data.path)  # the base's stage would, but only after the reward model's hours
         reward = steps.reward_stage(config, data) if needs_frames(config) else None
         bench = steps.bench_stage(config, data, reward) if reward and steps.can_bench(data) else None
         clips = clips_stage(config, data, reward, bench) if reward and bench else None

@@ -140,7 +140,7 @@ def test_a_dataset_in_other_units_or_with_a_nan_is_refused_before_anything_is_tr
     dataset = Path(shutil.copytree(recording, tmp_path / "shown"))
     changed(dataset, column, change)
     assert expected in one_line([*words, f"dataset={dataset}"], tmp_path, monkeypatch, capsys)
-    assert not list((tmp_path / "runs/stages").glob("train-*"))
+    assert not list((tmp_path / "runs/stages").glob("train-*/stage.json"))
 
 
 def test_only_what_succeeded_is_shown_to_base_and_learner(recording, tmp_path, monkeypatch, capsys):

@@ -131,9 +131,8 @@ class Protocol:
         """The world goes away: an episode under way is marked aborted, and nobody is armed any more."""
         if self.state in IN_FLIGHT:
             self._abort()
-            self.state = "resetting"
-        elif self.state == "armed":
-            self.state = "idle"
+        if self.state not in ("judging", "e_stopped"):
+            self.state = "idle"  # the next world begins with a reset
         self._save()
 
     def _abort(self) -> None:

@@ -192,7 +192,7 @@ def test_a_failure_inside_an_episode_costs_only_that_episode(tmp_path, monkeypat
         ({"episode_id": "episode-0"}, "is in dataset .* already"),
         ({"agent_pos": np.zeros((13, 9), np.float32)}, r"observation.state of shape \(9,\), dataset .* has \(7,\)"),
         ({"frames": {"front": np.zeros((13, 84, 84, 3), np.uint8)}}, "observation.images.wrist of shape None"),
-        ({"action": np.full((12, 4), 1.5, np.float32)}, r"action outside \[-1, 1\]"),
+        ({"action": np.full((12, 4), 1.5, np.float32)}, r"actions reach 1.5, allowed is \[-1, 1\]"),
         ({"frames": {}}, "no camera views"),
     ],
 )

@@ -205,9 +205,9 @@ def test_after_a_restart_everything_is_there_and_the_count_goes_on(tmp_path):
         do(session, "start")
         until(lambda: len(session.view.state["oracle"]) > 3)
     with live(tmp_path) as session:
-        at(session, "armed")
+        at(session, "idle")  # whoever restarts it arms it anew
         assert session.view.state["labels"] == ["success", "aborted"]
-        do(session, "start")
+        do(session, "arm", "start")
         at(session, "judging")
     assert sorted(stored(tmp_path)) == ["session-00000", "session-00001", "session-00002"]
 
@@ -237,7 +237,7 @@ def test_the_log_says_what_happened_and_how_much_a_person_drove_also_after_a_res
 def test_an_arm_without_anybody_who_could_stop_it_pauses_and_starts_no_episode(tmp_path):
     with live(tmp_path, World(length=10_000), automatic=worlds_word) as session:
         do(session, "arm", "start")
-        at(session, "running")
+        until(lambda: len(session.view.state["oracle"]) > 2)
         assert session.leave_alone().result(20) == "paused"
         until(lambda: "no page was connected" in session.view.state["notice"])
         do(session, "resume", "failure")

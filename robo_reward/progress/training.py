@@ -242,7 +242,8 @@ def check_episodes(episodes: Sequence[Episode], settings: TrainSettings) -> None
     for e in episodes:
         missing = [v for v in settings.model.views if v not in e.frames]
         if missing:
-            raise ValueError(f"episode {e.episode_id} has no camera {missing[0]!r}; it has {sorted(e.frames)}")
+            known = ",".join(sorted(e.frames))
+            raise ValueError(f"episode {e.episode_id} has no camera {missing[0]!r}: set env.cameras=[{known}], its own")
         size = settings.model.image_size
         for view in settings.model.views:
             if e.frames[view].shape[1:3] != (size, size):

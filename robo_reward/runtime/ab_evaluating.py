@@ -55,8 +55,8 @@ def run_session(config: Config) -> dict[str, Any]:
                 assert isinstance(world, gymnasium.Env)  # Config refuses several with a robot
                 actors, seen = {}, {}
                 for (name, run), base in zip(runs.items(), bases, strict=True):
-                    actors[name] = run_actors(run, *space_sizes(world))["base" if base else "trained"]
                     seen[name] = sight(run.config, run.data, steps.load_base(run.config, run.base))(world)
+                    actors[name] = run_actors(run, *space_sizes(seen[name]))["base" if base else "trained"]
                 _run(config, session, world, seen, actors, judge, folder.path)
         return _reveal(config, session, folder, test)
 

@@ -64,8 +64,8 @@ def finished_run(folder: str | Path, command: Config) -> FinishedRun:
     return FinishedRun(folder, own, config, inputs[0], named.get("train-reward"), named["train-base"], trained)
 
 
-def run_actors(run: FinishedRun, action_size: int, state_size: int) -> dict[str, MakeActor]:
-    """`base` and `trained` of the run.
+def check_space(run: FinishedRun, action_size: int, state_size: int) -> None:
+    """Whether the run's policies fit a world.
 
     Args:
         run: from `finished_run`.
@@ -82,6 +82,11 @@ def run_actors(run: FinishedRun, action_size: int, state_size: int) -> dict[str,
             f"the policy of {run.folder} was trained in {run.own.env.id}: it sees {sees} numbers and its actions have "
             f"{has}, those of {run.config.env.id} are {state_size} and {action_size}; choose the world with env="
         )
+
+
+def run_actors(run: FinishedRun, action_size: int, state_size: int) -> dict[str, MakeActor]:
+    """`base` and `trained` of the run; arguments and errors are those of `check_space`."""
+    check_space(run, action_size, state_size)
     base = steps.load_base(run.config, run.base)
     return paired_actors(base, steps.load_agent(run.config, run.data, base, run.trained))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 from robo_reward.config import HOP_MODELS, Config
@@ -76,10 +77,16 @@ def evaluate(config: Config) -> dict[str, Any]:
 
 
 def _evaluate_finished(config: Config) -> dict[str, Any]:
-    from robo_reward.runtime.finished import finished_run
+    from robo_reward.runtime.finished import check_space, finished_run, space_sizes
+    from robo_reward.runtime.observing import sight
+    from robo_reward.runtime.tasks import make_env
 
     run = finished_run(config.evaluate.policies[0], config)
     _check_evaluation(run.config)
+    if not config.robot:
+        see = sight(run.config, run.data, steps.load_base(run.config, run.base))
+        with closing(see(make_env(run.config.env))) as world:
+            check_space(run, *space_sizes(world))
     with RunFolder(config.run.dir, config, "evaluate", config.quiet) as folder:
         return _evaluate_line(run.config, folder, run.data, run.reward, run.base, run.trained)
 

@@ -82,6 +82,9 @@ def test_its_policies_are_evaluated_again_by_the_runs_folder(whole, tmp_path):
         f"base of {Path(config.run.dir).name}",
         Path(config.run.dir).name,
     ]
+    for policies in (config.run.dir, both[0].removeprefix("policies=")):  # alone, and beside another
+        with pytest.raises(ValueError, match="choose the world with env="):
+            evaluate(load_config([*words, f"policies={policies}", "env=peg_insert_long"], "evaluate"))
 
 
 def test_it_leaves_what_it_promises(whole):

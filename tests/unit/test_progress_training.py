@@ -127,7 +127,7 @@ def test_unusable_episodes_are_answered_with_what_is_wrong(tmp_path):
     good = clips(8, 0)
     with pytest.raises(ValueError, match="no training episodes"):
         train_reward([], SETTINGS, tmp_path, quiet=True)
-    with pytest.raises(ValueError, match="has no camera 'wrist'"):
+    with pytest.raises(ValueError, match=r"has no camera 'wrist': set env.cameras=\[top\]"):
         train_reward([replace(e, frames={"top": e.frames["top"]}) for e in good], SETTINGS, tmp_path, quiet=True)
     with pytest.raises(ValueError, match="no successful demonstration"):
         train_reward([replace(e, success=False) for e in good], SETTINGS, tmp_path, quiet=True, validation=[])

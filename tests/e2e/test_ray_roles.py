@@ -41,7 +41,7 @@ def cluster():
 
 @pytest.mark.timeout(4000)
 def test_two_nodes_learn_together_and_ray_starts_again_what_dies(cluster, tmp_path):
-    config = small_config(tmp_path, rollouts=8, evaluate_every=10**6, patience_s=PATIENT_S)
+    config = small_config(tmp_path, rollouts=40, evaluate_every=10**6, patience_s=PATIENT_S)
     roles, rows, ended = {}, [], []
 
     def train():

@@ -37,6 +37,7 @@ from robo_reward.types import Episode
 
 FORMAT = 1
 _ABOUT, _LOCK = "store.json", "writer.lock"
+_REPAIRED, _DAMAGED = ".repaired", ".damaged"
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ class TransitionStore:
         self._lock: IO[str] | None = None
         self._log: RecordLog | None = None
         if writable:
+            _finish_repair(folder, disk)
             self._lock = _take_lock(folder, disk)
         try:
             _check_about(folder, disk, writable)
@@ -338,9 +340,10 @@ def repair(folder: Path) -> Path | None:
 
     Returns where the damaged store was set aside, or None when it has no damage.
     """
+    _finish_repair(folder, DISK)
     if not verify(folder).damages:
         return None
-    fresh = folder.with_name(folder.name + ".repaired")
+    fresh = folder.with_name(folder.name + _REPAIRED)
     shutil.rmtree(fresh, ignore_errors=True)  # what an interrupted repair left
     with TransitionStore(folder, writable=True) as damaged, TransitionStore(fresh, writable=True) as good:
         for entry in damaged.episodes():
@@ -348,9 +351,17 @@ def repair(folder: Path) -> Path | None:
                 entry.actor, [(record.sequence, record.kind, record.payload) for record in damaged.records(entry)]
             )
         number = 0
-        while (aside := folder.with_name(f"{folder.name}.damaged{number}")).exists():
+        while (aside := folder.with_name(f"{folder.name}{_DAMAGED}{number}")).exists():
             number += 1
         DISK.rename(folder, aside)
         DISK.rename(fresh, folder)
         DISK.sync_folder(folder.parent)
     return aside
+
+
+def _finish_repair(folder: Path, disk: Disk) -> None:
+    """Put the repaired store in place if the power went after the damaged one was set aside."""
+    fresh, names = folder.with_name(folder.name + _REPAIRED), folder.name + _DAMAGED
+    if not folder.exists() and fresh.exists() and any(path.name.startswith(names) for path in folder.parent.iterdir()):
+        disk.rename(fresh, folder)
+        disk.sync_folder(folder.parent)

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from robo_reward.data.disk import Disk
 from robo_reward.data.episode_records import BEGIN, END, FRAMES, STEP, encode_episode
 from robo_reward.data.record_log import Position, Record, RecordLog, read_batches, read_records
 from robo_reward.data.store import TransitionStore, repair, verify
@@ -288,6 +289,32 @@ def test_damage_costs_its_episode_and_no_other_and_is_repaired(folder):
         assert_same(store.read("third"), make_episode("third"))
         store.append_episode("arm", number, make_episode("fourth"))
         assert len(store.episodes()) == 3
+
+
+def test_a_repair_that_the_power_cut_between_its_renames_is_ended(folder, monkeypatch):
+    with TransitionStore(folder, writable=True) as store:
+        number = store.append_episode("arm", 0, make_episode("first"))
+        store.append_episode("arm", number, make_episode("second"))
+        last = store.index.episodes["second"].start.offset
+    [segment] = folder.glob("*.log")
+    data = bytearray(segment.read_bytes())
+    data[last + 1500] ^= 1
+    segment.write_bytes(data)
+    rename = Disk.rename
+
+    def power_goes_at_the_second(disk, source, target):
+        if target == folder:
+            raise OSError("the power went")
+        rename(disk, source, target)
+
+    monkeypatch.setattr(Disk, "rename", power_goes_at_the_second)
+    with pytest.raises(OSError, match="the power went"):
+        repair(folder)
+    assert not folder.exists()
+    monkeypatch.undo()
+    with TransitionStore(folder, writable=True) as store:
+        assert [entry.episode_id for entry in store.episodes()] == ["first"]
+    assert repair(folder) is None
 
 
 def test_damage_that_comes_while_the_store_is_open_is_noticed(folder):

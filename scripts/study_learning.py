@@ -9,7 +9,8 @@ passed over and no line is ever changed, so the study goes on where it was stopp
 - learner_tasks.csv: the final evaluation of every run, with the rollouts and environment steps it took;
 - learner_curves.csv: every point of every learning curve;
 - learner_hacking.csv: success as the reward model believed it and as it was, in blocks of ten rollouts;
-- learner_tasks.json: interquartile means over the seeds with stratified bootstrap intervals, made anew every time.
+- learner_tasks.json: interquartile means over the seeds with stratified bootstrap intervals, made anew every time;
+- learner_hacking.json: the beliefs, means over the seeds, likewise.
 """
 
 from __future__ import annotations
@@ -249,6 +250,21 @@ def write_means(missing: Sequence[str]) -> None:
     (RESULTS / "learner_tasks.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
+def write_beliefs() -> None:
+    """learner_hacking.json: mean, least and largest over the seeds of every block of rollouts."""
+    shares: dict[str, dict[str, list[float]]] = {}
+    for line in read_lines("learner_hacking.csv"):
+        block = shares.setdefault(f"to rollout {line['rollouts']}", {})
+        for word in ("believed", "true"):
+            block.setdefault(f"{line['method'].partition(', ')[2]}: {word}", []).append(float(line[word]))
+    table = {
+        name: {column: [sum(of) / len(of), min(of), max(of)] for column, of in block.items()}
+        for name, block in shares.items()
+    }
+    result = {"table": table, "command": "python scripts/study_learning.py --group hacking"}
+    (RESULTS / "learner_hacking.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
 def _named(line: Mapping[str, Any]) -> list[str]:
     return [line[key] for key in ("task", "method", "shaping", "observation")]
 
@@ -285,6 +301,7 @@ def main() -> None:
         print(f"{group}: {row.task}, {row.method}, {row.shaping}, seed {seed}", flush=True)
         run(group, row, seed, ["quiet=true", *words])
         write_means([command_of(other, number, words) for _, other, number in missing()])
+        write_beliefs()
 
 
 if __name__ == "__main__":

@@ -92,6 +92,15 @@ def test_beliefs_are_counted_by_the_rule_that_the_run_believed(study):
     first, second = study.belief_blocks(rollouts, 0.5, size=2)
     assert (first["believed"], first["true"], first["fooled"]) == (1.0, 0.5, 0.5)
     assert second["rollouts"] == 3 and second["believed"] == 0.0
+    named = {"task": "peg_insert", "method": "completion as task reward, calibrated", "command": "robo-reward train"}
+    study.append_lines(
+        "learner_hacking.csv", study.HACKING, [{**named, "seed": 0, **first}, {**named, "seed": 1, **second}]
+    )
+    study.append_lines("learner_hacking.csv", study.HACKING, [{**named, "seed": 2, **second}])
+    study.write_beliefs()
+    table = json.loads((study.RESULTS / "learner_hacking.json").read_text())["table"]
+    assert table["to rollout 2"]["calibrated: believed"] == [1.0, 1.0, 1.0]
+    assert table["to rollout 3"]["calibrated: true"] == [second["true"]] * 3
 
 
 @pytest.mark.slow

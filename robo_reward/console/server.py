@@ -214,7 +214,7 @@ class Console:
                 curve, known = view.state["curve"], len(view.state["oracle"])
                 await client.socket.send_json(news)
             if view.number != sent and now >= frames_due:
-                sent, frames_due = view.number, max(frames_due + 1 / FRAMES_HZ, now)  # 15 of 20 views a second, not every other
+                sent, frames_due = view.number, max(frames_due + 1 / FRAMES_HZ, now)  # 15 of 20 views, not 10
                 for name, frame in view.frames.items():
                     picture = await asyncio.to_thread(jpeg, frame)
                     await client.socket.send_bytes(name.encode() + b"\0" + picture)

@@ -1,9 +1,6 @@
 """The line with other observations and other bases, in the smallest size: collected once, trained on in turn."""
 
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,16 +71,8 @@ def test_act_and_what_it_saved_as_a_base_of_its_own(root):
     assert again["base_success"] == trained["base_success"]
 
 
-def test_a_policy_server_as_base(root):
-    pytest.importorskip("websockets")
-    server = Path(__file__).parents[1] / "contract" / "openpi_server.py"
-    with subprocess.Popen([sys.executable, str(server)], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            url = f"ws://127.0.0.1:{process.stdout.readline().strip()}"
-            assert finished(train(configured(root, "base=remote", f"base.url={url}", "base.timeout_s=120")))
-        finally:
-            process.kill()
+def test_a_policy_server_as_base(root, policy_server):
+    assert finished(train(configured(root, "base=remote", f"base.url={policy_server}", "base.timeout_s=120")))
     for episode in stored(root):
         brightness = episode.base_action[:, 1]
         assert 0.05 < brightness.min() < brightness.max() < 0.95  # of the front camera, demonstrations' too
@@ -95,18 +84,12 @@ def test_a_policy_server_as_base(root):
     ("shape", "returned a chunk of shape (10, 7), expected (8, 4)"),
 ])  # fmt: skip
 @pytest.mark.parametrize("runtime", ["local", "async"])
-def test_a_policy_server_that_hangs_or_answers_another_chunk_ends_the_command(root, path, expected, runtime, capsys):
-    pytest.importorskip("websockets")
-    server = Path(__file__).parents[1] / "contract" / "openpi_server.py"
-    with subprocess.Popen([sys.executable, str(server)], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            url = f"ws://127.0.0.1:{process.stdout.readline().strip()}/{path}"
-            words = [f"run.root={root}", "base=remote", f"base.url={url}", "base.timeout_s=2", f"runtime={runtime}"]
-            with pytest.raises(SystemExit) as left:
-                cli.main(["train", *TINY, *words])
-        finally:
-            process.kill()
+def test_a_policy_server_that_hangs_or_answers_another_chunk_ends_the_command(
+    root, policy_server, path, expected, runtime, capsys
+):
+    words = ["base=remote", f"base.url={policy_server}/{path}", "base.timeout_s=2", f"runtime={runtime}"]
+    with pytest.raises(SystemExit) as left:
+        cli.main(["train", *TINY, f"run.root={root}", *words])
     lines = capsys.readouterr().err.splitlines()
     assert left.value.code == 2 and len(lines) == 1 and expected in lines[0], lines
 

@@ -2,8 +2,6 @@
 
 import dataclasses
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -153,18 +151,11 @@ def test_only_what_succeeded_is_shown_to_base_and_learner(recording, tmp_path, m
     assert "no successful demonstration to learn from: give a dataset= with some (next.success)" in line
 
 
-def test_a_policy_server_that_says_nothing_is_refused_before_anything_is_collected(tmp_path, monkeypatch, capsys):
-    pytest.importorskip("websockets")
-    pytest.importorskip("msgpack")
+def test_a_policy_server_that_says_nothing_is_refused_before_anything_is_collected(
+    policy_server, tmp_path, monkeypatch, capsys
+):
     pytest.importorskip("mujoco")
-    server = Path(__file__).parents[1] / "contract" / "openpi_server.py"
-    with subprocess.Popen([sys.executable, str(server)], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            url = f"ws://127.0.0.1:{process.stdout.readline().strip()}/silent"
-            words = ["train", "base=remote", f"base.url={url}", "base.timeout_s=0.3"]
-            line = one_line(words, tmp_path, monkeypatch, capsys)
-        finally:
-            process.kill()
+    words = ["train", "base=remote", f"base.url={policy_server}/silent", "base.timeout_s=0.3"]
+    line = one_line(words, tmp_path, monkeypatch, capsys)
     assert "did not answer within 0.3 s" in line and "base.timeout_s" in line
     assert not (tmp_path / "runs/stages").exists()

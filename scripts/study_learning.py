@@ -82,7 +82,8 @@ OPTIONS = {
     "no symmetry": ["agent.symmetry=false"],
 }
 """The algorithm's options, each by itself."""
-UNSEEN = ["collect.weak=0", "collect.validation=1", "collect.test=1", "collect.all_frames=false"]
+FEW_FRAMES = ["collect.all_frames=false"]
+UNSEEN = ["collect.weak=0", "collect.validation=1", "collect.test=1", *FEW_FRAMES]
 """Where no reward model looks, nothing is recorded for one: half an hour in robosuite."""
 BELIEFS = {"calibrated": [], "half the score": ["train.done_at=0.5"]}
 
@@ -111,7 +112,7 @@ GROUPS: dict[str, tuple[tuple[int, ...], list[Row]]] = {
         for name, words in SHAPINGS.items()
     ]),
     "nut": ((10, 11, 12), [
-        row("nut_assembly", "residual_td3", "potential, learned", SHAPINGS["potential, learned"]),
+        row("nut_assembly", "residual_td3", "potential, learned", [*SHAPINGS["potential, learned"], *FEW_FRAMES]),
         row("nut_assembly", "residual_td3", "potential, oracle", [*ORACLE, *UNSEEN]),
         row("nut_assembly", "residual_td3", "none", ["shaping=none", *UNSEEN]),
     ]),

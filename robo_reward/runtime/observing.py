@@ -58,10 +58,9 @@ def input_columns(config: Config, episode: Episode) -> tuple[int, ...] | None:
         return task_of(config.env).columns
     if episode.features is None:
         raise ValueError(f"episode {episode.episode_id} has no features: it was recorded with observation=state")
-    size = episode.agent_pos.shape[1]
-    own = range(size) if (named := task_of(config.env).columns) is None else [c for c in named if c < size]
-    first = size + episode.estimate.shape[1]
-    return (*own, *range(first, first + episode.features.shape[1]))
+    own = episode.agent_pos.shape[1]
+    first = own + episode.estimate.shape[1]
+    return (*range(own), *range(first, first + episode.features.shape[1]))
 
 
 def learner_columns(config: Config, episode: Episode) -> tuple[int, ...] | None:

@@ -104,15 +104,10 @@ def test_they_are_the_reward_models_own_embedding(features):
 
 def test_a_policy_with_features_sees_neither_estimate_nor_anything_privileged(recorded):
     episode = recorded[2]
-    columns = input_columns(load_config(["experiment=lift", "observation=features"]), episode)
+    columns = input_columns(load_config(["observation=features"]), episode)
     seen = policy_input(episode.agent_pos, episode.perceived, columns)
     np.testing.assert_array_equal(seen, np.concatenate([episode.agent_pos, episode.features], 1))
     assert input_columns(load_config(["experiment=lift"]), episode) is None
-    # PegInsert names no joint angles and no absolute pose: neither stands beside the features.
-    wide = dataclasses.replace(episode, agent_pos=np.zeros((len(episode) + 1, 30), np.float32))
-    after = 30 + episode.estimate.shape[1]
-    named = (*range(13, 30), *range(after, after + episode.features.shape[1]))
-    assert input_columns(load_config(["observation=features"]), wide) == named
     with pytest.raises(ValueError, match="has no features: it was recorded with observation=state"):
         input_columns(load_config(["observation=features"]), dataclasses.replace(episode, features=None))
 

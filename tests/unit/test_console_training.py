@@ -290,7 +290,13 @@ def test_an_episode_begins_where_another_got_stuck(train, tmp_path):
 
 def test_an_e_stop_stops_the_evaluation_too(train, tmp_path, monkeypatch, world):
     moved, step = [], world[0].env.step
-    monkeypatch.setattr(world[0].env, "step", lambda action: (moved.append(action), step(action))[1])
+
+    def slow(action):
+        moved.append(action)
+        time.sleep(0.01)  # else the evaluation may be over before the person's thread has had a turn
+        return step(action)
+
+    monkeypatch.setattr(world[0].env, "step", slow)
 
     def person(session):
         do(session, "arm")

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -25,18 +26,30 @@ def project() -> Path:
     return Path(__file__).parents[1]
 
 
-@pytest.fixture
-def policy_server(project: Path) -> Iterator[str]:
-    """The address of a server of openpi's protocol, a process of its own; a path after it chooses how it misbehaves."""
+@pytest.fixture(scope="session")
+def serve_policies(project: Path) -> Callable[[], AbstractContextManager[str]]:
+    """Starts a server of openpi's protocol, a process of its own, and gives its address; it ends with the context."""
     pytest.importorskip("websockets")
     pytest.importorskip("msgpack")
     command = [sys.executable, str(project / "tests" / "contract" / "openpi_server.py")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield f"ws://127.0.0.1:{process.stdout.readline().strip()}"
-        finally:
-            process.kill()
+
+    @contextmanager
+    def serving() -> Iterator[str]:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            try:
+                yield f"ws://127.0.0.1:{process.stdout.readline().strip()}"
+            finally:
+                process.kill()
+
+    return serving
+
+
+@pytest.fixture(scope="module")
+def policy_server(serve_policies: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:
+    """The address of such a server; a path after it chooses how it misbehaves."""
+    with serve_policies() as url:
+        yield url
 
 
 @pytest.fixture

@@ -1,10 +1,5 @@
 """A base policy on a policy server: a real process that speaks openpi's protocol, well and in every wrong way."""
 
-import subprocess
-import sys
-from contextlib import contextmanager
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -12,24 +7,6 @@ pytest.importorskip("websockets")
 pytest.importorskip("msgpack")
 
 from robo_reward.policies.remote import connect
-
-
-@contextmanager
-def serving():
-    """The address of a server process, which is ended afterwards."""
-    command = [sys.executable, str(Path(__file__).with_name("openpi_server.py"))]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield f"ws://127.0.0.1:{process.stdout.readline().strip()}"
-        finally:
-            process.kill()
-
-
-@pytest.fixture(scope="module")
-def server():
-    with serving() as url:
-        yield url
 
 
 def ask(policy, value=0.25, brightness=51, steps=1):
@@ -45,33 +22,35 @@ def ask(policy, value=0.25, brightness=51, steps=1):
     return np.array(actions)
 
 
-def remote(server, path="", **settings):
-    return connect(f"{server}/{path}", 4, 3, ("front", "wrist"), **settings)
+def remote(policy_server, path="", **settings):
+    return connect(f"{policy_server}/{path}", 4, 3, ("front", "wrist"), **settings)
 
 
-def test_state_frames_and_instruction_reach_the_server_and_its_chunk_is_executed(server):
-    actions = ask(remote(server), steps=4)
+def test_state_frames_and_instruction_reach_the_server_and_its_chunk_is_executed(policy_server):
+    actions = ask(remote(policy_server), steps=4)
     np.testing.assert_allclose(actions, [[0.25, 0.2, 0.14, step / 10] for step in (0, 1, 2, 0)], atol=1e-6)
 
 
-def test_a_servers_own_keys(server):
+def test_a_servers_own_keys(policy_server):
     """DROID's and LIBERO's servers call the cameras differently; those that are not named are not sent."""
-    policy = remote(server, names={"wrist": "observation/image"})
+    policy = remote(policy_server, names={"wrist": "observation/image"})
     assert policy.views == ("wrist",)
     np.testing.assert_allclose(ask(policy)[0, 1], 25 / 255, atol=1e-6)
     with pytest.raises(ValueError, match=r"camera 'top': there is front, wrist, state and prompt"):
-        remote(server, names={"top": "observation/image"})
+        remote(policy_server, names={"top": "observation/image"})
 
 
-def test_ensembling_asks_at_every_step(server):
-    actions = ask(remote(server, ensemble=0.0), steps=3)
+def test_ensembling_asks_at_every_step(policy_server):
+    actions = ask(remote(policy_server, ensemble=0.0), steps=3)
     np.testing.assert_allclose(actions[:, 3], [0.0, 0.05, 0.1], atol=1e-6)
 
 
-def test_other_units_are_refused_and_factors_mend_them(server):
+def test_other_units_are_refused_and_factors_mend_them(policy_server):
     with pytest.raises(ValueError, match=r"action of 6\.25.*base\.action_scale"):
-        ask(remote(server, "units"))
-    np.testing.assert_allclose(ask(remote(server, "units", scale=(0.04,) * 4))[0], [0.25, 0.2, 0.14, 0], atol=1e-6)
+        ask(remote(policy_server, "units"))
+    np.testing.assert_allclose(
+        ask(remote(policy_server, "units", scale=(0.04,) * 4))[0], [0.25, 0.2, 0.14, 0], atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -87,14 +66,14 @@ def test_other_units_are_refused_and_factors_mend_them(server):
         ("other", "does not speak openpi's protocol"),
     ],
 )
-def test_a_server_that_fails_is_one_line(server, path, says):
+def test_a_server_that_fails_is_one_line(policy_server, path, says):
     with pytest.raises(ValueError, match=says) as error:
-        ask(remote(server, path, timeout_s=0.5 if "0\\.5" in says else 60.0))
+        ask(remote(policy_server, path, timeout_s=0.5 if "0\\.5" in says else 60.0))
     assert "\n" not in str(error.value)
 
 
-def test_a_server_that_dies_and_one_that_is_not_there():
-    with serving() as url:
+def test_a_server_that_dies_and_one_that_is_not_there(serve_policies):
+    with serve_policies() as url:
         policy = remote(url, "die")
         with pytest.raises(ValueError, match="is not there"):
             ask(policy)

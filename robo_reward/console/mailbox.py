@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import queue
+import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any
@@ -40,12 +41,25 @@ class Requests:
     def __init__(self) -> None:
         self._waiting: queue.PriorityQueue[tuple[bool, int, str, Future[str]]] = queue.PriorityQueue()
         self._posted = itertools.count()
+        self._lock = threading.Lock()
+        self._refusal: ValueError | None = None
 
     def post(self, event: str) -> Future[str]:
         """Ask; from any thread. The future gives the loop's answer, or the ValueError that refuses it."""
         reply: Future[str] = Future()
-        self._waiting.put((event != "e_stop", next(self._posted), event, reply))
+        with self._lock:
+            if self._refusal is None:
+                self._waiting.put((event != "e_stop", next(self._posted), event, reply))
+            else:
+                reply.set_exception(self._refusal)
         return reply
+
+    def close(self, refusal: ValueError) -> None:
+        """The loop is over: whatever waits, and whatever is asked from now on, is answered with this."""
+        with self._lock:
+            self._refusal = refusal
+        while (waiting := self.wait(0)) is not None:
+            waiting[1].set_exception(refusal)
 
     def wait(self, timeout_s: float) -> tuple[str, Future[str]] | None:
         """The next one and where its answer goes; None when none came in that time."""

@@ -202,6 +202,7 @@ class Session:
                 self._keep()
                 self.protocol.abandon()
         finally:
+            self._requests.close(Refusal("the session has ended"))
             if self._own:
                 self.store.close()
 

@@ -283,6 +283,17 @@ def test_events_that_only_the_loop_may_tell_are_refused(tmp_path):
             do(session, "finish")
 
 
+def test_what_is_asked_of_a_session_that_ends_is_refused_and_not_left_waiting(tmp_path):
+    with live(tmp_path) as session:
+        do(session, "arm")
+        session.stop()
+        replies = [session.post("disarm") for _ in range(20)]  # some of them after the last step
+    replies.append(session.post("arm"))
+    until(lambda: all(reply.done() for reply in replies), 5.0)
+    with pytest.raises(ValueError, match="the session has ended"):
+        replies[-1].result(0)
+
+
 def test_a_disk_that_fails_ends_the_session_and_moves_nothing_more(tmp_path):
     world, failed = World(length=10_000), []
 

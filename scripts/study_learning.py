@@ -35,8 +35,8 @@ RESULTS = Path(__file__).parents[1] / "docs" / "results"
 TASKS = {
     "peg_insert": ["train.rollouts=75", "train.evaluate_every=15"],
     "peg_insert_long": ["experiment=peg_insert_long", "train.rollouts=90", "train.evaluate_every=15"],
-    # 75k environment steps are about 420 rollouts, and nobody measures every tenth of them on 40 episodes.
-    "nut_assembly": ["experiment=nut_assembly", "train.rollouts=420", "train.evaluate_every=30",
+    # About 75k environment steps, and nobody measures every tenth rollout of so many on 40 episodes.
+    "nut_assembly": ["experiment=nut_assembly", "train.rollouts=540", "train.evaluate_every=30",
                      "train.evaluate_episodes=25"],
 }  # fmt: skip
 SHAPINGS = {

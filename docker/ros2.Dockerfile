@@ -14,6 +14,6 @@ RUN python3 -m venv --system-site-packages .venv \
     && .venv/bin/pip install --quiet --no-cache-dir -c requirements/ros2.txt -e .
 ENV RMW_IMPLEMENTATION=rmw_cyclonedds_cpp PATH=/robo_reward/.venv/bin:$PATH ROBOT=sim_arm
 HEALTHCHECK --interval=60s --timeout=30s --start-period=30s \
-    CMD ["/ros_entrypoint.sh", "bash", "-c", "robo-reward robot check robot=$ROBOT"]
+    CMD ["/ros_entrypoint.sh", "bash", "-c", "robo-reward robot check robot=$ROBOT bridge=true"]
 ENTRYPOINT ["/ros_entrypoint.sh", "python", "-m", "robo_reward.hardware.bridge_node"]
 CMD ["robot=sim_arm"]

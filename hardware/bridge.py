@@ -181,8 +181,9 @@ class Bridge:
         return np.append(executed, grip)
 
     def _send(self, setpoint: np.ndarray | None, rests: bool = False) -> None:
+        """Nothing while there is none: something else may be moving a disarmed arm, so no old one is kept either."""
+        self._setpoint = setpoint
         if setpoint is not None:
-            self._setpoint = setpoint
             velocity = np.zeros(len(setpoint)) if rests else self._gate.velocity
             self._publish(self._command(self._config, setpoint, velocity, 1 / self._limits.rate_hz))
 

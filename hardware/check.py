@@ -32,8 +32,10 @@ class Finding:
     found: str
 
 
-def check(config: RobotConfig, limits: Limits, transport: Transport, seconds: float = 3.0) -> list[Finding]:
-    """Look at a robot's topics for some seconds; the bridge must not be running."""
+def check(
+    config: RobotConfig, limits: Limits, transport: Transport, seconds: float = 3.0, bridge: bool = False
+) -> list[Finding]:
+    """Look at a robot's topics for some seconds; `bridge` says whether a bridge runs, which is then the only writer."""
     findings: list[Finding] = []
 
     def report(what: str, good: bool, found: str) -> None:
@@ -79,8 +81,12 @@ def check(config: RobotConfig, limits: Limits, transport: Transport, seconds: fl
     for camera in cameras.values():
         if isinstance(camera, DeviceCamera):
             camera.close()
-    alone = stats[config.command_topic.lstrip("/")].peers == 0 and rival.latest() is None
-    report(f"/{config.command_topic}", alone, "nobody else writes" if alone else "somebody else writes")
+    writers = stats[config.command_topic.lstrip("/")].peers
+    if bridge:
+        report(f"/{config.command_topic}", writers == 1, f"{writers} write, the bridge alone should")
+    else:
+        alone = writers == 0 and rival.latest() is None
+        report(f"/{config.command_topic}", alone, "nobody else writes" if alone else "somebody else writes")
     stops = "the controller's own" if limits.own_timeout else "none: arming needs unguarded=true"
     report("command time-out", True, stops)
     return findings

@@ -13,6 +13,11 @@ Keys = Callable[[float], str]
 """Waits so many seconds at most and returns the keys that were pressed since the last call, in order."""
 
 
+def newest_key(found: str) -> str:
+    """The last of these keys, but the space bar, which stops, before all others; empty for none."""
+    return " " if " " in found else found[-1:]
+
+
 @contextmanager
 def keyboard(urgent: str = "") -> Iterator[Keys]:
     """The terminal's keys without waiting for Enter; it is put back as it was. A key in `urgent` ends the waiting.

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from robo_reward.data.arrays import read_arrays, write_arrays
 from robo_reward.hardware.bridge import open_transport
 from robo_reward.hardware.check import Finding, check
-from robo_reward.hardware.keyboard import keyboard
+from robo_reward.hardware.keyboard import keyboard, newest_key
 from robo_reward.hardware.robot import Robot, RobotFault, Ros2Robot
 from robo_reward.hardware.robot_config import RobotConfig, load_robot
 from robo_reward.safety.limits import Limits
@@ -24,7 +24,8 @@ from robo_reward.settings import unknown
 USAGE = """\
 robo-reward robot <what> robot=NAME [setting=value ...]
 
-  check    look at topics, rates, ages, frames, clocks and limits; nothing is sent to the robot
+  check    look at topics, rates, ages, frames, clocks and limits; nothing is sent to the robot (bridge=true: its
+           bridge is running, and the only writer)
   jog      drive it from the keyboard
   home     lead it to the pose `home` of its file
   record   write the pose, again and again, into to=FILE.npz while somebody leads the arm by hand: seconds=30
@@ -49,7 +50,7 @@ def main(words: list[str]) -> None:
     if words[0] not in {*ACTIONS, "device"}:
         raise ValueError(unknown("word", words[0], {*ACTIONS, "device"}))
     settings = dict.fromkeys(("robot", "teleop", "domain", "to", "file"), "")
-    settings |= {"unguarded": "false", "seconds": "3", "speed": "0.3"}
+    settings |= {"unguarded": "false", "bridge": "false", "seconds": "3", "speed": "0.3"}
     for word in words[1:]:
         key, equals, value = word.partition("=")
         if not equals:
@@ -110,7 +111,7 @@ def _armed(config: RobotConfig, limits: Limits, settings: dict[str, str]) -> Ite
 def _check(config: RobotConfig, limits: Limits, settings: dict[str, str]) -> None:
     transport = open_transport(config)
     try:
-        findings = check(config, limits, transport, _number(settings, "seconds", 1, 600))
+        findings = check(config, limits, transport, _number(settings, "seconds", 1, 600), settings["bridge"] == "true")
     finally:
         transport.close()
     print(table(findings, sys.stdout.isatty()))
@@ -134,7 +135,7 @@ def _jog(config: RobotConfig, limits: Limits, settings: dict[str, str]) -> None:
     more = " o/c open and close the gripper;" if config.gripper else ""
     print(f"w/s x, a/d y, r/f z, q/e turn;{more} space stops; x leaves. Moves while the key is held.")
     with keyboard(urgent="x ") as keys, _armed(config, limits, settings) as robot:
-        jog(robot, config.axes, lambda seconds: keys(seconds)[-1:], bool(config.gripper))
+        jog(robot, config.axes, lambda seconds: newest_key(keys(seconds)), bool(config.gripper))
 
 
 def jog(robot: Robot, axes: tuple[int, ...], key: Callable[[float], str], gripper: bool = False) -> None:
@@ -177,8 +178,11 @@ def follow(
     limits: Limits,
     speed: float = 0.3,
     patience_s: float = 3.0,
+    heed: Callable[[], None] = lambda: None,
 ) -> None:
     """Lead an armed robot through poses, one after the other, through the gate like any policy.
+
+    `heed` is called before every action; what it raises ends the way there.
 
     Raises:
         RobotFault: the robot holds, or comes no nearer to a pose for `patience_s`.
@@ -197,6 +201,7 @@ def follow(
             elif time.monotonic() - since > patience_s:
                 raise RobotFault(f"pose {number + 1} of {len(poses)} is not reached: {np.round(away, 4).tolist()} away")
             wanted = away / step[driven]
+            heed()
             robot.send(wanted * min(1.0, speed / float(np.abs(wanted).max())))
             time.sleep(PERIOD_S)
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from robo_reward.hardware.bridge import open_transport
-from robo_reward.hardware.keyboard import keyboard
+from robo_reward.hardware.keyboard import keyboard, newest_key
 from robo_reward.hardware.messages import Float64MultiArray, String
 from robo_reward.hardware.operate import follow, read_poses
 from robo_reward.hardware.robot import RobotFault, Ros2Robot
@@ -90,7 +90,13 @@ class SimArmTask:
 class OperatorTask:
     """The task of a real arm: led back by recording and home, the scene set up and judged by a person or by topics."""
 
-    def __init__(self, robot: Ros2Robot, unguarded: bool = False, key: Callable[[float], str] | None = None) -> None:
+    def __init__(
+        self,
+        robot: Ros2Robot,
+        unguarded: bool = False,
+        key: Callable[[float], str] | None = None,
+        heed: Callable[[], None] | None = None,
+    ) -> None:
         """Open the topics that the robot's file names, and the terminal.
 
         Args:
@@ -98,6 +104,8 @@ class OperatorTask:
             unguarded: arm a controller without a command time-out of its own.
             key: waits so many seconds at most and returns the key that was pressed, or an empty text; None reads the
                 terminal.
+            heed: called before every action while the arm is led back, to stop it and raise RobotFault where somebody
+                asks for that; None heeds the space bar.
 
         Raises:
             ValueError: a person is asked and there is no terminal, a topic brings nothing, or `path` is no recording.
@@ -108,6 +116,7 @@ class OperatorTask:
         if config.home:
             self._poses = np.concatenate([self._poses, [config.home]])
         self._key = key or (lambda seconds: "")
+        self._heed = heed or self._heed_space
         self.waiting: Callable[[], None] = lambda: None
         """Called again and again while the operator sets the scene up."""
         with ExitStack() as stack:
@@ -124,7 +133,7 @@ class OperatorTask:
                         "the operator is asked: run it in a terminal, or set robot.judge and robot.ask=false"
                     )
                 keys = stack.enter_context(keyboard(urgent=" x\n\r"))
-                self._key = lambda seconds: keys(seconds)[-1:]
+                self._key = lambda seconds: newest_key(keys(seconds))
             self._owned = stack.pop_all()
 
     def reset(self, seed: int, options: dict[str, Any]) -> str:
@@ -132,7 +141,7 @@ class OperatorTask:
         config, limits = self._robot.config, self._robot.limits
         if len(self._poses):
             self._robot.arm(self._unguarded)
-            follow(self._robot, self._poses, config.axes, limits)
+            follow(self._robot, self._poses, config.axes, limits, heed=self._heed)
             self._robot.disarm("led back")
         if config.ask:
             print(f"\n{config.instruction or 'next episode'}: set the scene up, then press Enter (x leaves).")
@@ -156,6 +165,11 @@ class OperatorTask:
             stage, progress, success = newest(self._judge)
             return int(stage), float(progress), bool(success)
         return UNKNOWN_STAGE, None, pressed == "s"
+
+    def _heed_space(self) -> None:
+        if self._key(0.0) == " ":
+            self._robot.stop("space bar")
+            raise RobotFault("stopped on its way")
 
     def close(self) -> None:
         """Leave the wire and the terminal."""

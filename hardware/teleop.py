@@ -90,6 +90,7 @@ class Teleop:
         robot: whose axes are driven.
         limits: the robot's.
         clock: monotonic seconds, the clock of the readings.
+        grip: the gripper's number until the person opens or closes it.
 
     Raises:
         ValueError: device and robot do not go together.
@@ -102,13 +103,14 @@ class Teleop:
         robot: RobotConfig,
         limits: Limits,
         clock: Callable[[], float] = time.monotonic,
+        grip: float = GRIP["open"],
     ) -> None:
         check_teleop(config, robot)
         self.config, self._device, self._clock = config, device, clock
         driven = list(robot.axes)
         self._axes, self._scale = np.array(config.axes)[driven], np.array(config.scale)[driven]
         self._driven, self._step = driven, limits.arrays["step"][driven]
-        self._grip = [GRIP["open"]] if robot.gripper else []
+        self._grip = [grip] if robot.gripper else []
         self._pressed: frozenset[int] = frozenset()
         self._events: list[str] = []
         self._engaged: tuple[np.ndarray, np.ndarray] | None = None
@@ -174,7 +176,7 @@ class Teleop:
         if self._engaged is None:
             self._engaged = measured, moved
         start, origin = self._engaged
-        return (start + (moved - origin) * self._scale - measured) / self._step
+        return np.where(self._axes < 0, 0.0, (start + (moved - origin) * self._scale - measured) / self._step)
 
 
 def load_teleop(name: str) -> TeleopConfig:

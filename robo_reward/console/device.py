@@ -60,7 +60,7 @@ def _opened(config: Config, actions: int) -> Iterator[Teleop]:
         try:
             teleop, device = open_device(config.hil.device, keys, robot if config.robot else None)
             stack.enter_context(closing(device))
-            hand = Teleop(teleop, device, robot, limits)
+            hand = Teleop(teleop, device, robot, limits, grip=0.0)  # a simulated gripper keeps what it holds
         except ValueError as error:
             raise ValueError(f"hil.device={config.hil.device}: {error}") from None
         yield hand

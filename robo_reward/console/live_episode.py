@@ -52,12 +52,15 @@ class LiveEpisode:
         return self._recorder.ended
 
     def step(self, env: gymnasium.Env[Any, Any], look: Callable[[], Frames]) -> Source:
-        """Ask, act, look, record; returns who acted."""
+        """Ask, act, look, record; returns who acted. A step in which the robot had a fault is left out."""
         action = self._recorder.action()
         decision, value = self._actor.decision, self._actor.value(action)
         assert decision is not None
         observation, reward, terminated, truncated, self.info = env.step(action)
         frames = look()
+        if "fault" in self.info:
+            self._recorder.cut(frames)
+            return decision.source
         kept = frames if is_query(len(self) + 1, self._query_every, terminated or truncated) else None
         self._recorder.append(observation, reward, terminated, truncated, self.info, kept)
         self.curves.add(

@@ -142,6 +142,7 @@ class Console:
             raise ValueError("this page only watches: nothing is commanded from here")
         if kind == "event" and word.get("event") == "e_stop":  # anybody's
             await self._post("e_stop")
+            await client.socket.send_json({"type": "stopped"})
         elif kind == "control":
             if self.operator is None:
                 self._take(client)

@@ -287,6 +287,7 @@ class Session:
         self._going = False
         if self.protocol.state in ("running", "taken_over"):
             self._apply("pause", "no page is connected")
+            self._arbiter.pause()
             self._hold("no page is connected")
             self._notice = "paused: no page was connected that could have stopped the arm"
         return self.protocol.state
@@ -333,6 +334,7 @@ class Session:
             elif event == "resume":
                 self._arbiter.resume()
             elif event == "pause":
+                self._arbiter.pause()
                 self._hold("paused at the console")
             elif in_flight and event == "e_stop":
                 self._keep()
@@ -372,7 +374,10 @@ class Session:
             self._apply("release")
         if self._live.ended:
             self._keep()
-            self._apply("finish", "success, says the world" if self._info["is_success"] else "")
+            if len(self._live):
+                self._apply("finish", "success, says the world" if self._info["is_success"] else "")
+            else:  # nothing is there that could be judged
+                self._apply("re_record", "no step", unattended=True)
             self._notice = f"the robot ended the episode: {fault}" if (fault := self._info.get("fault")) else ""
         elif source == "pause":
             self._apply("pause", "the operator's input is lost")

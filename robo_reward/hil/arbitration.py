@@ -59,7 +59,8 @@ class Arbiter:
         self, size: int, *, stale_s: float = 0.2, blend_steps: int = 3, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._size, self._stale_s, self._blend_steps, self._clock = size, stale_s, blend_steps, clock
-        self._source: Source | None = None
+        self.source: Source | None = None
+        """Who acted in the last step; `pause` after one. None before the first."""
         self._last = self._from = np.zeros(size, np.float32)
         self._blended = blend_steps
         self._released = False
@@ -71,7 +72,9 @@ class Arbiter:
         self.paused = True
 
     def resume(self) -> None:
-        """Let the policy go on; the dead-man must be released once before a person drives again."""
+        """Let the policy go on, from rest; the dead-man must be released once before a person drives again."""
+        if self.paused:
+            self._hold()
         self.paused = self._released = False
 
     def decide(self, policy_action: Float32[np.ndarray, "A"], human: HumanInput | None) -> Decision:
@@ -88,7 +91,7 @@ class Arbiter:
         holds = human is not None and human.held
         if human is None or (self._sound(human) and not human.held):
             self._released = True
-        if self._source == "human" and (human is None or not self._sound(human)):
+        if self.source == "human" and (human is None or not self._sound(human)):
             self.paused = True
         if self.paused:
             return self._hold()
@@ -106,14 +109,14 @@ class Arbiter:
         return 0 <= self._clock() - human.time_s <= self._stale_s
 
     def _hold(self) -> Decision:
-        self._source, self._released = "pause", False
+        self.source, self._released = "pause", False
         self._last = np.zeros(self._size, np.float32)
         return Decision(self._last, "pause", None)
 
     def _blend(self, source: Source, wanted: np.ndarray) -> np.ndarray:
-        if self._source not in (None, source):
+        if self.source not in (None, source):
             self._from, self._blended = self._last, 0
-        self._source = source
+        self.source = source
         if self._blended < self._blend_steps:
             self._blended += 1
         share = self._blended / self._blend_steps

@@ -58,7 +58,7 @@ class CorrectedActor:
 
     def __call__(self, agent_pos: np.ndarray, estimate: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         human = self._operator.read(agent_pos, estimate)
-        last = None if self.decision is None else self.decision.source
+        last = self._arbiter.source
         if last == "pause" or (last == "human" and not (human and human.held)):
             self._act.flush()
         action, base = self._act(agent_pos, estimate)

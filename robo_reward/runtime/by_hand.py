@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -22,7 +22,7 @@ from robo_reward.hardware.robot_env import RobotEnv, start_sim_arm
 from robo_reward.hardware.tasks import OperatorTask, SimArmTask, Task
 from robo_reward.hardware.teleop import Teleop, check_teleop
 from robo_reward.runtime.tasks import TASKS
-from robo_reward.runtime.teleoperate import Collector, HeedingRobot
+from robo_reward.runtime.teleoperate import Collector, heed
 from robo_reward.safety.limits import Limits
 from robo_reward.settings import build, number
 from robo_reward.terminal import say
@@ -111,11 +111,10 @@ def collect(settings: HandConfig, config: RobotConfig, limits: Limits) -> None:
         robot, person = Ros2Robot(config, limits), Teleop(teleop, device, config, limits)
         stack.callback(robot.close)
         robot.connect(timeout_s=START_S if config.simulated else TOPIC_S)  # one that was just started takes a while
-        heeding: Any = HeedingRobot(robot, person)
         task: Task = (
             SimArmTask(config)
             if config.simulated
-            else OperatorTask(heeding, settings.unguarded, key=lambda seconds: "")
+            else OperatorTask(robot, settings.unguarded, key=lambda seconds: "", heed=partial(heed, robot, person))
         )
         env = RobotEnv(robot, task, round(settings.seconds * RobotEnv.metadata["render_fps"]), settings.unguarded)
         stack.callback(env.close)

@@ -41,21 +41,11 @@ class StandStill:
         """It plans nothing."""
 
 
-class HeedingRobot:
-    """A robot that is led by a program, such as home, while its person may stop it."""
-
-    def __init__(self, robot: Ros2Robot, teleop: Teleop) -> None:
-        self._robot, self._teleop = robot, teleop
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._robot, name)
-
-    def send(self, action: np.ndarray) -> np.ndarray:
-        """Like the robot's, but a stop comes first."""
-        if "stop" in self._teleop.events():
-            self._robot.stop("the person")
-            raise RobotFault("stopped on its way")
-        return self._robot.send(action)
+def heed(robot: Ros2Robot, teleop: Teleop) -> None:
+    """To be called while a program leads the robot, such as home: its person's stop ends that, as RobotFault."""
+    if "stop" in teleop.events():
+        robot.stop("the person")
+        raise RobotFault("stopped on its way")
 
 
 @dataclass(frozen=True)

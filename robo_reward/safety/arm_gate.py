@@ -96,7 +96,10 @@ class Gate:
             return
         pose = np.asarray(sensed.pose, dtype=np.float64)
         if self._started and np.all(np.abs(pose - self._smoother.position) <= self.limits.arrays["jump"]):
-            self._smoother.goal = pose.copy()  # from where it is held, which may not have come to rest yet
+            # From where it is held, which may not have come to rest yet; a counted position, from where the arm is.
+            if self._sends_velocity:
+                self._smoother.shift(pose - self._smoother.position)
+            self._smoother.goal = self._smoother.ramp.copy() if self._sends_velocity else pose.copy()
         else:
             self._smoother.reset(pose)
         self.mode, self.reason, self._started = Mode.ARMED, "", True

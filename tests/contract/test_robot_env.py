@@ -18,7 +18,7 @@ pytest.importorskip("mujoco")
 
 from robo_reward.console.session import Session
 from robo_reward.envs.peg_insert import PegInsertEnv
-from robo_reward.hardware.robot import Ros2Robot
+from robo_reward.hardware.robot import RobotFault, Ros2Robot
 from robo_reward.hardware.robot_config import load_robot
 from robo_reward.hardware.robot_env import RobotEnv, open_robot_env, start_sim_arm
 from robo_reward.hardware.tasks import OperatorTask, SimArmTask
@@ -198,7 +198,12 @@ def test_an_operator_sets_up_judges_and_stops(other_arm, capsys):
         task.judge()
         assert other_arm.status().mode is Mode.STOPPED
         other_arm.clear()
-        task._key = Terminal("x")
+        task._poses, task._key = other_arm.observe().sensed.pose[None] + 0.02, Terminal(" ")
+        with pytest.raises(RobotFault, match="stopped on its way"):  # while it is led back
+            task.reset(0, {})
+        assert other_arm.status().mode is Mode.STOPPED
+        other_arm.clear()
+        task._poses, task._key = task._poses[:0], Terminal("x")
         with pytest.raises(KeyboardInterrupt):
             task.reset(0, {})
         task.close()

@@ -268,6 +268,40 @@ def test_a_page_finds_its_server_again_and_nothing_is_lost(tmp_path):
     asyncio.run(go())
 
 
+def test_an_e_stop_into_a_dead_connection_is_said_to_be_unconfirmed_and_goes_out_again(tmp_path):
+    """The socket still says it is open: it takes the word, and the word is lost."""
+
+    async def do(page):
+        await page.until("state.you === 'operator'")
+        await start_episode(page)
+        await page.value("socket.send = () => {}, socket.onmessage = () => {}, true")
+        await page.key("Escape")
+        await page.until("byId('message').textContent.includes('E-STOP NOT CONFIRMED')")
+        assert await page.value("state.state === 'running'")
+        await page.value("socket.close(), true")
+        await page.until("state.state === 'e_stopped' && byId('message').textContent === ''")
+        assert not await page.value("stopOwed")
+
+    with live(tmp_path, blind=True) as (_, url):
+        visit(url, do)
+
+
+def test_a_gamepad_that_vanishes_while_it_drives_pauses_the_arm(tmp_path):
+    async def do(page):
+        await page.until("state.you === 'operator'")
+        await start_episode(page)
+        pad = "{buttons: [...Array(17)].map((_, i) => ({pressed: i === PAD_HOLD})), axes: [0, 0, 0, 0]}"
+        await page.value(f"navigator.getGamepads = () => [{pad}], true")
+        await page.until("state.state === 'taken_over' && state.sources.endsWith('hhh')")
+        await page.value("navigator.getGamepads = () => [null], true")
+        await page.until("state.state === 'paused'")
+        assert "went away" in await page.value("state.notice")
+        assert not (await page.value("state.sources")).endswith("p")
+
+    with live(tmp_path, blind=True) as (_, url):
+        visit(url, do)
+
+
 @pytest.mark.parametrize(("width", "height"), [(1366, 768), (820, 1180)])
 def test_what_an_operator_needs_is_seen_without_scrolling(tmp_path, width, height):
     """On a laptop and on a tablet; the last words of a session are at its top, and its history is drawn."""

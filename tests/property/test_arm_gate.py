@@ -318,6 +318,19 @@ def test_arming_an_arm_that_was_moved_by_hand_starts_where_it_is():
     assert gate.mode is Mode.ARMED and not gate.velocity.any()
 
 
+def test_a_robot_of_velocities_that_was_moved_a_little_while_held_rests_when_it_is_armed():
+    gate, now = Gate(LIMITS, sends_velocity=True), 0.0
+    gate.arm(sensed(0.0), 0.0)
+    gate.hold("guided by hand")
+    elsewhere = HOME + [0.02, 0, 0, 0, 0, 0]
+    gate.arm(sensed(1.0, elsewhere), 1.0)
+    for tick in range(1, 10):
+        now = 1.0 + tick * PERIOD
+        gate.tick(sensed(now, elsewhere), now)
+        np.testing.assert_allclose(gate.velocity, 0, atol=1e-9)
+    assert gate.mode is Mode.ARMED
+
+
 @pytest.mark.parametrize("lost", [0.0, 0.3, 1.0])
 def test_velocities_do_not_add_up_to_a_drift_when_the_arm_loses_some(lost):
     """An arm that executes only a part of the velocities it is sent must rest when the actions are zero."""

@@ -63,6 +63,20 @@ def test_an_input_lost_while_driving_pauses_until_resumed_and_pressed_anew(lost)
     assert np.array_equal(drive(f"ph{lost}")[-1].action, np.zeros(2))
 
 
+def test_going_on_after_a_pause_at_the_console_begins_at_rest():
+    """The loop does not run while it is paused, so the last decision before is a person's."""
+    clock = Clock()
+    arbiter = Arbiter(2, clock=clock)
+    for held in (False, True, True, True, True):
+        arbiter.decide(POLICY, HumanInput(HUMAN, held, clock.now))
+    arbiter.pause()
+    clock.now += 60
+    arbiter.resume()
+    assert arbiter.source == "pause"
+    first = arbiter.decide(POLICY, HumanInput(HUMAN, False, clock.now))
+    assert first.source == "policy" and np.allclose(first.action, POLICY / 3)
+
+
 def test_a_stale_input_neither_takes_over_nor_counts_as_a_release():
     assert sources("pss") == "ooo"
     clock = Clock()

@@ -318,6 +318,16 @@ def test_shutting_down_holds_and_rests(monkeypatch):
     assert stand.mode is Mode.HELD and stand.reason == "test"
 
 
+def test_a_disarmed_bridge_that_ends_sends_no_old_pose(monkeypatch):
+    stand = Stand().armed()
+    assert stand.order("disarm led by hand") == ""
+    sent, stand.at = stand.sent.latest().number, HOME + [0.1, 0.15, 0.08, 0, 0, 0]
+    stand.step(5)
+    monkeypatch.setattr("time.sleep", lambda seconds: setattr(stand, "now", stand.now + seconds))
+    stand.bridge.shut_down("test")
+    assert stand.sent.latest().number == sent
+
+
 # ------------------------------------------------------------------ command modes
 
 

@@ -56,6 +56,9 @@ class Arm:
     def clear(self) -> None:
         self.orders.append("clear")
 
+    def hold(self, reason: str) -> None:
+        self.mode, self.reason = Mode.HELD, reason
+
     def disarm(self, reason: str) -> None:
         self.mode, self.reason = Mode.DISARMED, reason
 
@@ -136,6 +139,68 @@ def test_it_leads_home_on_request(ends):
     arm.pose[:] = np.array(CONFIG.home) + [0.02, 0, 0, 0, 0, 0]
     others.say["home"](Bool(data=True))
     until(node, lambda: abs(arm.pose[0] - CONFIG.home[0]) < 0.003)
+
+
+@pytest.mark.parametrize("calls", ["stop", "enable"])
+def test_the_way_home_is_called_off_by_a_stop_and_by_disarming_and_nothing_older_is_done_after_it(ends, calls):
+    arm, node, others = ends
+    others.say["enable"](Bool(data=True))
+    until(node, lambda: arm.mode is Mode.ARMED)
+    arm.orders.clear()
+    arm.pose[:] = np.array(CONFIG.home) + [0.2, 0, 0, 0, 0, 0]
+    sent = []
+
+    def send(action: np.ndarray) -> np.ndarray:
+        sent.append(action)
+        if len(sent) == 3:
+            for order in ("enable", "home"):
+                others.say[order](Bool(data=True))
+            others.say[calls](Bool(data=calls == "stop"))
+            time.sleep(0.05)  # over rclpy they come in another thread
+        return action
+
+    arm.send = send
+    others.say["home"](Bool(data=True))
+    until(node, lambda: len(sent) == 3 and arm.mode is not Mode.ARMED)
+    for _ in range(20):
+        node.step()
+    assert len(sent) == 3 and arm.orders == []
+    assert arm.mode is (Mode.HELD if calls == "stop" else Mode.DISARMED)
+
+
+def test_orders_from_before_the_node_was_there_start_nothing_but_a_stop_counts():
+    network, arm = MemoryNetwork(), Arm()
+    others = Others(MemoryTransport(network))
+    for order in ("enable", "home", "stop"):
+        others.say[order](Bool(data=True))
+    node = BridgeNode(arm, MemoryTransport(network))
+    node.step()
+    assert arm.orders == [] and arm.mode is Mode.DISARMED and others.stop.latest().message.data
+
+
+def test_an_action_that_lay_there_is_not_executed():
+    network, arm = MemoryNetwork(), Arm()
+    others, node = Others(MemoryTransport(network)), BridgeNode(arm, MemoryTransport(network))
+    others.act(Float64MultiArray(data=np.ones(4)))
+    others.say["enable"](Bool(data=True))
+    node.step()  # arms first, and the action was asked for before that
+    assert arm.mode is Mode.ARMED and not arm.pose.any()
+    assert "from before the last order" in others.status["refused"]
+    others.act(Float64MultiArray(data=np.ones(4)))
+    time.sleep(LIMITS.action_timeout_s + 0.02)
+    node.step()
+    assert not arm.pose.any() and "s ago, allowed are" in others.status["refused"]
+
+
+def test_the_way_home_ends_with_the_node():
+    network, arm, leaving = MemoryNetwork(), Arm(), threading.Event()
+    others = Others(MemoryTransport(network))
+    node = BridgeNode(arm, MemoryTransport(network), leaving=leaving.is_set)
+    arm.mode, arm.pose[:] = Mode.ARMED, np.array(CONFIG.home) + [0.2, 0, 0, 0, 0, 0]
+    leaving.set()
+    others.say["home"](Bool(data=True))
+    node.step()
+    assert arm.mode is Mode.HELD and "called off" in others.status["refused"]
 
 
 def test_the_orders_are_services_over_rclpy(monkeypatch):

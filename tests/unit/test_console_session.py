@@ -157,6 +157,22 @@ def test_a_person_takes_over_gives_back_and_is_missed_when_lost(tmp_path):
     np.testing.assert_array_equal(episode.human_action[:, 0] > 0, episode.intervention)
 
 
+def test_going_on_after_a_pause_at_the_console_does_not_repeat_what_a_person_asked_for_before(tmp_path):
+    world = World(length=10_000)
+    with live(tmp_path, world) as session:
+        do(session, "arm", "start")
+        session.operator.put(HumanInput(np.zeros(2, np.float32), False, time.monotonic()))
+        until(lambda: session.view.state["steps"] > 2)
+        session.operator.put(HumanInput(np.ones(2, np.float32), True, time.monotonic()))
+        until(lambda: world.actions[-1][0] == 1)
+        do(session, "pause")
+        session.operator.put(HumanInput(np.zeros(2, np.float32), False, time.monotonic()))
+        before = len(world.actions)
+        do(session, "resume")
+        until(lambda: len(world.actions) > before + 3)
+    assert not np.any(world.actions[before:])
+
+
 def test_the_same_scene_comes_again_after_re_record(tmp_path):
     world = World()
     with live(tmp_path, world) as session:
@@ -274,6 +290,43 @@ def test_an_episode_without_a_step_cannot_be_judged(tmp_path):
         judged.result(20)
     session.stop()
     thread.join()
+
+
+class Faulty(World):
+    """A robot that has a fault in its fifth step, or from the first on."""
+
+    def __init__(self, at=5):
+        super().__init__(length=100)
+        self.at = at
+
+    def step(self, action):
+        observation, reward, _, _, info = super().step(action)
+        fault = self.now >= self.at
+        return observation, reward, False, fault, {**info, **({"fault": "camera front: black"} if fault else {})}
+
+
+def test_a_step_in_which_the_robot_had_a_fault_is_left_out(tmp_path):
+    with live(tmp_path, Faulty()) as session:
+        do(session, "arm", "start")
+        at(session, "judging")
+        assert "camera front: black" in session.view.state["notice"]
+        assert len(session.view.state["oracle"]) == 5
+        do(session, "failure")
+    (episode,) = stored(tmp_path).values()
+    assert len(episode) == 4 and episode.truncated
+
+
+def test_an_episode_that_a_fault_ended_before_its_first_step_is_run_again(tmp_path):
+    world = Faulty(at=1)
+    with live(tmp_path, world) as session:
+        do(session, "arm", "start")
+        at(session, "armed")
+        assert session.view.state["labels"] == ["re_record"] and session.view.state["scene"] == 0
+        world.at = 5
+        do(session, "start")
+        at(session, "judging")
+        do(session, "success")
+    assert list(stored(tmp_path)) == ["session-00001"]
 
 
 def test_events_that_only_the_loop_may_tell_are_refused(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from robo_reward.cli import main
 from robo_reward.hardware.check import check
 from robo_reward.hardware.images import image_of
+from robo_reward.hardware.keyboard import newest_key
 from robo_reward.hardware.memory_transport import MemoryNetwork, MemoryTransport
 from robo_reward.hardware.messages import Header, Image, JointState, PoseStamped, WrenchStamped
 from robo_reward.hardware.operate import follow, jog, read_poses, table
@@ -74,6 +75,22 @@ def test_an_arm_that_does_not_get_there_is_a_fault():
         follow(Adder(gain=0.0), HOME[None] + 0.02, CONFIG.axes, LIMITS)
 
 
+def test_what_is_heeded_on_the_way_ends_it():
+    robot, calls = Adder(gain=0.5), iter([None, None, RobotFault("stopped on its way")])
+
+    def heed() -> None:
+        if (error := next(calls)) is not None:
+            raise error
+
+    with pytest.raises(RobotFault, match="stopped on its way"):
+        follow(robot, HOME[None] + 0.02, CONFIG.axes, LIMITS, heed=heed)
+    assert len(robot.actions) == 2
+
+
+def test_the_space_bar_comes_before_the_keys_around_it():
+    assert [newest_key(found) for found in ("", "ws", " w", "w ", "  s")] == ["", "s", " ", " ", " "]
+
+
 def test_keys_move_while_they_are_held_and_the_space_bar_stops(no_waiting):
     keys = iter(["w", "w", "", "", "", "", "", "", "", "?", "e", " "])
 
@@ -89,7 +106,9 @@ def test_keys_move_while_they_are_held_and_the_space_bar_stops(no_waiting):
 
 
 def test_a_healthy_robot_is_all_green_and_every_fault_has_a_red_line(monkeypatch):
-    def looked_at(frame: str = "base", size: int = 84, joints: np.ndarray = JOINTS, rival: bool = False):
+    def looked_at(
+        frame: str = "base", size: int = 84, joints: np.ndarray = JOINTS, rival: bool = False, bridge: bool = False
+    ):
         network = MemoryNetwork()
         arm, own = (MemoryTransport(network, lambda: time.monotonic()) for _ in range(2))
         wall = divmod(time.time_ns(), 10**9)
@@ -113,7 +132,7 @@ def test_a_healthy_robot_is_all_green_and_every_fault_has_a_red_line(monkeypatch
 
         with monkeypatch.context() as patch:
             patch.setattr(time, "sleep", streaming)
-            return {finding.what: finding for finding in check(CONFIG, LIMITS, own, 1.0)}
+            return {finding.what: finding for finding in check(CONFIG, LIMITS, own, 1.0, bridge)}
 
     good = looked_at()
     assert all(finding.good for finding in good.values()), table(list(good.values()))
@@ -129,6 +148,8 @@ def test_a_healthy_robot_is_all_green_and_every_fault_has_a_red_line(monkeypatch
         found = looked_at(**changes)[what]
         assert not found.good and words in found.found, found
     assert table(list(looked_at(rival=True).values())).count("BAD") == 1
+    assert looked_at(rival=True, bridge=True)["/target_pose"].good, "the bridge is the one writer"
+    assert not looked_at(bridge=True)["/target_pose"].good, "and it is gone"
 
 
 def test_nothing_there_is_told_topic_by_topic():

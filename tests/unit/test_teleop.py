@@ -16,7 +16,7 @@ from robo_reward.hardware.devices import WithKeys, open_device
 from robo_reward.hardware.memory_transport import MemoryNetwork, MemoryTransport
 from robo_reward.hardware.messages import JointState, Joy, Twist
 from robo_reward.hardware.robot_config import load_robot
-from robo_reward.hardware.teleop import EVENTS, GRIP, Teleop, check_device, load_teleop
+from robo_reward.hardware.teleop import EVENTS, GRIP, Reading, Teleop, check_device, load_teleop
 from robo_reward.hil.arbitration import Arbiter
 from robo_reward.testing.hand import Clock, Hand
 
@@ -172,6 +172,30 @@ def test_a_leader_moves_the_follower_as_far_as_itself_from_wherever_both_are(clo
     assert not ask((0.0, 0.0), 1, (0.4, 0.3)).action.any(), "and again from wherever they are"
     clock.now += 0.3
     assert not device.read(np.zeros(4), NONE).held
+
+
+def test_a_leaders_axis_that_is_none_moves_nothing(clock):
+    robot = replace(ROBOT, joints=("a", "b"), command="joint_positions", axes=(0, 1))
+    config = replace(load_teleop("leader"), joints=("a", "b"), axes=(0, -1), scale=(1.0, 1.0), dead_band=0.0)
+
+    class Leader:
+        axes = np.zeros(2)
+
+        def read(self):
+            return Reading(self.axes, frozenset({config.dead_man}), clock())
+
+    device = Teleop(config, Leader(), robot, replace(LIMITS, step=(0.1, 0.1)), clock)
+    device.read(np.zeros(2), NONE)
+    Leader.axes = np.array([0.05, 0.05])
+    assert device.read(np.zeros(2), NONE).action == pytest.approx([0.5, 0.0])
+
+
+def test_the_gripper_begins_as_it_was_told_to(clock):
+    robot = replace(ROBOT, gripper="gripper")
+    grips = [
+        Teleop(load_teleop("joy"), Hand(clock), robot, LIMITS, clock, **more).rest[-1] for more in ({}, {"grip": 0.0})
+    ]
+    assert grips == [-1, 0], "open for who collects; as it is for who takes over"
 
 
 def open_device_of(config, node):

@@ -11,7 +11,7 @@ from robo_reward.cli import main
 from robo_reward.hardware.robot import RobotFault
 from robo_reward.hardware.robot_config import load_robot
 from robo_reward.hardware.teleop import Reading, Teleop, load_teleop
-from robo_reward.runtime.teleoperate import Collector, HeedingRobot
+from robo_reward.runtime.teleoperate import Collector, heed
 from robo_reward.types import UNKNOWN_STAGE
 
 CONFIG, LIMITS = load_robot("sim_arm")
@@ -148,14 +148,12 @@ def test_a_stop_stops_and_the_next_start_ends_it():
 
 def test_a_robot_that_is_led_home_can_be_stopped_on_its_way():
     world = World({0.0: REST + ("",), 0.2: (*REST, " ")})
-    teleop, sent = Teleop(load_teleop("joy"), world, CONFIG, LIMITS, world.clock), []
-    world.send = lambda action: sent.append(action) or action  # type: ignore[method-assign]
-    robot = HeedingRobot(world, teleop)
-    robot.send(np.zeros(4))
+    teleop = Teleop(load_teleop("joy"), world, CONFIG, LIMITS, world.clock)
+    heed(world, teleop)
     world.now = 0.3
     with pytest.raises(RobotFault, match="stopped on its way"):
-        robot.send(np.zeros(4))
-    assert len(sent) == 1 and world.orders == ["stop"] and robot.config is world.config
+        heed(world, teleop)
+    assert world.orders == ["stop"]
 
 
 def test_the_gripper_stays_as_it_was_asked_for_when_the_arm_is_let_go_of():

@@ -12,7 +12,8 @@ const SPEED = 0.6, SLOW = 0.2, DRIVING_MS = 33, IDLE_MS = 100;
 let socket = null, state = {state: "not connected", possible: [], labels: []}, axes = 4, staleMs = 200;
 let heard = 0, held = false, gripper = 0, number = 0, lastSent = 0, pictures = 0;
 let driver = ""; // the device that drives in the place of browsers
-let stopOwed = false; // an e-stop that no connection took: it goes out before anything else
+let stopOwed = false; // an e-stop that was not confirmed: it goes out again before anything else
+let padLost = false; // the gamepad vanished while it drove: nothing is said, so that the arm pauses
 let padDown = [], stick = [0, 0, 0, 0], touch = [0, 0, 0, 0];
 const pressed = new Set(), touches = new Set(), presses = new Map(), latencies = [];
 
@@ -38,7 +39,9 @@ function hear(word) {
   heard = performance.now();
   if (word.type === "hello") begin(word);
   if (word.type === "refused") byId("message").textContent = word.reason;
+  if (word.type === "stopped" || word.state === "e_stopped") confirmed();
   if (word.type !== "state") return;
+  if (word.state !== "taken_over") padLost = false;
   if (word.first > 0) for (const curve of ["sources", "oracle", "model", "rewards", "gated"]) word[curve] = state[curve].concat(word[curve]);
   state = word;
   for (const [n, at] of presses) { // how long from a key to the news that the arm was sent what it says
@@ -61,9 +64,21 @@ function begin(word) {
 }
 
 function stop() {
-  stopOwed = !socket || socket.readyState !== WebSocket.OPEN;
-  if (stopOwed) byId("message").textContent = "E-STOP NOT SENT, there is no connection: stop the robot by hand";
-  else say({type: "event", event: "e_stop"});
+  stopOwed = true;
+  say({type: "event", event: "e_stop"});
+  warn();
+}
+
+function confirmed() {
+  if (stopOwed) byId("message").textContent = "";
+  stopOwed = false;
+}
+
+function warn() { // a connection may be dead and not know it: what it took may never arrive
+  if (!stopOwed) return;
+  const closed = !socket || socket.readyState !== WebSocket.OPEN;
+  if (closed) byId("message").textContent = "E-STOP NOT SENT, there is no connection: stop the robot by hand";
+  else if (performance.now() - heard > staleMs) byId("message").textContent = "E-STOP NOT CONFIRMED: stop the robot by hand";
 }
 
 function look(data) {
@@ -94,7 +109,7 @@ function release() {
 }
 
 function drive(pressed_now = false) {
-  if (state.you !== "operator" || state.clock === undefined || driver) return;
+  if (state.you !== "operator" || state.clock === undefined || driver || padLost) return;
   const action = new Array(axes).fill(0), speed = pressed.has("shift") ? SLOW : SPEED;
   for (const key of pressed) if (MOVES[key]) action[MOVES[key][0]] += speed * MOVES[key][1];
   for (let i = 0; i < 4; i += 1) action[i] = Math.max(-1, Math.min(1, action[i] + stick[i] + touch[i]));
@@ -118,7 +133,7 @@ function readPad() {
   }
   if (padDown[PAD_STOP] && !before[PAD_STOP]) stop();
   if (padDown[PAD_HOLD] && !before[PAD_HOLD]) { held = true; drive(true); }
-  if (!padDown[PAD_HOLD] && before[PAD_HOLD] && held) { held = false; drive(); }
+  if (!padDown[PAD_HOLD] && before[PAD_HOLD] && held) { held = false; padLost = !pad; drive(); }
   for (const [number, names] of Object.entries(PAD)) if (padDown[number] && !before[number]) event_of(names)?.click();
 }
 
@@ -128,6 +143,7 @@ setInterval(() => {
   if (held && now - heard > staleMs) release(); // the picture is old: what it shows is no ground to act on
   if (now - lastSent >= (held ? DRIVING_MS : IDLE_MS)) drive();
   showLink(now);
+  warn();
 }, 16);
 
 document.addEventListener("keydown", (event) => {

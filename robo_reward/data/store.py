@@ -295,7 +295,8 @@ def _check_about(folder: Path, disk: Disk, writable: bool) -> None:
         if others:
             raise ValueError(f"{folder} holds {others[0]} and no transition store: choose an empty folder")
         replace_file(path, json.dumps({"format": FORMAT}).encode(), disk)
-        disk.sync_folder(folder.parent)
+    if writable:
+        disk.sync_folder(folder.parent)  # also where the process that made the folder was killed before it could
     try:
         version = json.loads(path.read_bytes())["format"]
     except (ValueError, KeyError, TypeError):

@@ -10,6 +10,7 @@ from robo_reward.data.disk import Disk
 from robo_reward.data.episode_records import BEGIN, END, FRAMES, STEP, encode_episode
 from robo_reward.data.record_log import Position, Record, RecordLog, read_batches, read_records
 from robo_reward.data.store import TransitionStore, repair, verify
+from robo_reward.testing.faulty_disk import FaultyDisk
 from robo_reward.types import Episode
 
 
@@ -262,6 +263,40 @@ def test_a_log_segment_of_a_newer_format_is_refused(folder):
     segment.write_bytes(data)
     with pytest.raises(ValueError, match="has format 2, this robo_reward reads up to 1"):
         TransitionStore(folder)
+
+
+# ---- a process dies ----
+
+
+class Killed(BaseException):
+    """The process is gone; the machine, and what it has not written back yet, goes on."""
+
+
+def write_until_killed(folder, disk, operation, patch):
+    begin = disk.begin
+
+    def begin_or_die(kind, path):
+        if len(disk.operations) == operation:
+            raise Killed
+        begin(kind, path)
+
+    patch.setattr(disk, "begin", begin_or_die)
+    with TransitionStore(folder, writable=True, disk=disk) as store:
+        store.append_episode("arm", 0, make_episode("first", 2))
+
+
+@pytest.mark.parametrize("operation", range(13))
+def test_what_a_killed_writer_left_is_durable_before_the_next_one_acknowledges_it(tmp_path, monkeypatch, operation):
+    for luck in range(8):
+        disk, folder = FaultyDisk(tmp_path / str(luck)), tmp_path / str(luck) / "store"
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            write_until_killed(folder, disk, operation, patch)
+        with TransitionStore(folder, writable=True, disk=disk) as store:
+            acknowledged = [entry.episode_id for entry in store.episodes()]
+            store.append_episode("leg", 0, make_episode("second", 2))
+        disk.lose_power(np.random.default_rng(luck))
+        assert [entry.episode_id for entry in TransitionStore(folder).episodes()] == [*acknowledged, "second"]
+    assert acknowledged == ["first"] * (operation == 12), "only that at its very last operation, a sync, was written"
 
 
 # ---- damage ----

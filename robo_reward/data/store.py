@@ -132,8 +132,8 @@ class TransitionStore:
         self.folder, self.disk = folder, disk
         self._lock: IO[str] | None = None
         self._log: RecordLog | None = None
+        _finish_repair(folder, disk)
         if writable:
-            _finish_repair(folder, disk)
             self._lock = _take_lock(folder, disk)
         try:
             _check_about(folder, disk, writable)
@@ -313,8 +313,12 @@ def is_store(folder: Path) -> bool:
 
 
 def find_store(path: str | Path) -> Path:
-    """The store at this path, or in the folder `store` inside it. FileNotFoundError when there is none."""
+    """The store at this path, or in the folder `store` inside it; ends a repair that was interrupted.
+
+    Raises FileNotFoundError when there is none.
+    """
     for folder in (Path(path), Path(path) / "store"):
+        _finish_repair(folder, DISK)
         if is_store(folder):
             return folder
     raise FileNotFoundError(f"no transition store in {path}: a run's is in the folder of its training stage")
@@ -362,7 +366,9 @@ def repair(folder: Path) -> Path | None:
 
 def _finish_repair(folder: Path, disk: Disk) -> None:
     """Put the repaired store in place if the power went after the damaged one was set aside."""
+    if folder.exists():
+        return
     fresh, names = folder.with_name(folder.name + _REPAIRED), folder.name + _DAMAGED
-    if not folder.exists() and fresh.exists() and any(path.name.startswith(names) for path in folder.parent.iterdir()):
+    if fresh.exists() and any(path.name.startswith(names) for path in folder.parent.iterdir()):
         disk.rename(fresh, folder)
         disk.sync_folder(folder.parent)

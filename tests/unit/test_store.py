@@ -9,7 +9,7 @@ import pytest
 from robo_reward.data.disk import Disk
 from robo_reward.data.episode_records import BEGIN, END, FRAMES, STEP, encode_episode
 from robo_reward.data.record_log import Position, Record, RecordLog, read_batches, read_records
-from robo_reward.data.store import TransitionStore, repair, verify
+from robo_reward.data.store import TransitionStore, find_store, repair, verify
 from robo_reward.testing.faulty_disk import FaultyDisk
 from robo_reward.types import Episode
 
@@ -326,7 +326,11 @@ def test_damage_costs_its_episode_and_no_other_and_is_repaired(folder):
         assert len(store.episodes()) == 3
 
 
-def test_a_repair_that_the_power_cut_between_its_renames_is_ended(folder, monkeypatch):
+@pytest.mark.parametrize("opens", [
+    lambda folder: TransitionStore(folder, writable=True), TransitionStore,
+    lambda folder: TransitionStore(find_store(folder)), lambda folder: TransitionStore(find_store(folder.parent)),
+], ids=["write", "read", "find", "find in run"])  # fmt: skip
+def test_a_repair_that_the_power_cut_between_its_renames_is_ended(folder, monkeypatch, opens):
     with TransitionStore(folder, writable=True) as store:
         number = store.append_episode("arm", 0, make_episode("first"))
         store.append_episode("arm", number, make_episode("second"))
@@ -347,7 +351,7 @@ def test_a_repair_that_the_power_cut_between_its_renames_is_ended(folder, monkey
         repair(folder)
     assert not folder.exists()
     monkeypatch.undo()
-    with TransitionStore(folder, writable=True) as store:
+    with opens(folder) as store:
         assert [entry.episode_id for entry in store.episodes()] == ["first"]
     assert repair(folder) is None
 

@@ -182,8 +182,8 @@ def spoilt_records():
     def swap(index, payload, kind=None):
         return [*good[:index], (good[index][0] if kind is None else kind, payload), *good[index + 1 :]]
 
-    def begin(**changes):
-        return swap(0, json.dumps({**header, **changes}).encode())
+    def begin(**changes):  # alone: its steps would not fit it either
+        return [(BEGIN, json.dumps({**header, **changes}).encode())]
 
     yield "no JSON", swap(0, b"\xff\xfe")
     yield "deep JSON", swap(0, b"[" * 100_000)
@@ -194,7 +194,11 @@ def spoilt_records():
     yield "a negative width", begin(widths={**header["widths"], "agent_pos": -1})
     yield "a width that is a text", begin(widths={**header["widths"], "agent_pos": "5"})
     yield "no action", begin(widths={k: v for k, v in header["widths"].items() if k != "action"})
-    yield "an unknown flag", begin(flags=["sudo"])
+    yield "two rewards a step", begin(widths={**header["widths"], "reward": 2})
+    yield "no oracle where one is told", begin(widths={**header["widths"], "oracle": 0})
+    yield "an unknown flag", begin(flags=["stage", "sudo"])
+    yield "a flag that is a list", begin(flags=[["stage"]])
+    yield "no stage", begin(flags=["intervention", "gated"])
     yield "an empty id", begin(episode_id="")
     yield "a seed that is a text", begin(seed="7")
     yield "a short step", swap(step, good[step][1][:-1])

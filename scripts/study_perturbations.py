@@ -26,6 +26,8 @@ from robo_reward.runtime.pipeline import evaluate
 from robo_reward.runtime.run_folder import CONFIG
 
 TABLE = Path(__file__).parents[1] / "docs" / "results" / "perturbations.csv"
+DEFAULT = "peg_insert"
+"""The experiment that a command has where it names none."""
 COLUMNS = (
     "task", "axis", "severity", "policy", "episodes", "success", "success_low", "success_high", "drop", "reward_error",
     "reward_error_low", "reward_error_high", "reward_error_unperturbed", "command",
@@ -38,11 +40,12 @@ def cells(visual: bool) -> list[tuple[str, int]]:
     return [("none", 0), *((axis, severity) for severity in (2, 1, 3) for axis in axes)]
 
 
-def command_of(run: Path, axis: str, severity: int, words: Sequence[str]) -> str:
-    """What gives a cell, the run by its name; where it is written is left out."""
+def command_of(task: str, run: Path, axis: str, severity: int, words: Sequence[str]) -> str:
+    """What gives a cell of a run of this experiment, the run by its name; where it is written is left out."""
     words = [word for word in words if not word.startswith("run.")]
+    experiment = [f"experiment={task}"] if task != DEFAULT else []
     perturb = [f"perturb={axis}:{severity}"] if severity else []
-    return " ".join(["robo-reward evaluate", f"evaluate.policies=[runs/{run.name}]", *perturb, *words])
+    return " ".join(["robo-reward evaluate", *experiment, f"evaluate.policies=[runs/{run.name}]", *perturb, *words])
 
 
 def rows_of(task: str, axis: str, severity: int, summary: dict[str, Any], command: str) -> list[dict[str, Any]]:
@@ -71,7 +74,7 @@ def write_summary(table: Path) -> None:
     for row in rows:
         axis = row["axis"].replace("_", " ")
         name = f"{axis}, severity {row['severity']}" if row["severity"] != "0" else "as in training"
-        cell = cells.setdefault(name if row["task"] == "peg_insert" else f"{row['task']}: {name}", {})
+        cell = cells.setdefault(name if row["task"] == DEFAULT else f"{row['task']}: {name}", {})
         if row["success"]:
             cell[row["policy"]] = [float(row[key]) for key in ("success", "success_low", "success_high")]
             cell[f"{row['policy']}, drop"] = float(row["drop"])
@@ -94,7 +97,7 @@ def main() -> None:
         if arguments.table.exists():
             with arguments.table.open(newline="", encoding="utf-8") as file:
                 known = list(csv.DictReader(file))
-        command = command_of(arguments.run, axis, severity, words)
+        command = command_of(own["name"], arguments.run, axis, severity, words)
         if any(row["command"] == command for row in known):
             continue
         print(command, flush=True)

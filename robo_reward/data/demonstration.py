@@ -1,7 +1,8 @@
 """One demonstration of a task that a reward model has never seen: videos with keyframes, or a dataset's episode.
 
 A folder of videos holds one file a camera, all of the same moments, and annotated_keyframes.json. A camera is called
-as its file, without `cam_`; `cam_high` is called `front`, as in Robo-Dopamine's format (arXiv 2512.23703).
+as its file, without `observation.images.` and `cam_`; `cam_high` is called `front`, as in Robo-Dopamine's format (arXiv
+2512.23703).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from robo_reward.data.keyframes import load_keyframes
 from robo_reward.data.lerobot import iterate_clips, iterate_dataset, read_info
+from robo_reward.data.lerobot_schema import IMAGE_PREFIX
 from robo_reward.data.sparse import kept_steps
 from robo_reward.data.subtasks import read_subtasks
 from robo_reward.data.video import read_video, resize
@@ -111,7 +113,7 @@ def demonstration_files(demo: str) -> list[Path]:
 def _videos(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in VIDEOS):
-        name = path.stem.removeprefix("cam_")
+        name = path.stem.removeprefix(IMAGE_PREFIX).removeprefix("cam_")
         name = "front" if name == "high" else name
         if name in found:
             raise ValueError(f"demo={folder}: {found[name].name} and {path.name} are both camera {name!r}: rename one")

@@ -50,13 +50,13 @@ class Disk:
         """Give a file or folder another name, replacing a file of that name; durable after `sync_folder`."""
         os.replace(source, target)
 
+    def sync_file(self, path: Path) -> None:
+        """Make what a file holds durable, whichever process wrote it; its name is durable after `sync_folder`."""
+        _sync(path)
+
     def sync_folder(self, folder: Path) -> None:
         """Make the names inside the folder durable."""
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        _sync(folder)
 
     def make_folder(self, folder: Path) -> None:
         """Create the folder if it is not there; its name is durable after `sync_folder` of its parent."""
@@ -65,6 +65,14 @@ class Disk:
     def remove(self, path: Path) -> None:
         """Take the file away if it is there."""
         path.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 DISK = Disk()

@@ -22,6 +22,8 @@ _OBSERVED = ("agent_pos", "estimate", "base_action", "base_phase", "features", "
 """Known at all T+1 observations."""
 _ACTED = ("action", "human_action", "reward")
 """Known at the T actions."""
+_SCALARS = ("oracle", "reward")
+"""One number a row."""
 _FLAGS = ("stage", "intervention", "gated")
 _MAX_WIDTH, _MAX_STEPS = 65_536, 1_000_000
 _STEP_HEAD = struct.Struct("<I")
@@ -165,8 +167,10 @@ def decode_header(payload: bytes) -> EpisodeHeader:
     for name, width in header.widths.items():
         if name not in known or type(width) is not int or not 0 <= width <= _MAX_WIDTH:
             raise ValueError(f"field {name!r} with width {width!r}: known are {sorted(known)}, 0 to {_MAX_WIDTH} wide")
-    if not set(header.flags) <= set(_FLAGS):
-        raise ValueError(f"flags {header.flags}: known are {_FLAGS}")
+        if name in _SCALARS and width != 1:
+            raise ValueError(f"field {name!r} with width {width}: it is one number a row")
+    if not all(flag in _FLAGS for flag in header.flags) or "stage" not in header.flags:
+        raise ValueError(f"flags {header.flags}: known are {_FLAGS}, the first is needed")
     return header
 
 
@@ -215,11 +219,10 @@ def decode_episode(header: EpisodeHeader, steps: list[bytes], frames: list[bytes
     for name in _ACTED:
         if name in header.widths:
             fields[name] = rows[name].copy()
-    for name in ("oracle", "reward"):
+    for name in _SCALARS:
         if fields[name] is not None:
             fields[name] = fields[name].reshape(-1)
-    if "stage" in header.flags:
-        fields["stage"] = np.concatenate([rows["stage"], final["stage"]]).astype(np.int64)
+    fields["stage"] = np.concatenate([rows["stage"], final["stage"]]).astype(np.int64)
     for name in ("intervention", "gated"):
         if name in header.flags:
             fields[name] = rows[name].astype(bool)

@@ -42,8 +42,8 @@ def plain_episode_of(
 
     success, done = True, True
     if "next.reward" in columns:
-        reward = fold_last(vector("next.reward")[:, 0])
-        success = bool(reward[-1] > 0)
+        told = vector("next.reward")[:, 0]
+        reward, success = fold_last(told), bool(told[-1] > 0)
     if "next.success" in columns:
         success = bool(vector("next.success")[-1, 0])
     if "next.done" in columns:

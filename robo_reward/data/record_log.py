@@ -69,7 +69,7 @@ def _encode(record: Record, place: int) -> bytes:
 
 
 class RecordLog:
-    """The writing end: one process, one log.
+    """The writing end: one process, one log. Once it is open, all that lies in the folder is durable.
 
     Args:
         folder: where the segments are; must exist.
@@ -79,6 +79,10 @@ class RecordLog:
     def __init__(self, folder: Path, disk: Disk = DISK, segment_bytes: int = 64 << 20) -> None:
         self.folder, self.disk, self.segment_bytes = folder, disk, segment_bytes
         numbers = segments(folder)
+        # A process that died between writing and syncing left a batch that is read here and may not be on the disk.
+        for number in numbers:
+            disk.sync_file(folder / f"{number:06d}.log")
+        disk.sync_folder(folder)
         self._number = numbers[-1] if numbers else 0
         self._file: AppendFile | None = None
         self._offset = 0

@@ -132,8 +132,8 @@ class TransitionStore:
         self.folder, self.disk = folder, disk
         self._lock: IO[str] | None = None
         self._log: RecordLog | None = None
+        _finish_repair(folder, disk)
         if writable:
-            _finish_repair(folder, disk)
             self._lock = _take_lock(folder, disk)
         try:
             _check_about(folder, disk, writable)
@@ -295,7 +295,8 @@ def _check_about(folder: Path, disk: Disk, writable: bool) -> None:
         if others:
             raise ValueError(f"{folder} holds {others[0]} and no transition store: choose an empty folder")
         replace_file(path, json.dumps({"format": FORMAT}).encode(), disk)
-        disk.sync_folder(folder.parent)
+    if writable:
+        disk.sync_folder(folder.parent)  # also where the process that made the folder was killed before it could
     try:
         version = json.loads(path.read_bytes())["format"]
     except (ValueError, KeyError, TypeError):
@@ -312,8 +313,12 @@ def is_store(folder: Path) -> bool:
 
 
 def find_store(path: str | Path) -> Path:
-    """The store at this path, or in the folder `store` inside it. FileNotFoundError when there is none."""
+    """The store at this path, or in the folder `store` inside it; ends a repair that was interrupted.
+
+    Raises FileNotFoundError when there is none.
+    """
     for folder in (Path(path), Path(path) / "store"):
+        _finish_repair(folder, DISK)
         if is_store(folder):
             return folder
     raise FileNotFoundError(f"no transition store in {path}: a run's is in the folder of its training stage")
@@ -361,7 +366,9 @@ def repair(folder: Path) -> Path | None:
 
 def _finish_repair(folder: Path, disk: Disk) -> None:
     """Put the repaired store in place if the power went after the damaged one was set aside."""
+    if folder.exists():
+        return
     fresh, names = folder.with_name(folder.name + _REPAIRED), folder.name + _DAMAGED
-    if not folder.exists() and fresh.exists() and any(path.name.startswith(names) for path in folder.parent.iterdir()):
+    if fresh.exists() and any(path.name.startswith(names) for path in folder.parent.iterdir()):
         disk.rename(fresh, folder)
         disk.sync_folder(folder.parent)

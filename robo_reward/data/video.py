@@ -64,13 +64,20 @@ def read_video(path: str | Path, *, stride: int = 1, size: int | tuple[int, int]
                     frames.append(scaled.to_ndarray())
                     numbers.append(length)
                 length += 1
+        whole = length if length >= promised else _untrimmed_length(path)
     except av.FFmpegError as error:
         raise ValueError(
             f"video {path} does not decode after {length} frames: the file is damaged, cut off or no video"
         ) from error
-    if length == 0 or length < promised:  # a container without a frame count promises 0
-        raise ValueError(f"video {path} is cut off: it holds {length} of {promised or 'its'} frames; copy it again")
+    if length == 0 or whole < promised:  # a container without a frame count promises 0
+        raise ValueError(f"video {path} is cut off: it holds {whole} of {promised or 'its'} frames; copy it again")
     return Video(np.stack(frames), np.array(numbers, np.int64), fps, length, (stream.height, stream.width))
+
+
+def _untrimmed_length(path: Path) -> int:
+    """Number of frames that decode with those that an edit list hides: trimming without encoding again leaves one."""
+    with _av().open(str(path), options={"ignore_editlist": "1"}) as container:
+        return sum(1 for _ in container.decode(video=0))
 
 
 def write_video(path: str | Path, frames: UInt8[np.ndarray, "N H W 3"], fps: float) -> None:

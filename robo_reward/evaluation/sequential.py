@@ -24,6 +24,8 @@ _DISCORDANT = np.concatenate([np.geomspace(0.003, 0.1, 12), np.linspace(0.13, 1.
 """Rates of discordant pairs at which the error is held; between two of them it changes by less than a thousandth."""
 MOST = 200
 """Pairs of a test: the distribution that is carried from pair to pair grows with their square."""
+_DECIMALS = 9
+"""Of a statistic, so that equal ones compare as equal; unequal ones differ by more than a millionth."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ def design(pairs: int, looks: int = 1, error: float = 0.05) -> SequentialTest:
         tail = spent[:, None] + np.cumsum(alive.reshape(len(half), -1)[:, order], axis=1)
         allowed = ends & (tail.max(0) <= error * ((number + 1) / looks) ** _SPENDING) & (values > 0)
         reached = np.flatnonzero(allowed)
-        bound = float(values[reached[-1]]) if len(reached) else math.inf
+        # Half a rounding step below the outcome that attains it, which then passes unrounded too.
+        bound = float(values[reached[-1]]) - 0.5 * 10**-_DECIMALS if len(reached) else math.inf
         critical.append(bound)
         out = statistic >= bound
         spent += alive[:, out].sum(1)
@@ -195,4 +198,4 @@ def _carry(alive: np.ndarray, done: int, upto: int, win: np.ndarray, loss: np.nd
 def _statistic(pairs: int) -> np.ndarray:
     """McNemar's statistic of (wins, losses), (N+1, N+1); 0 without discordant pairs."""
     wins, losses = np.meshgrid(np.arange(pairs + 1), np.arange(pairs + 1), indexing="ij")
-    return np.round((wins - losses) / np.sqrt(np.maximum(wins + losses, 1)), 9)
+    return np.round((wins - losses) / np.sqrt(np.maximum(wins + losses, 1)), _DECIMALS)

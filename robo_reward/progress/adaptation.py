@@ -115,8 +115,8 @@ def grow(net: CompactNet, views: Sequence[str]) -> tuple[CompactNet, tuple[str, 
         elif name.startswith("join_norm.") or name == "join.weight":
             state[name] = torch.cat([tensor, *[tensor[..., :width]] * len(added)], dim=-1)
         for part in ("trunks", "views_out"):
-            if name.startswith(f"{part}.{old[0]}."):
-                state |= {name.replace(old[0], view, 1): tensor for view in added}
+            if name.startswith(first := f"{part}.{old[0]}."):
+                state |= {f"{part}.{view}." + name.removeprefix(first): tensor for view in added}
     grown.load_state_dict(state)
     return grown, added
 

@@ -134,7 +134,7 @@ def calibrate(
     """Threshold from the completion scores of held-out successes and failures (one sequence per episode).
 
     The lowest threshold whose bound on false successes keeps to the target; when there are too few failures for that,
-    the lowest that none of them passes (`bound_met` is then False and the bound says what is known).
+    the lowest that none of them passes, or 1 (`bound_met` is then False and the bound says what is known).
     """
     target = target or CompletionTarget()
     failed = np.sort([sustained_maximum(s, sustain) for s in failure_scores])[::-1]
@@ -148,11 +148,13 @@ def calibrate(
     # Midway to the next success above it: neither outcome's sample sits on the threshold.
     above = done[done > worst]
     threshold = float(np.clip((worst + above.min()) / 2 if len(above) else (worst + 1) / 2, 0.5, 1.0))
-    # Of the errors that were allowed, not of those that happened: the threshold was chosen on these episodes.
-    bound = clopper_pearson_upper(allowed, trials, target.confidence)
+    passed = int((failed >= threshold).sum())
+    # Of the errors that were allowed, not of those that happened: the threshold was chosen on these episodes. More than
+    # that pass where failures tie at a score of 1, above which no threshold lies.
+    bound = clopper_pearson_upper(max(allowed, passed), trials, target.confidence)
     return CompletionCalibration(
         CompletionRule(threshold, sustain),
-        int((failed >= threshold).sum()),
+        passed,
         bound,
         float((done >= threshold).mean()) if len(done) else float("nan"),
         trials,

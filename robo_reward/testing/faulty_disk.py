@@ -107,6 +107,12 @@ class FaultyDisk(Disk):
         if source.name != target.name:
             folder.change({source.name: None, target.name: folder.names[source.name]})
 
+    def sync_file(self, path: Path) -> None:
+        file = self._parent_of(path).names.get(path.name)
+        if not isinstance(file, _File):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        self.sync(file, path)
+
     def sync_folder(self, folder: Path) -> None:
         node = self._folder_at(folder)
         self.begin("sync_folder", folder)
@@ -141,6 +147,16 @@ class FaultyDisk(Disk):
             raise PowerLost(f"the power went at operation {number}, {self.operations[-1]}")
         if self.fail_at is not None and (number == self.fail_at or (self.lasting and number > self.fail_at)):
             raise OSError(self.error, os.strerror(self.error), str(path))
+
+    def sync(self, file: _File, path: Path) -> None:
+        """Make a file's bytes durable, unless a sync of it has failed before."""
+        try:
+            self.begin("sync", path)
+        except OSError:
+            file.doubtful = True
+            raise
+        if not self.ignores_sync and not file.doubtful:
+            file.synced = len(file.data)
 
     def lose_power(self, rng: np.random.Generator) -> None:
         """Bring the folder to a state that a power loss at this moment could leave; this object is then spent.
@@ -206,13 +222,7 @@ class _FaultyFile(AppendFile):
         self._put(data)
 
     def sync(self) -> None:
-        try:
-            self._disk.begin("sync", self._path)
-        except OSError:
-            self._file.doubtful = True
-            raise
-        if not self._disk.ignores_sync and not self._file.doubtful:
-            self._file.synced = len(self._file.data)
+        self._disk.sync(self._file, self._path)
 
     def _put(self, data: bytes) -> None:
         super().write(data)

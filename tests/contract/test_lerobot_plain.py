@@ -86,6 +86,14 @@ def test_rewards_tell_the_outcome_and_the_last_one_is_kept(tmp_path):
     assert not lost.success and lost.truncated and not lost.terminated
 
 
+@pytest.mark.parametrize(("before", "last", "success"), [(1, 0, False), (-1, 0.5, True)])
+def test_the_last_row_s_reward_alone_tells_the_outcome(tmp_path, before, last, success):
+    values = [0] * (ROWS - 2) + [before, last]
+    column = {"next.reward": lambda e, t: np.float32([values[t]])}
+    one, _ = read_dataset(make(tmp_path / "d", features={"next.reward": scalar("float32")}, **column))
+    assert one.success == success and one.reward.tolist() == [0, 0, 0, before + last]
+
+
 def test_next_success_goes_before_the_reward(tmp_path):
     root = make(
         tmp_path / "d",

@@ -109,6 +109,14 @@ def test_a_new_camera_begins_as_a_copy_of_the_first(base):
     assert none == () and all((same.state_dict()[k] == v).all() for k, v in base.model.net.state_dict().items())
 
 
+@pytest.mark.parametrize("first", ["s", "out", "view"])
+def test_a_first_camera_that_is_called_as_a_part_of_the_network_can_be_copied(base, first):
+    net, _ = grow(CompactNet(replace(base.model.settings, views=(first,))), ("left",))
+    for part in (net.trunks, net.views_out):
+        old, new = part[first].state_dict(), part["left"].state_dict()
+        assert all((new[name] == tensor).all() for name, tensor in old.items())
+
+
 def test_a_demonstration_from_other_cameras_can_be_followed(base, tmp_path):
     demo = clip(LEFT, 100, ("left", "right"))
     replay = [(e, labels_from_outcome(len(e) + 1, True)) for e in clips(PUSH, 0)]
@@ -155,6 +163,12 @@ def test_a_network_may_have_eight_cameras():
     assert CompactNet(CompactSettings(views, SIZE)).settings.views == views
     with pytest.raises(ValueError, match="1 to 8 different camera names"):
         CompactSettings((*views, "i"), SIZE)
+
+
+@pytest.mark.parametrize("name", ["left.wrist", "type", ""])
+def test_a_camera_name_that_no_module_can_have_is_refused(name):
+    with pytest.raises(ValueError, match=f"camera '{name}': .*; rename the camera"):
+        CompactSettings(("top", name), SIZE)
 
 
 def test_settings_that_change_a_demonstrations_model_are_in_its_stages_key(monkeypatch, tmp_path):

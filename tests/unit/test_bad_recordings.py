@@ -175,6 +175,12 @@ def test_one_demonstration_from_videos_to_a_score(demo, tmp_path, monkeypatch, c
     )  # fmt: skip
 
 
+def test_a_video_named_as_its_dataset_feature_is_that_camera(demo):
+    (demo / "cam_high.mp4").rename(demo / "observation.images.front.mp4")
+    (demo / "cam_left_wrist.mp4").rename(demo / "observation.images.cam_left_wrist.mp4")
+    assert sorted(read_demonstration(str(demo), SIZE, TASK, every=4)[0].frames) == ["front", "left_wrist"]
+
+
 def dataset(root: Path, *lengths: int, still: bool = False, task: str = TASK, view: str = "front") -> Path:
     """A LeRobotDataset of LeRobot's own making: pictures alone."""
     key = f"observation.images.{view}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 
 import numpy as np
 import pytest
@@ -59,6 +60,35 @@ def test_a_cut_off_video_is_told(tmp_path, keep):
     with pytest.raises(ValueError, match=r"cut\.mp4.*(cut off|does not decode)") as caught:
         read_video(path)
     assert "\n" not in str(caught.value)
+
+
+def trim(path, first, count):
+    """What trimming without encoding again leaves: an edit list that shows `count` frames from `first` on."""
+    data = bytearray(path.read_bytes())
+    at = data.find(b"elst") + 12
+    _, delay = struct.unpack_from(">Ii", data, at)  # the frames are reordered, so the first does not start at 0
+    struct.pack_into(">Ii", data, at, count * 50, delay + first * 512)  # [ms], and ticks of 1/10240 s, at 20 a second
+    path.write_bytes(data)
+
+
+def test_a_trimmed_video_is_read_as_it_plays(tmp_path):
+    frames = moving_square(60)
+    write_video(tmp_path / "a.mp4", frames, 20)
+    trim(tmp_path / "a.mp4", 7, 12)
+    video = read_video(tmp_path / "a.mp4")
+    assert video.length == 12 and np.abs(video.frames.astype(int) - frames[7:19]).mean() < 2
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.9])
+def test_a_trimmed_video_that_is_cut_off_is_told(tmp_path, keep):
+    """Also where only frames are missing that it does not show: nobody knows what else was lost."""
+    path = tmp_path / "cut.mp4"
+    write_video(path, np.random.default_rng(0).integers(0, 255, (40, 64, 64, 3), np.uint8), 20)
+    trim(path, 3, 10)
+    assert read_video(path).length == 10
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * keep)])
+    with pytest.raises(ValueError, match=r"cut\.mp4.*(cut off|does not decode)"):
+        read_video(path)
 
 
 def test_garbage_and_missing_files_are_told(tmp_path):

@@ -69,6 +69,7 @@ def test_a_damaged_store_is_told_then_repaired(tmp_path, capsys):
     assert "1 episodes, 2 transitions" in capsys.readouterr().out
     assert doctor.doctor(Config(store=str(tmp_path), repair=True)) == {"good": 1, "bad": 0}
     assert "store.damaged0" in capsys.readouterr().out
+    (tmp_path / "store").rename(tmp_path / "store.repaired")  # as if the power had gone before the second renaming
     assert doctor.doctor(Config(store=str(tmp_path / "store"))) == {"good": 1, "bad": 0}
     (tmp_path / "store/store.json").write_text('{"format": 2}')
     with pytest.raises(ValueError, match="has format 2, this robo_reward knows 1"):

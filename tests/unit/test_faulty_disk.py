@@ -42,6 +42,16 @@ def test_synced_bytes_always_survive_and_others_in_every_way(tmp_path):
     assert any(tail.endswith(b"b") and set(tail) != {ord("b")} for tail in tails), "always lost from the end on"
 
 
+def test_a_file_that_another_process_left_unsynced_can_be_synced(tmp_path):
+    def resume(disk, folder):
+        half_synced(disk, folder)
+        disk.sync_file(folder / "log")
+
+    assert {after_loss(tmp_path, luck, resume)["log"] for luck in LUCKS} == {b"a" * 700 + b"b" * 2000}
+    with pytest.raises(FileNotFoundError):
+        FaultyDisk(tmp_path).sync_file(tmp_path / "none")
+
+
 def test_a_torn_sector_is_torn_as_a_whole(tmp_path):
     for luck in LUCKS:
         tail = after_loss(tmp_path, luck, half_synced)["log"][700:]

@@ -65,6 +65,12 @@ def test_the_bound_is_that_of_the_errors_it_allowed_itself():
     assert found.false_successes == 0 and found.false_success_bound == pytest.approx(clopper_pearson_upper(1, 100))
 
 
+def test_failures_that_no_threshold_keeps_out_are_in_the_bound():
+    found = calibrate([[0.9, 1.0, 1.0]] * 50, [[0.2, 1.0, 1.0]] * 20 + [[0.1, 0.3, 0.3]] * 80)
+    assert found.rule.threshold == 1.0 and found.false_successes == 20 and not found.bound_met
+    assert found.false_success_bound == pytest.approx(clopper_pearson_upper(20, 100))
+
+
 def test_the_target_decides_how_many_errors_are_allowed():
     failed, done = [[0.5 + i / 250] * 2 for i in range(100)], [[0.86] * 2, [0.95] * 2]
     strict, lax = (calibrate(done, failed, 2, CompletionTarget(bound, 0.95)) for bound in (0.03, 0.2))

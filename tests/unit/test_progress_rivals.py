@@ -211,6 +211,8 @@ def test_stage_shares_are_the_mean_of_the_demonstrations():
     assert sarm.share_TS.numpy() == pytest.approx(
         np.array([[0.25] * 4, [0.1875, 0.1875, 0.1875, 0.4375]])
     )  # of 1, 1, 1, 5 and 2, 2, 2, 2 eighths
+    sarm.keep(0, [Demonstration({}, np.interp(np.arange(9), [0, 4], [0, 1]).astype(np.float32))])
+    assert sarm.share_TS[0].tolist() == [0.125, 0.125, 0.125, 0.625], "at the goal before its last frame"
 
 
 @pytest.mark.parametrize("whole", [True, False])

@@ -55,6 +55,14 @@ def test_verdict_and_interval_agree_at_every_look():
         assert (found.difference.low > 0 or found.difference.high < 0) == (found.verdict != UNDECIDED)
 
 
+def test_an_outcome_that_attains_the_critical_value_is_decided():
+    first, second = [True] * 7 + [False] * 52, [False] * 44 + [True] * 15
+    found = decide(first, second, design(59, 4))
+    assert (found.verdict, found.pairs) == (BETTER, 59) and found.difference.low > 0
+    assert decide(second, first, design(59, 4)).verdict == WORSE
+    assert decide(first, [*second[:-1], False], design(59, 4)).verdict == UNDECIDED, "a win fewer"
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -9,7 +9,8 @@ import pytest
 from robo_reward.data.disk import Disk
 from robo_reward.data.episode_records import BEGIN, END, FRAMES, STEP, encode_episode
 from robo_reward.data.record_log import Position, Record, RecordLog, read_batches, read_records
-from robo_reward.data.store import TransitionStore, repair, verify
+from robo_reward.data.store import TransitionStore, find_store, repair, verify
+from robo_reward.testing.faulty_disk import FaultyDisk
 from robo_reward.types import Episode
 
 
@@ -181,8 +182,8 @@ def spoilt_records():
     def swap(index, payload, kind=None):
         return [*good[:index], (good[index][0] if kind is None else kind, payload), *good[index + 1 :]]
 
-    def begin(**changes):
-        return swap(0, json.dumps({**header, **changes}).encode())
+    def begin(**changes):  # alone: its steps would not fit it either
+        return [(BEGIN, json.dumps({**header, **changes}).encode())]
 
     yield "no JSON", swap(0, b"\xff\xfe")
     yield "deep JSON", swap(0, b"[" * 100_000)
@@ -193,7 +194,11 @@ def spoilt_records():
     yield "a negative width", begin(widths={**header["widths"], "agent_pos": -1})
     yield "a width that is a text", begin(widths={**header["widths"], "agent_pos": "5"})
     yield "no action", begin(widths={k: v for k, v in header["widths"].items() if k != "action"})
-    yield "an unknown flag", begin(flags=["sudo"])
+    yield "two rewards a step", begin(widths={**header["widths"], "reward": 2})
+    yield "no oracle where one is told", begin(widths={**header["widths"], "oracle": 0})
+    yield "an unknown flag", begin(flags=["stage", "sudo"])
+    yield "a flag that is a list", begin(flags=[["stage"]])
+    yield "no stage", begin(flags=["intervention", "gated"])
     yield "an empty id", begin(episode_id="")
     yield "a seed that is a text", begin(seed="7")
     yield "a short step", swap(step, good[step][1][:-1])
@@ -264,6 +269,40 @@ def test_a_log_segment_of_a_newer_format_is_refused(folder):
         TransitionStore(folder)
 
 
+# ---- a process dies ----
+
+
+class Killed(BaseException):
+    """The process is gone; the machine, and what it has not written back yet, goes on."""
+
+
+def write_until_killed(folder, disk, operation, patch):
+    begin = disk.begin
+
+    def begin_or_die(kind, path):
+        if len(disk.operations) == operation:
+            raise Killed
+        begin(kind, path)
+
+    patch.setattr(disk, "begin", begin_or_die)
+    with TransitionStore(folder, writable=True, disk=disk) as store:
+        store.append_episode("arm", 0, make_episode("first", 2))
+
+
+@pytest.mark.parametrize("operation", range(13))
+def test_what_a_killed_writer_left_is_durable_before_the_next_one_acknowledges_it(tmp_path, monkeypatch, operation):
+    for luck in range(8):
+        disk, folder = FaultyDisk(tmp_path / str(luck)), tmp_path / str(luck) / "store"
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            write_until_killed(folder, disk, operation, patch)
+        with TransitionStore(folder, writable=True, disk=disk) as store:
+            acknowledged = [entry.episode_id for entry in store.episodes()]
+            store.append_episode("leg", 0, make_episode("second", 2))
+        disk.lose_power(np.random.default_rng(luck))
+        assert [entry.episode_id for entry in TransitionStore(folder).episodes()] == [*acknowledged, "second"]
+    assert acknowledged == ["first"] * (operation == 12), "only that at its very last operation, a sync, was written"
+
+
 # ---- damage ----
 
 
@@ -291,7 +330,11 @@ def test_damage_costs_its_episode_and_no_other_and_is_repaired(folder):
         assert len(store.episodes()) == 3
 
 
-def test_a_repair_that_the_power_cut_between_its_renames_is_ended(folder, monkeypatch):
+@pytest.mark.parametrize("opens", [
+    lambda folder: TransitionStore(folder, writable=True), TransitionStore,
+    lambda folder: TransitionStore(find_store(folder)), lambda folder: TransitionStore(find_store(folder.parent)),
+], ids=["write", "read", "find", "find in run"])  # fmt: skip
+def test_a_repair_that_the_power_cut_between_its_renames_is_ended(folder, monkeypatch, opens):
     with TransitionStore(folder, writable=True) as store:
         number = store.append_episode("arm", 0, make_episode("first"))
         store.append_episode("arm", number, make_episode("second"))
@@ -312,7 +355,7 @@ def test_a_repair_that_the_power_cut_between_its_renames_is_ended(folder, monkey
         repair(folder)
     assert not folder.exists()
     monkeypatch.undo()
-    with TransitionStore(folder, writable=True) as store:
+    with opens(folder) as store:
         assert [entry.episode_id for entry in store.episodes()] == ["first"]
     assert repair(folder) is None
 

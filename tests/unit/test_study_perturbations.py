@@ -29,6 +29,16 @@ def test_rows_hold_success_and_its_drop_or_the_reward_models_error(script):
     assert [row["drop"] for row in study.rows_of("t", "none", 0, summary, "command")] == [0, 0]
 
 
+def test_a_command_names_the_experiment_where_it_is_not_the_default(script, tmp_path):
+    study, run = script("study_perturbations"), tmp_path / "train-x"
+    rest = "evaluate.policies=[runs/train-x] perturb=mass:2 seed=3"
+    assert study.command_of("peg_insert", run, "mass", 2, ["seed=3"]) == f"robo-reward evaluate {rest}"
+    assert study.command_of("lift", run, "mass", 2, ["seed=3"]) == f"robo-reward evaluate experiment=lift {rest}"
+    with study.TABLE.open(newline="", encoding="utf-8") as file:
+        recorded = [(row["task"], row["command"]) for row in csv.DictReader(file)]
+    assert all((f" experiment={task} " in command) == (task != study.DEFAULT) for task, command in recorded)
+
+
 def test_finished_cells_are_passed_over_and_paths_left_out(script, tmp_path, monkeypatch):
     study = script("study_perturbations")
     run, table, asked = tmp_path / "train-x", tmp_path / "table.csv", []

@@ -45,6 +45,12 @@ class CompactSettings:
             raise ValueError(f"target={self.target!r}: expected one of {', '.join(TARGETS)}")
         if not 1 <= len(self.views) <= 8 or len(set(self.views)) != len(self.views):
             raise ValueError(f"views={list(self.views)}: expected 1 to 8 different camera names")
+        for view in self.views:  # they name torch modules
+            if not view or "." in view or hasattr(nn.ModuleDict(), view):
+                raise ValueError(
+                    f"camera {view!r}: a name has a letter at least, no dot, and is none of torch's own as 'type' is; "
+                    "rename the camera"
+                )
         if self.stages < 1:
             raise ValueError(f"stages={self.stages}: expected at least 1")
         if not 32 <= self.image_size <= 256:

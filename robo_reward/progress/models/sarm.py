@@ -34,9 +34,10 @@ class Sarm(LearnedRival):
         self.register_buffer("share_TS", even)
 
     def keep(self, task: int, demonstrations: Sequence[Demonstration]) -> None:
-        """The mean shares of their stages."""
-        stages = [(d.phi[:-1] * self.settings.stages + 1e-4).astype(np.int64) for d in demonstrations]
-        counts = np.stack([np.bincount(s, minlength=self.settings.stages) for s in stages])
+        """The mean shares of their stages; what follows the goal counts to the last one, as in the loss."""
+        n = self.settings.stages
+        stages = [np.minimum((d.phi[:-1] * n + 1e-4).astype(np.int64), n - 1) for d in demonstrations]
+        counts = np.stack([np.bincount(s, minlength=n) for s in stages])
         self.share_TS[task] = torch.from_numpy((counts / counts.sum(1, keepdims=True)).mean(0))
 
     def loss(self, z_CLf: Tensor, goal_Cf: Tensor, low_CL: Tensor, high_CL: Tensor, inside_CL: Tensor) -> Tensor:

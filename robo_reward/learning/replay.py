@@ -249,12 +249,15 @@ def base_rows(episode: Episode) -> np.ndarray:
     return np.concatenate([episode.base_action, episode.base_phase], axis=1)
 
 
+DIVERGED = "the learner has diverged: lower agent.learning_rate and agent.actor_learning_rate"
+
+
 def whose_fault(batch: Batch) -> str:
     """Why an update on this batch has no finite gradient, and what to do, in one line."""
     for name in _fields(batch):
         if bad := int((~np.isfinite(getattr(batch, name))).reshape(len(batch.place_B), -1).any(1).sum()):
             return f"{name} is not finite in {bad} of a batch's windows: look for the episode with doctor store=FOLDER"
-    return "the learner has diverged: lower agent.learning_rate and agent.actor_learning_rate"
+    return DIVERGED
 
 
 def concatenate(*batches: Batch) -> Batch:

@@ -20,7 +20,8 @@ from robo_reward.types import Episode
 
 @dataclass
 class Progress:
-    """Counters of a run; with the agent and the random state all that a checkpoint needs, the store has the rest."""
+    """Counters of a run; with the agent, the random state and the windows' priorities all that a checkpoint needs, the
+    store has the rest."""
 
     rollouts: int = 0
     env_steps: int = 0

@@ -77,12 +77,31 @@ def _check_files(config: Config) -> None:
     """Files that another setting, or another command, reads."""
     if config.adapt_from is not None and config.demo is None:
         raise ValueError(f"adapt_from={config.adapt_from} needs a demonstration: add demo=FOLDER or DATASET:EPISODE")
+    served = "serve-reward and reward=remote reward.url="
     if config.demo is not None and config.command != "train-reward":
-        raise ValueError(f"demo= is for train-reward: give {config.command} the model that it leaves, reward_model=")
+        how = "reward_model=" if _reads_reward_model(config) else served
+        raise ValueError(f"demo= is for train-reward: give {config.command} the model that it leaves, by {how}")
+    if config.reward_model is not None and not _reads_reward_model(config):
+        raise ValueError(
+            f"reward_model={config.reward_model} would not be read by this {config.command}, but by serve-reward, "
+            "export to=, annotate with store= or to= and bench-reward with store= or video.CAMERA=; else a trained "
+            f"model answers by {served}"
+        )
     if config.outcomes is not None and config.store is None:
         raise ValueError(f"outcomes={config.outcomes} are those of a store's episodes: add store=FOLDER")
     if config.preferences is not None and config.store is None:
         raise ValueError(f"preferences={config.preferences} are those of a store's clips: add store=FOLDER")
+
+
+def _reads_reward_model(config: Config) -> bool:
+    """Whether this form of the command opens `reward_model=`, where all others make their reward model themselves."""
+    by_command = {
+        "serve-reward": True,
+        "export": config.store is None and config.format != "grm",
+        "annotate": config.store is not None or config.to is not None,
+        "bench-reward": config.store is not None or bool(config.video),
+    }
+    return by_command.get(config.command, False)
 
 
 def _check_labels(config: Config) -> None:

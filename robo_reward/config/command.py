@@ -52,7 +52,8 @@ class Config:
     knows and the cameras themselves, while the base policy sees what it sees under state."""
     reward_model: str | None = None
     """Folder of a trained reward model, or of the run that trained it, for `serve-reward`, `annotate` with store= or
-    to= and `bench-reward` with store= or video.CAMERA=; null: the one that the settings train."""
+    to=, `bench-reward` with store= or video.CAMERA= and `export` with to=; all else refuses it and asks a trained model
+    by reward=remote. null: the one that the settings train."""
     to: str | None = None
     """Folder that `export` writes, of the copy that `annotate` adds its columns to (where an interrupted one is gone on
     with or made anew), or of the model that `bench-reward` with store= recalibrates."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from robo_reward.data.split import iterate_split, store_recorder
+from robo_reward.data.store import is_store
 from robo_reward.evaluation.sequential import SequentialTest, decide
 from robo_reward.evaluation.statistics import bootstrap_interval, paired_difference_interval, wilson_interval
 from robo_reward.evaluation.vector import Environments, Job, run_jobs
@@ -37,7 +38,8 @@ def run_paired(
             take long and in a simulator would come out the same. None keeps nothing.
     """
     outcomes: dict[str, list[Episode]] = {name: [] for name in actors}
-    seen = list(iterate_split(kept)) if kept is not None else []
+    # Killed while it was made, the store is a folder that holds no store yet.
+    seen = list(iterate_split(kept)) if kept is not None and is_store(kept) else []
     known = iter(seen)
 
     def episodes() -> Iterator[Episode]:

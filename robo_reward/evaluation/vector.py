@@ -46,7 +46,7 @@ def make_vector(make: Callable[[], gymnasium.Env[Any, Any]], count: int) -> Asyn
 
     Raises:
         ValueError: `count` is below 1.
-        RuntimeError: a process died while it made its environment.
+        ChildProcessError: a process died while it made its environment.
     """
     if count < 1:
         raise ValueError(f"count={count} environments: give at least 1")
@@ -97,7 +97,7 @@ def run_jobs(
         again: the job to run in place of one whose episode is not wanted; None where it is.
 
     Raises:
-        RuntimeError: an environment's process died.
+        ChildProcessError: an environment's process died.
     """
     if isinstance(env, VectorEnv):
         yield from _run_at_once(env, jobs, query_every, again)
@@ -172,7 +172,7 @@ def _ask(request: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     try:
         return request(*arguments, **named)
     except (EOFError, ConnectionError) as error:
-        raise RuntimeError(
+        raise ChildProcessError(
             "an environment's process died (killed, or short of memory): lower env.count, or set env.count=1 to see why"
         ) from error
 

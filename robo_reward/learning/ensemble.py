@@ -47,12 +47,17 @@ class _Scratch(NamedTuple):
 
 _FREE: dict[tuple[Any, ...], list[_Scratch]] = {}
 """Shared by all networks of a size: what the targets wrote is still in the cache when the critics write over it."""
+SIZES = 16
+"""That memory is kept of: whole episodes as batches come in ever other lengths, so the size that came first leaves."""
 
 
 def _take(flat: torch.Tensor, batch: int, hidden: int) -> _Scratch:
     """Memory that no other call holds, for as many heads as `flat` has."""
     heads = flat.shape[0]
-    if free := _FREE.setdefault((heads, batch, hidden, flat.dtype, flat.device), []):
+    size = heads, batch, hidden, flat.dtype, flat.device
+    if size not in _FREE and len(_FREE) >= SIZES:
+        _FREE.pop(list(_FREE)[0], None)
+    if free := _FREE.setdefault(size, []):
         return free.pop()
     empty, layers = flat.new_empty, (2, heads, batch, hidden)
     return _Scratch(empty(layers), empty(layers), empty(2, heads, batch, 1), empty(layers[1:]))
@@ -60,7 +65,8 @@ def _take(flat: torch.Tensor, batch: int, hidden: int) -> _Scratch:
 
 def _give(scratch: _Scratch) -> None:
     slope = scratch.slope
-    _FREE[(*slope.shape, slope.dtype, slope.device)].append(scratch)
+    if (free := _FREE.get((*slope.shape, slope.dtype, slope.device))) is not None:
+        free.append(scratch)
 
 
 class EnsembleMLP(nn.Module):

@@ -1,7 +1,7 @@
 """Episode-safe replay: whole episodes in a preallocated ring, n-step windows that never leave their episode.
 
 Sampling is a handful of array operations whatever the size; only frames are fetched one by one. What it holds
-is rebuilt from the transition store, so nothing here needs to survive a crash.
+is rebuilt from the transition store, so nothing here needs to survive a crash but the priorities.
 """
 
 from __future__ import annotations
@@ -175,11 +175,15 @@ class EpisodeReplay:
                 self._frames.pop(slot, None)
             gone = oldest.windows
             if self._tree is not None:
-                self._tree.set((self._oldest + np.arange(gone)) % self.capacity, np.zeros(gone))
+                self._tree.set(self._places(gone), np.zeros(gone))
             self._oldest = (self._oldest + gone) % self.capacity
             self.transitions -= gone
         self._head = start + slots
         return start
+
+    def _places(self, count: int) -> np.ndarray:
+        """Of the oldest windows, in their order."""
+        return (self._oldest + np.arange(count)) % self.capacity
 
     def sample(self, batch: int, rng: np.random.Generator, beta: float = 0.4) -> Batch:
         """`batch` windows: uniform over transitions, or by priority with importance weights of exponent `beta`."""
@@ -224,6 +228,19 @@ class EpisodeReplay:
             self._largest = max(self._largest, float(priority.max()))
             self._tree.set(place_B, priority)
 
+    @property
+    def priorities(self) -> np.ndarray:
+        """The largest so far, then that of every window, the oldest first; empty when uniform."""
+        if self._tree is None:
+            return np.zeros(0)
+        return np.append(self._largest, self._tree.weights(self._places(self.transitions)))
+
+    def restore_priorities(self, priorities: np.ndarray) -> None:
+        """Put back what `priorities` said of these windows; nothing where it was of another number of them."""
+        if self._tree is not None and 1 < len(priorities) == self.transitions + 1:
+            self._largest = float(priorities[0])
+            self._tree.set(self._places(self.transitions), priorities[1:])
+
     def swap_tracks(self, model_id: str, tracks: Mapping[str, PhiTrack]) -> None:
         """Replace the potential of every episode by that of another reward model, all at once.
 
@@ -249,12 +266,15 @@ def base_rows(episode: Episode) -> np.ndarray:
     return np.concatenate([episode.base_action, episode.base_phase], axis=1)
 
 
+DIVERGED = "the learner has diverged: lower agent.learning_rate and agent.actor_learning_rate"
+
+
 def whose_fault(batch: Batch) -> str:
     """Why an update on this batch has no finite gradient, and what to do, in one line."""
     for name in _fields(batch):
         if bad := int((~np.isfinite(getattr(batch, name))).reshape(len(batch.place_B), -1).any(1).sum()):
             return f"{name} is not finite in {bad} of a batch's windows: look for the episode with doctor store=FOLDER"
-    return "the learner has diverged: lower agent.learning_rate and agent.actor_learning_rate"
+    return DIVERGED
 
 
 def concatenate(*batches: Batch) -> Batch:

@@ -17,6 +17,10 @@ class SumTree:
         """Sum of all weights."""
         return float(self._sums[1])
 
+    def weights(self, places_B: np.ndarray) -> np.ndarray:
+        """The weights of these places."""
+        return self._sums[places_B + self._leaves]
+
     def set(self, places_B: np.ndarray, weights_B: np.ndarray) -> None:
         """Give these places these weights >= 0; of a place named twice the last one counts."""
         nodes = places_B + self._leaves

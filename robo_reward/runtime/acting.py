@@ -65,4 +65,6 @@ class ResidualRollout:
 
 def trained_actor(base: Policy, agent: ResidualTD3, seed: int) -> ResidualRollout:
     """The policy as it is evaluated and deployed, for one episode; its dither is drawn from the episode's seed."""
-    return ResidualRollout(base, agent, agent.settings.evaluation_noise, np.random.default_rng(seed), deployed=True)
+    # The world draws from this seed alone, and a 0 behind it gives the same numbers: its noise must not be the dither.
+    rng = np.random.default_rng([seed, 1])
+    return ResidualRollout(base, agent, agent.settings.evaluation_noise, rng, deployed=True)

@@ -14,6 +14,7 @@ from robo_reward.runtime.kept import kept_stage
 from robo_reward.runtime.observing import input_columns
 from robo_reward.runtime.run_folder import SUMMARY, write_atomic
 from robo_reward.runtime.stages import MARKER, StageResult, manifest
+from robo_reward.runtime.tasks import task_of
 from robo_reward.runtime.worlds import action_size
 from robo_reward.types import Episode
 
@@ -44,7 +45,9 @@ def check_base(config: Config) -> None:
 
 def base_stage(config: Config, data: StageResult) -> StageResult:
     """The frozen base policy, from the demonstrations of `observed_stage`."""
-    key: dict[str, Any] = {"base": config.base, "seed": config.seed, "env": config.env.id}
+    key: dict[str, Any] = {
+        "base": config.base, "seed": config.seed, "env": config.env.id, "columns": task_of(config.env).columns,
+    }  # fmt: skip
     outside = _outside(config)
     if outside is not None:
         key["files"] = manifest(outside)

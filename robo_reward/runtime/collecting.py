@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -105,12 +105,23 @@ def dataset_stage(config: Config) -> StageResult:
         return kept_stage(
             config, "convert", {"sha256": file_digest(path)}, [], lambda folder: convert_file(path, folder)
         )
-    info = read_info(config.dataset)
-    key = {
-        "dataset": str(Path(config.dataset).resolve()),
-        "info": json.loads((info.root / "meta/info.json").read_text()),
+    read_info(path)  # raises where there is none
+    stage = kept_stage(config, "dataset", {"files": _content(path)}, [], lambda folder: _link_dataset(path, folder))
+    if (link := stage.path / "demos").resolve() != path.resolve():  # it has been moved since, or this is a copy
+        fresh = link.with_name(f".demos-{os.getpid()}")
+        fresh.symlink_to(path.resolve(), target_is_directory=True)
+        os.replace(fresh, link)
+    return stage
+
+
+def _content(dataset: Path) -> dict[str, Any]:
+    """What a dataset holds, wherever it lies: of its videos, which would take long to read, the sizes."""
+    paths = sorted(path for part in ("meta", "data", "videos") for path in (dataset / part).rglob("*"))
+    found = {path.relative_to(dataset): path for path in paths if path.is_file()}
+    return {
+        name.as_posix(): path.stat().st_size if name.parts[0] == "videos" else file_digest(path)
+        for name, path in found.items()
     }
-    return kept_stage(config, "dataset", key, [], lambda folder: _link_dataset(Path(config.dataset or ""), folder))
 
 
 def _link_dataset(dataset: Path, folder: Path) -> dict[str, Any]:

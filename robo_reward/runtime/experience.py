@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from robo_reward.config import Config
 from robo_reward.data.store import StoredEpisode, TransitionStore
@@ -71,6 +72,8 @@ class Experience:
         self.waiting: list[str] = []
         """Ids of the online episodes without annotation, oldest first."""
         self._known: dict[str, PhiTrack] = {}
+        self._priorities: dict[str, torch.Tensor] = {}
+        """Of a checkpoint, by the replay's name."""
         self._refused: Choice | None = None
         self._loaded: tuple[Choice, Annotate] | None = None
         """The proposed reward model: one elsewhere remembers that it does not answer."""
@@ -137,7 +140,22 @@ class Experience:
         online = self.stored_online()
         for entry in online[:count]:
             self._take([self._stored(entry.episode_id)])
+        for name, replay in self._replays.items():
+            if name in self._priorities:
+                replay.restore_priorities(self._priorities[name].numpy())
         return [self.store.read(entry.episode_id) for entry in online[count:]]
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """What the store does not hold: the windows' priorities."""
+        return {name: torch.from_numpy(replay.priorities) for name, replay in self._replays.items()}
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        """Take a checkpoint's priorities, for `restore` to put back once the windows are there."""
+        self._priorities = state
+
+    @property
+    def _replays(self) -> dict[str, EpisodeReplay]:
+        return {"demonstrations": self.demonstrations, "warmup": self.warmup, "online": self.online}
 
     def stored_online(self) -> list[StoredEpisode]:
         """The store's online episodes, whoever acted, in the order in which they ended."""
@@ -175,7 +193,7 @@ class Experience:
             say(f"the proposed reward model {proposal.model_id} is not taken up: {error}")
             self._refused = proposal
             return
-        for replay in (self.demonstrations, self.warmup, self.online):
+        for replay in self._replays.values():
             replay.swap_tracks(proposal.model_id, known)
         self.annotate, self._known = annotate, known
         self.catch_up()

@@ -11,25 +11,27 @@ from typing import Any
 from robo_reward.config import Config
 from robo_reward.runtime.stages import StageResult, run_stage, stage_folder
 
+_ROLLOUTS = ("evaluation/rollout.py", "evaluation/vector.py")
 _ROOMS = {
     "convert": ("data",),
-    "collect": ("envs", "policies", "data", "safety"),
-    "label": ("progress", "evaluation"),
-    "train-reward": ("progress", "data"),
-    "tune-reward": ("progress", "data"),
+    "dataset": ("data",),
+    "collect": ("envs", "policies", "data", "safety", *_ROLLOUTS, "runtime/collecting.py"),
+    "label": ("progress", "evaluation", "runtime/labelling.py"),
+    "train-reward": ("progress", "data", "runtime/labelling.py"),
+    "tune-reward": ("progress", "data", "runtime/labelling.py"),
     "calibrate": ("progress",),
     "bench-reward": ("progress", "shaping"),
     "annotate": ("progress",),
     "clips": ("progress", "shaping", "evaluation", "data"),
     "recheck": ("progress", "data", "evaluation"),
-    "observe": ("progress", "data"),
-    "train-base": ("policies",),
-    "train": ("envs", "learning", "shaping", "safety", "hil", "runtime"),
+    "observe": ("progress", "data", "runtime/observing.py"),
+    "train-base": ("policies", "learning", "runtime/bases.py", "runtime/demonstrations.py"),
+    "train": ("envs", "learning", "shaping", "safety", "hil", "progress", *_ROLLOUTS, "runtime"),
     "evaluate": ("envs", "learning", "safety", "evaluation", "runtime"),
     "compare": ("envs", "learning", "safety", "evaluation", "runtime"),
     "perturb": ("envs", "learning", "safety", "evaluation", "runtime"),
 }
-"""Rooms whose code a stage's output depends on, beyond what its input stages already stand for."""
+"""Rooms, or single files of one, whose code a stage's output depends on, beyond what its input stages stand for."""
 
 
 def kept_stage(
@@ -57,6 +59,6 @@ def _code_digest(rooms: tuple[str, ...]) -> str:
     """sha256 (12 hex) of the rooms' source files: changed code computes anew."""
     package, digest = Path(__file__).parents[1], hashlib.sha256()
     for room in rooms:
-        for path in sorted((package / room).rglob("*.py")):
+        for path in [package / room] if room.endswith(".py") else sorted((package / room).rglob("*.py")):
             digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:12]

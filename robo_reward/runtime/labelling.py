@@ -38,8 +38,12 @@ def label_source(config: Config) -> str:
 
 
 def label_key(config: Config) -> dict[str, Any]:
-    """What decides the keyframes: the content of the file and of the model, not their names."""
-    key: dict[str, Any] = {"keyframes": None if config.keyframes is None else read_keyframe_file(config.keyframes)}
+    """What decides the labels: what the task is made of, and the content of the file and of the model, not names."""
+    task = task_of(config.env)
+    key: dict[str, Any] = {
+        "task": [task.stages, task.events],
+        "keyframes": None if config.keyframes is None else read_keyframe_file(config.keyframes),
+    }
     if not _knows_stages(config):
         model = None
         if config.label.model is not None:

@@ -107,6 +107,8 @@ def open_learner(
     checkpoint.agent, checkpoint.counters, checkpoint.rng = agent, counters, rng
     with Experience(config, agent, folder, annotate, load_annotate, judge) as experience:
         experience.add_demonstrations(beside_base(demonstrations, base))
+        if config.agent.priority:
+            checkpoint.experience = experience
         loaded = checkpoint.load()
         stored = experience.restore(counters.rollouts)
         if not loaded:

@@ -26,8 +26,10 @@ def remote_stage(config: Config, data: StageResult) -> StageResult:
     check_remote(config)
     model = open_remote(config)
     r, settings = config.reward, model.caller.settings
+    # How it is called changes no answer, but the folder keeps it, and who loads the model calls it so.
     key = {"url": r.url, "api": r.api, "model": r.model, "served": model.settings, "calls": settings,
-           "fusion": r.fusion, "every": config.collect.query_every}  # fmt: skip
+           "views": r.views or config.env.cameras, "fusion": r.fusion,
+           "every": config.collect.query_every}  # fmt: skip
     return kept_stage(config, "train-reward", key, [data], lambda folder: _keep(config, data, model, folder))
 
 

@@ -18,12 +18,12 @@ from robo_reward.interfaces import Policy
 from robo_reward.runtime.bases import load_base
 from robo_reward.runtime.believed import make_judge
 from robo_reward.runtime.demonstrations import read_demonstrations
-from robo_reward.runtime.distil import teaching
+from robo_reward.runtime.distil import find_teacher, teaching
 from robo_reward.runtime.kept import kept_stage
 from robo_reward.runtime.observing import ENCODER, check_frames, eyes_of, sight, with_base_actions
 from robo_reward.runtime.potentials import learner_annotate, load_annotate
 from robo_reward.runtime.role_log import FOLDER as LOGS
-from robo_reward.runtime.stages import StageResult
+from robo_reward.runtime.stages import StageResult, manifest
 from robo_reward.runtime.worlds import ROBOT_LOG, open_world, world_key
 from robo_reward.terminal import say
 
@@ -43,8 +43,8 @@ def residual_stage(
     key = {"agent": agent, "shaping": config.shaping, "train": config.train, "seed": config.seed,
            "reward": config.reward.kind, "every": config.collect.query_every, "env": world,
            "hil": config.hil}  # fmt: skip
-    if config.reward.teacher is not None:
-        key |= {"teacher": config.reward.teacher, "teacher_every": config.reward.teacher_every}
+    if (teacher := find_teacher(config)) is not None:
+        key |= {"teacher": manifest(teacher), "teacher_every": config.reward.teacher_every}
     if config.command == "learner" or config.runtime.kind != "local":
         r = config.runtime
         key |= {"runtime": {"actors": r.actors, "ahead": r.ahead, "staleness": r.staleness}}

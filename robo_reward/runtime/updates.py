@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from robo_reward.config import AgentConfig, Config
-from robo_reward.learning.replay import concatenate, whose_fault
+from robo_reward.learning.replay import DIVERGED, concatenate, whose_fault
 from robo_reward.learning.residual_ppo import ResidualPPO
 from robo_reward.learning.residual_td3 import ResidualTD3
 from robo_reward.runtime.experience import Experience
@@ -20,7 +20,8 @@ from robo_reward.types import Episode
 
 @dataclass
 class Progress:
-    """Counters of a run; with the agent and the random state all that a checkpoint needs, the store has the rest."""
+    """Counters of a run; with the agent, the random state and the windows' priorities all that a checkpoint needs, the
+    store has the rest."""
 
     rollouts: int = 0
     env_steps: int = 0
@@ -59,7 +60,10 @@ def learn_from(
     agent, updates, started = experience.agent, updates_due(rollout, len(episode), config), time.monotonic()
     if isinstance(agent, ResidualPPO):
         due = (rollout + 1) % config.agent.on_policy_rollouts == 0
-        updates, numbers = agent.learn_from(experience.recent) if due else (0, {})
+        try:
+            updates, numbers = agent.learn_from(experience.recent) if due else (0, {})
+        except FloatingPointError as error:
+            raise ValueError(f"{DIVERGED} ({error})") from error
     else:
         updates, counters.owed = updates + counters.owed, 0
         if not experience.online.transitions:

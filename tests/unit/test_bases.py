@@ -1,12 +1,16 @@
 """A base policy that cannot be had is refused before anything is computed for it."""
 
+from dataclasses import replace
+
 import pytest
 
 from robo_reward.config import load_config
 
 torch = pytest.importorskip("torch")
 
-from robo_reward.runtime.bases import check_base  # noqa: E402
+from robo_reward.runtime import bases  # noqa: E402
+from robo_reward.runtime.bases import base_stage, check_base  # noqa: E402
+from robo_reward.runtime.stages import StageResult  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -34,3 +38,12 @@ def test_features_need_every_frame():
 @pytest.mark.parametrize("base", ["cloning", "act", "diffusion", "search", "zero"])
 def test_what_is_trained_here_needs_nothing_else(base):
     check_base(load_config([f"base={base}"]))
+
+
+def test_a_task_that_shows_policies_other_columns_has_another_base(tmp_path, monkeypatch):
+    monkeypatch.setattr(bases, "_train_base", lambda *_: {})
+    config = load_config([f"run.root={tmp_path}", "quiet=true"])
+    data = StageResult("collect", tmp_path, "", {}, 0.0, True)
+    first, task = base_stage(config, data).path, bases.task_of(config.env)
+    monkeypatch.setattr(bases, "task_of", lambda env: replace(task, columns=(0, 1)))
+    assert base_stage(config, data).path != first

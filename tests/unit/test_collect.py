@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -53,3 +54,32 @@ def test_every_kind_of_rollout_has_seeds_of_its_own():
     firsts = [first_seed(0, kind) for kind in (*SPLITS, "online", "session")]
     assert np.diff(firsts).min() >= 100_000
     assert max(firsts) < first_seed(1, "demos") == 2 * SEED_SPAN
+
+
+def test_a_dataset_is_known_by_what_it_holds_and_not_by_where_it_lies(monkeypatch, tmp_path):
+    monkeypatch.setattr(collecting, "read_split", lambda *_, **__: [SimpleNamespace(success=True)])
+    own = tmp_path / "own"
+    info = {"codebase_version": "v3.0", "total_episodes": 1, "total_frames": 2, "fps": 20, "robot_type": "x"}
+    files = {
+        "meta/info.json": json.dumps({**info, "features": {}}),
+        "data/chunk-000/file-000.parquet": "done",
+        "videos/front/file-000.mp4": "seen",
+    }
+    for name, text in files.items():
+        (own / name).parent.mkdir(parents=True)
+        (own / name).write_text(text)
+
+    def stage(root):
+        return collecting.dataset_stage(load_config([f"dataset={root}", f"run.root={tmp_path / 'runs'}", "quiet=true"]))
+
+    first = stage(own)
+    moved = own.rename(tmp_path / "moved")
+    again = stage(moved)
+    assert again.reused and again.path == first.path
+    assert (again.path / "demos/data/chunk-000/file-000.parquet").read_text() == "done", "it reads where they are now"
+    paths = {first.path}
+    for name in files:
+        (moved / name).write_text(files[name] + " ")
+        paths.add(stage(moved).path)
+    (moved / "data/chunk-000/file-000.parquet").write_text("fail ")  # as long as before: an outcome was corrected
+    assert len({*paths, stage(moved).path}) == 5

@@ -132,5 +132,40 @@ def test_every_default_lies_in_its_own_range():
 
 
 def test_a_folder_in_place_of_a_reward_is_a_trained_model():
-    assert load_config(["reward=runs/train-reward-x"], "bench-reward").reward_model == "runs/train-reward-x"
+    assert load_config(["reward=runs/train-reward-x"], "serve-reward").reward_model == "runs/train-reward-x"
     assert load_config(["reward=oracle"]).reward.kind == "oracle"
+
+
+MODEL = "reward=runs/mine"
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("bench-reward", ["store=s"]), ("bench-reward", ["video.front=a.mp4"]), ("serve-reward", []),
+        ("annotate", ["store=s"]), ("annotate", ["to=copy"]), ("export", ["to=robot"]),
+    ],
+)  # fmt: skip
+def test_a_trained_model_is_taken_where_it_is_read(command, words):
+    assert load_config([MODEL, *words], command).reward_model == "runs/mine"
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        *((command, []) for command in ("collect", "label", "train-reward", "train-base", "train", "learner")),
+        *((command, []) for command in ("evaluate", "bench-reward", "annotate", "console")),
+        ("evaluate", ["policies=runs/a"]), ("export", ["store=s", "to=d"]), ("export", ["format=grm", "to=d"]),
+    ],
+)  # fmt: skip
+def test_a_trained_model_is_refused_where_another_would_be_trained_in_its_place(command, words):
+    line = rf"reward_model=runs/mine would not be read by this {command}.*a trained model answers by serve-reward and"
+    with pytest.raises(ValueError, match=line):
+        load_config([MODEL, *words], command)
+
+
+def test_the_model_of_a_demonstration_is_given_as_the_command_takes_it():
+    with pytest.raises(ValueError, match=r"give train the model that it leaves, by serve-reward and reward=remote"):
+        load_config(["demo=d"])
+    with pytest.raises(ValueError, match=r"give annotate the model that it leaves, by reward_model="):
+        load_config(["demo=d", "to=copy"], "annotate")

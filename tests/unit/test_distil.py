@@ -9,8 +9,10 @@ from robo_reward.config import load_config
 from robo_reward.data.store import TransitionStore
 from robo_reward.data.tracks import TrackStore
 from robo_reward.interfaces import Unanswered
+from robo_reward.runtime import training_stage
 from robo_reward.runtime.distil import teach, teaching
 from robo_reward.runtime.pipeline import train
+from robo_reward.runtime.stages import StageResult
 from robo_reward.testing.episodes import make_episode
 from robo_reward.types import PhiTrack
 
@@ -135,3 +137,20 @@ def test_a_teacher_that_is_not_there_is_told_before_anything_is_collected(tmp_pa
         with pytest.raises(FileNotFoundError, match="no reward model there; run train-reward first"):
             refused()
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_is_another_one_with_another_teacher_wherever_that_lies(tmp_path, monkeypatch):
+    monkeypatch.setattr(training_stage, "_train", lambda *_: {})
+    stage = StageResult("any", tmp_path, "", {}, 0.0, False)
+
+    def trained(teacher):
+        config = load_config(["quiet=true", f"reward.teacher={teacher}", f"run.root={tmp_path}"])
+        return training_stage.residual_stage(config, stage, stage, stage, lambda *_, **__: None).path
+
+    (tmp_path / "teacher").mkdir()
+    (tmp_path / "teacher" / "weights").write_text("1")
+    first = trained(tmp_path / "teacher")
+    moved = (tmp_path / "teacher").rename(tmp_path / "moved")
+    assert trained(moved) == first
+    (moved / "weights").write_text("2")
+    assert trained(moved) != first

@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
+from robo_reward.learning import ensemble as module  # noqa: E402
 from robo_reward.learning.ensemble import EnsembleMLP  # noqa: E402
 from robo_reward.learning.networks import EnsembleCritic, mlp  # noqa: E402
 from robo_reward.testing.learners import ACTION as A  # noqa: E402
@@ -131,3 +132,15 @@ def test_the_heads_start_different_and_all_learn():
     for _ in range(300):
         agent.update_critics(batch)
     torch.testing.assert_close(heads(), torch.from_numpy(batch.reward_B).expand(4, -1), atol=0.15, rtol=0)
+
+
+def test_batches_of_ever_other_sizes_leave_little_behind_and_a_call_under_way_keeps_its_own():
+    torch.manual_seed(0)
+    ensemble, x = EnsembleMLP(3, 4, 8, 1), torch.randn(5, 4)
+    [alone] = torch.autograd.grad(ensemble(x).square().sum(), ensemble.flat)
+    loss = ensemble(x).square().sum()
+    with torch.no_grad():
+        for rows in range(6, 6 + 2 * module.SIZES):
+            ensemble(torch.randn(rows, 4))
+    assert len(module._FREE) == module.SIZES
+    assert torch.equal(torch.autograd.grad(loss, ensemble.flat)[0], alone)

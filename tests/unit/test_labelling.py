@@ -132,6 +132,15 @@ def test_the_key_follows_what_decides_the_keyframes():
         labelling.label_key(config("label.source=uvd", "label.model=nowhere"))
 
 
+def test_the_same_dataset_in_another_task_has_other_labels(data, tmp_path):
+    brought = StageResult("dataset", data, "", {}, 0.0, False)
+    words = f"run.root={tmp_path}", "dataset=mine", "label.source=events"
+    found = [steps.label_stage(config(f"env={env}", *words), brought) for env in ("peg_insert", "lift", "peg_insert")]
+    assert [stage.reused for stage in found] == [False, False, True]
+    keys = [json.loads((stage.path / "labels.json").read_text())["demo"]["keyframes"] for stage in found]
+    assert keys == [[0, 19, 30], [0, 30], [0, 19, 30]], "a contact, which the other task's arm does not tell of"
+
+
 def test_a_reward_models_features_take_the_place_of_pixels(data, tmp_path):
     torch.manual_seed(0)
     shape = CompactSettings(views=("front",), image_size=SIZE, channels=(4,), kernels=(4,), strides=(4,),

@@ -79,3 +79,12 @@ def test_of_a_sequential_test_too_each_block_is_passed_over(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run_paired(Line(fails_at=3), actors(), SEEDS, quiet=True, test=test, kept=kept)
     assert told(run_paired(Line(), actors(), SEEDS, quiet=True, test=test, kept=kept)) == told(expected)
+
+
+def test_an_evaluation_that_was_killed_while_it_made_its_store_goes_on(tmp_path):
+    expected = run_paired(Line(), actors(), SEEDS, quiet=True)
+    kept = tmp_path / "episodes"
+    kept.mkdir()
+    (kept / "writer.lock").touch()
+    for _ in range(2):
+        assert told(run_paired(Line(), actors(), SEEDS, quiet=True, kept=kept)) == told(expected)

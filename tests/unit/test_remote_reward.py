@@ -9,8 +9,10 @@ from robo_reward.config import load_config
 from robo_reward.interfaces import Unanswered
 from robo_reward.progress.calls import TOKEN
 from robo_reward.progress.models.remote import load_remote
+from robo_reward.runtime import remote_reward
 from robo_reward.runtime.pipeline import annotate, train
-from robo_reward.runtime.remote_reward import open_remote
+from robo_reward.runtime.remote_reward import open_remote, remote_stage
+from robo_reward.runtime.stages import StageResult
 from robo_reward.testing.reward_server import BadServer, about, constant
 
 
@@ -66,6 +68,18 @@ def test_a_server_with_another_model_or_none_is_told_in_one_line(described, says
         with pytest.raises((ValueError, Unanswered), match=says) as told:
             remote(server.url)
         assert "\n" not in str(told.value)
+
+
+def test_a_model_that_is_shown_other_views_is_another_stage(tmp_path, monkeypatch):
+    monkeypatch.setattr(remote_reward, "_keep", lambda *_: {})
+    data = StageResult("collect", tmp_path, "", {}, 0.0, False)
+    with BadServer(constant(0.25), about("m", 84) | {"views": ["front", "side", "wrist"]}) as server:
+        words = ["reward=remote", f"reward.url={server.url}", f"run.root={tmp_path}", "quiet=true"]
+        every, same, one = (
+            remote_stage(load_config([*words, *views]), data)
+            for views in ([], ["reward.views=[front,side,wrist]"], ["reward.views=[wrist]"])
+        )
+    assert same.reused and same.path == every.path != one.path
 
 
 @pytest.mark.parametrize("api", ["robo_reward", "openai"])

@@ -1,6 +1,7 @@
 """A training run that was interrupted goes on and ends with the numbers of one that was not; nothing is lost."""
 
 import os
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
@@ -40,7 +41,7 @@ def train(request):
     cloned = ClonedPolicy(mlp(inputs, 8, 8 * 4), np.zeros(inputs, np.float32), np.ones(inputs, np.float32), 8, 4)
     demonstrations = list(run_policy(env, cloned, [1, 2], source="expert"))
 
-    def run(folder, interrupt_at=None, wrap=lambda env: env):
+    def run(folder, interrupt_at=None, wrap=lambda env: env, **agent):
         annotated = 0
 
         def annotate(episodes):
@@ -51,18 +52,21 @@ def train(request):
             return oracle(episodes)
 
         base = cloned if request.param == "cloned" else ScriptedPeg("weak", 0)
-        world = wrap(env)
-        return train_residual(CONFIG, world, base, demonstrations, annotate, None, folder, lambda *_, **numbers: None)
+        world, config = wrap(env), replace(CONFIG, agent=replace(CONFIG.agent, **agent))
+        return train_residual(config, world, base, demonstrations, annotate, None, folder, lambda *_, **numbers: None)
 
     return run
 
 
-@pytest.mark.parametrize("interrupt_at", [1, 4])
-def test_an_interrupted_run_continues_to_the_same_numbers_and_weights(train, tmp_path, interrupt_at):
-    whole = train(tmp_path / "whole")
+@pytest.mark.parametrize(
+    ("interrupt_at", "agent"),
+    [(1, {}), (4, {}), (4, {"priority": 0.6}), (4, {"priority": 0.6, "replay_capacity": 30})],
+)
+def test_an_interrupted_run_continues_to_the_same_numbers_and_weights(train, tmp_path, interrupt_at, agent):
+    whole = train(tmp_path / "whole", **agent)
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "cut", interrupt_at)
-    continued = train(tmp_path / "cut")
+        train(tmp_path / "cut", interrupt_at, **agent)
+    continued = train(tmp_path / "cut", **agent)
     for key in ("rollouts", "env_steps", "updates", "curve"):
         assert continued[key] == whole[key], key
     wanted, found = (load_weights(tmp_path / name / "agent")[0] for name in ("whole", "cut"))

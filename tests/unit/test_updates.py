@@ -1,5 +1,6 @@
 """How many updates an episode brings, and on what."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +12,8 @@ torch = pytest.importorskip("torch")
 from robo_reward.config import AgentConfig, Config, TrainConfig  # noqa: E402
 from robo_reward.runtime.updates import Progress, learn, learn_from, updates_due  # noqa: E402
 from robo_reward.testing.episodes import make_episode  # noqa: E402
-from robo_reward.testing.learners import SETTINGS, random_batch, small_learner  # noqa: E402
+from robo_reward.testing.learners import ACTION, SETTINGS, STATE, random_batch, small_learner  # noqa: E402
+from robo_reward.types import PhiTrack  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -62,3 +64,14 @@ def test_the_anchor_share_of_what_is_online_comes_from_the_warm_up(share):
     memory = SimpleNamespace(**{name: Source(name, drawn) for name in drawn})
     learn(agent, memory, 3, agent.settings, np.random.default_rng(0))
     assert drawn == {"demonstrations": 24, "warmup": 24 * share, "online": 24 * (1 - share)}
+
+
+def test_a_ppo_that_diverges_is_told_with_what_to_change():
+    config = Config(agent=replace(SETTINGS, kind="residual_ppo", on_policy_rollouts=1))
+    shape = {"action": np.zeros((5, ACTION), np.float32), "base_action": np.zeros((6, ACTION), np.float32)}
+    episode = make_episode(5, reward=np.full(5, 1e30, np.float32), **shape)
+    track = PhiTrack("m", np.zeros(6, np.float32), np.ones(6, np.float32))
+    agent = small_learner(settings=config.agent)
+    memory = SimpleNamespace(agent=agent, recent=[(episode, track, np.zeros((6, STATE), np.float32))])
+    with pytest.raises(ValueError, match=r"the learner has diverged: lower agent\.learning_rate"):
+        learn_from(0, episode, config, memory, Progress(), np.random.default_rng(0))

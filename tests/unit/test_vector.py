@@ -265,6 +265,15 @@ def test_collecting_does_not_depend_on_the_number_of_environments():
     assert [(e.source, e.success) for e in one[3:]] == [("expert", True), ("weak", False), ("weak", False)]
 
 
+def test_a_process_that_died_is_told_in_one_line():
+    from robo_reward.cli import explain
+
+    with closing(make_vector(make_toy, 2)) as env, pytest.raises(ChildProcessError) as told:
+        env.processes[1].kill()
+        list(run_episodes(env, ToyActor, SEEDS, source="toy"))
+    assert (explain(told.value) or "").startswith("an environment's process died")
+
+
 # ---- settings ----
 
 

@@ -30,7 +30,7 @@ def export(config: Config) -> dict[str, Any]:
 
 
 def _export_store(config: Config, source: str, to: str) -> dict[str, Any]:
-    from robo_reward.data.export import export_episodes
+    from robo_reward.data.export import check_origin, export_episodes
     from robo_reward.data.store import TransitionStore, find_store
     from robo_reward.runtime.tasks import task_of
 
@@ -44,6 +44,7 @@ def _export_store(config: Config, source: str, to: str) -> dict[str, Any]:
             Path(to).parent.mkdir(parents=True, exist_ok=True)
             count = write_rerun(episodes, Path(to), task.fps)
         else:
+            check_origin(to, store)
             count = export_episodes(
                 episodes, to, fps=task.fps, robot_type=task.robot, task_stages=task.stages, resume=True
             )

@@ -118,7 +118,8 @@ def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
         if command == "learner" and config.robot:
             say(f"trained; where the robot is: robo-reward evaluate robot=... policies={run.path}", config.quiet)
             used = [stage for stage in (data, reward, base, trained) if stage is not None]
-            return finish_run(run, used, {"train_folder": str(trained.path)})
+            left = {"reward_model": str(reward.path)} if reward else {}
+            return finish_run(run, used, {"train_folder": str(trained.path), **left})
         recheck = steps.recheck_stage(config, reward, trained) if reward and config.reward.kind in HOP_MODELS else None
         return _evaluate_line(
             config, run, seen, reward, base, trained, data=data, bench=bench, recheck=recheck, clips=clips

@@ -78,7 +78,8 @@ def bench_reward(config: Config) -> dict[str, Any]:
         reward_results.print_reward_table(bench, config.quiet)
         sections = [*reward_results.reward_sections(bench), reward_results.clips_section(clips, run.path)]
         report.write_report(run.path / "report.html", sections, title="Reward model")
-        return finish_run(run, [data, *rivals, reward, bench, clips], {"table": str(bench.path / "bench.csv")})
+        left = {"table": str(bench.path / "bench.csv"), "reward_model": str(reward.path)}
+        return finish_run(run, [data, *rivals, reward, bench, clips], left)
 
 
 def _bench_suite(config: Config) -> dict[str, Any]:
@@ -148,7 +149,8 @@ def annotate(config: Config) -> dict[str, Any]:
         data = collecting.dataset_stage(config)
         reward = steps.reward_stage(config, data)
         stage = steps.annotate_stage(config, data, reward)
-        return finish_run(run, [data, reward, stage], {"annotations": str(stage.path / "annotations.npz")})
+        left = {"annotations": str(stage.path / "annotations.npz"), "reward_model": str(reward.path)}
+        return finish_run(run, [data, reward, stage], left)
 
 
 def _annotate_store(config: Config) -> dict[str, Any]:

@@ -158,8 +158,8 @@ def _from_subtasks(config: Config, data: Path) -> Keyframes:
         column = columns[split]
         if column is None and (episode.stage == UNKNOWN_STAGE).all():
             raise ValueError(
-                f"{data / split} has no column {' or '.join(COLUMNS)} and its episodes have no stages: annotate it, or "
-                "choose label.source=uvd, events or variance"
+                f"{(data / split).resolve()} has no column {' or '.join(COLUMNS)} and its episodes have no stages: "
+                "annotate it, or choose label.source=uvd, events or variance"
             )
         found = keyframes_from_stages(episode.stage) if column is None else tuple(map(int, column[episode.episode_id]))
         keys[episode.episode_id] = found

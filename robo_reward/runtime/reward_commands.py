@@ -19,6 +19,7 @@ def train_reward(config: Config) -> dict[str, Any]:
     """Train the process reward model, or learn from one demonstration with demo=."""
     if config.reward.kind == "grm":
         return _tune_grm(config)
+    steps.check_labels(config)
     with RunFolder(config.run.dir, config, "train-reward", config.quiet) as run:
         if config.demo is not None:
             from robo_reward.runtime.demonstration import demo_stage
@@ -65,6 +66,9 @@ def bench_reward(config: Config) -> dict[str, Any]:
         return _recheck_store(config)
     if config.suite.tasks:
         return _bench_suite(config)
+    if config.dataset is not None or not config.collect.test:
+        raise ValueError(steps.NO_TEST)
+    steps.check_labels(config)
     from robo_reward.evaluation import report
     from robo_reward.runtime import reward_results
     from robo_reward.runtime.clips import clips_stage

@@ -196,7 +196,8 @@ def _explain_hydra(message: str) -> str:
         return unknown(found[1], found[2], options[1].split() if options else [])
     if "Ambiguous value for argument" in message:
         return f"{first}: a list is written [a,b], a sweep needs -m"
-    if "mismatched input" in message or "LexerNoViableAlt" in message or "extraneous input" in message:
+    unread = ("mismatched input", "LexerNoViableAlt", "extraneous input", "no viable alternative")
+    if any(words in message for words in unread):
         return f"cannot read the settings ({first}): they are written name=value"
     if first.startswith("Error parsing override"):
         return f"{first}: settings are written name=value"

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 SEEING = ("residual_td3", "residual_sac")
 """Learners of `agent.kind` that know observation=pixels."""
+PATHS = ("dataset", "keyframes", "store", "demo", "adapt_from", "outcomes", "preferences", "reward_model", "to")
+"""Settings that name a file or folder."""
 
 
 def check(config: Config) -> None:
@@ -75,6 +77,9 @@ def _check_person(config: Config) -> None:
 
 def _check_files(config: Config) -> None:
     """Files that another setting, or another command, reads."""
+    for name in PATHS:
+        if getattr(config, name) == "":
+            raise ValueError(f"{name}= is empty: give a path, or leave it out")
     if config.adapt_from is not None and config.demo is None:
         raise ValueError(f"adapt_from={config.adapt_from} needs a demonstration: add demo=FOLDER or DATASET:EPISODE")
     served = "serve-reward and reward=remote reward.url="

@@ -182,4 +182,4 @@ class TuneConfig:
     held_out: int = number(256, low=0)
     """Questions about validation episodes on which the result is measured."""
     questions: int = number(1000, low=1)
-    """Questions that `export format=grm` writes, to the next multiple of 64."""
+    """Questions that `export format=grm` writes; above 64 rounded up to a multiple of 64."""

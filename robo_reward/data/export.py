@@ -16,8 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from robo_reward.data.disk import DISK, Disk
+from robo_reward.data.lerobot import iterate_dataset
+from robo_reward.data.lerobot_repair import repair
 from robo_reward.data.lerobot_video import Fidelity
 from robo_reward.data.lerobot_writer import DatasetWriter
+from robo_reward.data.store import TransitionStore
 from robo_reward.types import Episode
 
 
@@ -70,6 +73,26 @@ def export_episodes(
     if writer is None:
         raise ValueError(f"no episodes to export to {folder}: collect or train first")
     return len(writer.episode_ids)
+
+
+def check_origin(folder: str | Path, store: TransitionStore) -> None:
+    """Raises ValueError when the dataset in `folder` holds other episodes than the store's; none yet is no mistake.
+
+    Episode ids follow the seed, so two runs share them: what the arm did in them tells the runs apart.
+    """
+    folder = Path(folder)
+    if not folder.is_dir() or not any(folder.iterdir()) or not repair(folder):
+        return
+    known = {entry.episode_id for entry in store.episodes()}
+    for there in iterate_dataset(folder, views=()):
+        mine = store.read(there.episode_id, frames=False) if there.episode_id in known else None
+        if mine is None or not (
+            np.array_equal(mine.action, there.action) and np.array_equal(mine.agent_pos, there.agent_pos)
+        ):
+            raise ValueError(
+                f"{folder} holds episode {there.episode_id} of another run than {store.folder}: choose another folder "
+                "with to="
+            )
 
 
 def has_all_frames(episode: Episode) -> bool:

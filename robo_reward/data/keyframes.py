@@ -82,6 +82,8 @@ def load_dataset_keyframes(
 def read_keyframe_file(path: str | Path) -> Any:
     """The JSON in a keyframe file, unchecked. FileNotFoundError when it is missing, ValueError when it is no JSON."""
     path = Path(path)
+    if path.is_dir():
+        raise FileNotFoundError(f"keyframe file {path} is a folder: give the JSON file itself")
     if not path.is_file():
         raise FileNotFoundError(f"keyframe file {path} does not exist: check the path")
     try:

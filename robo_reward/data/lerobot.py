@@ -69,10 +69,11 @@ def iterate_dataset(
     dataset, a view or feature it lacks, actions beyond [-1, 1], and a video that does not decode.
     """
     info = read_info(root)
-    for name in (*NEEDED, *(SCALARS if info.ours else ())):
+    needed = (*NEEDED, *(SCALARS if info.ours else ()))
+    for name in needed:
         if name not in info.features:
             raise ValueError(f"dataset {root} has no feature {name!r}: it needs {', '.join(NEEDED)} at least")
-    for number, columns, instruction, steps, frames in _recordings(info, query_every, views, only=only):
+    for number, columns, instruction, steps, frames in _recordings(info, query_every, views, only=only, needed=needed):
         if info.ours:
             yield episode_of(columns, instruction, steps, frames)
         else:
@@ -118,24 +119,27 @@ def _recordings(
     views: Sequence[str] | None,
     size: int | None = None,
     only: Sequence[int] | None = None,
+    needed: Sequence[str] = (),
 ) -> Iterator[tuple[int, dict[str, Any], str, np.ndarray, dict[str, np.ndarray]]]:
     """Number, column arrays, instruction, observation indices of the frames and frames of every episode."""
     root, wanted = info.root, info.views if views is None else tuple(views)
     for view in wanted:
         if view not in info.views:
             raise ValueError(f"dataset {root} has no view {view!r}: choose from {', '.join(info.views) or 'none'}")
+    pictures = [key for key in map(info.view_feature, wanted) if info.features[key]["dtype"] == "image"]
     index = _index(info)
     tables: dict[Path, Any] = {}
     videos: dict[Path, Any] = {}
     for number in range(info.episodes) if only is None else only:
         row = index.episodes[number]
-        columns = _columns(info.root / index.get_data_file_path(number), row, tables)
+        path = info.root / index.get_data_file_path(number)
+        columns = _columns(path, row, tables, ("episode_index", *needed, *pictures))
         length = int(row["length"])
         steps = kept_steps(length - 1, query_every)
         frames = {}
         for view in wanted:
             key = info.view_feature(view)
-            if info.features[key]["dtype"] == "image":
+            if key in pictures:
                 kept = decode_pictures(columns[key][steps], f"dataset {root}, episode {number}")
             else:
                 path = info.root / index.get_video_file_path(number, key)
@@ -164,8 +168,8 @@ def _index(info: DatasetInfo) -> Any:
     return index
 
 
-def _columns(path: Path, row: dict[str, Any], tables: dict[Path, Any]) -> dict[str, Any]:
-    """The episode's rows as column arrays."""
+def _columns(path: Path, row: dict[str, Any], tables: dict[Path, Any], needed: Sequence[str]) -> dict[str, Any]:
+    """The episode's rows as column arrays, those that are needed among them."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
@@ -175,6 +179,11 @@ def _columns(path: Path, row: dict[str, Any], tables: dict[Path, Any]) -> dict[s
         tables.clear()  # episodes come in order: one file at a time
         tables[path] = pq.read_table(path)
     table = tables[path]
+    if missing := [name for name in needed if name not in table.column_names]:
+        raise ValueError(
+            f"{path} lacks the column {missing[0]!r} that meta/info.json lists: copy the dataset again, or collect it "
+            "again"
+        )
     part = table.filter(pc.equal(table["episode_index"], row["episode_index"]))
     if len(part) != row["length"]:
         raise ValueError(f"{path} holds {len(part)} of {row['length']} rows of episode {row['episode_index']}: damaged")

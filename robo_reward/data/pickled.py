@@ -92,8 +92,9 @@ def read_pickle(path: str | Path) -> Any:
         except _Refused as error:
             raise ValueError(f"{path} {error}: refused, nothing was executed") from None
         except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, MemoryError) as error:
+            reason = "a value it refers to is not in it" if isinstance(error, KeyError) else error
             raise ValueError(
-                f"{path} is a damaged pickle ({error}): refused, nothing was executed; copy or record it again"
+                f"{path} is a damaged pickle ({reason}): refused, nothing was executed; copy or record it again"
             ) from None
 
 

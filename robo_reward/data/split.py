@@ -22,6 +22,8 @@ def iterate_split(path: Path, *, query_every: int = 1, views: Sequence[str] | No
     """
     if not path.exists():
         return
+    if path.is_symlink():  # to the user's own dataset, which errors name
+        path = path.readlink()
     if not is_store(path):
         yield from iterate_dataset(path, query_every=query_every, views=views)
         return

@@ -246,7 +246,9 @@ def check_episodes(episodes: Sequence[Episode], settings: TrainSettings) -> None
             raise ValueError(f"episode {e.episode_id} has no camera {missing[0]!r}: set env.cameras=[{known}], its own")
         size = settings.model.image_size
         for view in settings.model.views:
-            if e.frames[view].shape[1:3] != (size, size):
+            height, width = e.frames[view].shape[1:3]
+            if (height, width) != (size, size):
+                cure = f"set env.image_size={width}" if height == width else "crop its pictures"
                 raise ValueError(
-                    f"episode {e.episode_id}: view {view} is {e.frames[view].shape[1:3]} pixels, expected {size} square"
+                    f"episode {e.episode_id}: view {view} is {(height, width)} pixels, expected {size} square: {cure}"
                 )

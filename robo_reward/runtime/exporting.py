@@ -7,7 +7,7 @@ from typing import Any
 
 from robo_reward.config import Config
 from robo_reward.runtime import collecting, steps
-from robo_reward.runtime.run_folder import RunFolder
+from robo_reward.runtime.run_folder import RunFolder, make_folder
 from robo_reward.runtime.stages import StageResult, finish_run
 from robo_reward.terminal import progress, say
 
@@ -23,14 +23,23 @@ def export(config: Config) -> dict[str, Any]:
         return _export_store(config, config.store, config.to)
     if config.format == "rerun":
         raise ValueError("export format=rerun needs store=FOLDER (of a training stage) and to=FILE.rrd")
+    _check_target(Path(config.to))
     with RunFolder(config.run.dir, config, "export", config.quiet) as run:
         if config.reward_model is not None:
             return finish_run(run, [], _export_reward(config, Path(config.reward_model), Path(config.to)))
         return finish_run(run, *_export_line(config, Path(config.to), run.log))
 
 
+def _check_target(to: Path) -> None:
+    """Raises ValueError for a folder that cannot be written, or holds anything but an earlier export."""
+    make_folder(to, "to")
+    described = any((to / name).is_file() for name in ("policy.json", "reward_model.json"))
+    if not described and any(to.iterdir()):
+        raise ValueError(f"{to} is not empty and no earlier export: choose another folder with to=, or empty it")
+
+
 def _export_store(config: Config, source: str, to: str) -> dict[str, Any]:
-    from robo_reward.data.export import export_episodes
+    from robo_reward.data.export import check_origin, export_episodes
     from robo_reward.data.store import TransitionStore, find_store
     from robo_reward.runtime.tasks import task_of
 
@@ -41,9 +50,11 @@ def _export_store(config: Config, source: str, to: str) -> dict[str, Any]:
         if config.format == "rerun":
             from robo_reward.data.rerun_file import write_rerun
 
-            Path(to).parent.mkdir(parents=True, exist_ok=True)
+            make_folder(Path(to).parent, "to")
             count = write_rerun(episodes, Path(to), task.fps)
         else:
+            make_folder(Path(to), "to")
+            check_origin(to, store)
             count = export_episodes(
                 episodes, to, fps=task.fps, robot_type=task.robot, task_stages=task.stages, resume=True
             )
@@ -98,6 +109,7 @@ def _export_questions(config: Config) -> dict[str, Any]:
 
     if config.to is None:
         raise ValueError("export format=grm needs to=FOLDER, a new one for the questions and their pictures")
+    make_folder(Path(config.to), "to")
     with RunFolder(config.run.dir, config, "export", config.quiet) as run:
         data = collecting.dataset_stage(config)
         count = export_questions(config, data)

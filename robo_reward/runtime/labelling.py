@@ -162,8 +162,8 @@ def _from_subtasks(config: Config, data: Path) -> Keyframes:
         column = columns[split]
         if column is None and (episode.stage == UNKNOWN_STAGE).all():
             raise ValueError(
-                f"{data / split} has no column {' or '.join(COLUMNS)} and its episodes have no stages: annotate it, or "
-                "choose label.source=uvd, events or variance"
+                f"{(data / split).resolve()} has no column {' or '.join(COLUMNS)} and its episodes have no stages: "
+                "annotate it, or choose label.source=uvd, events or variance"
             )
         found = keyframes_from_stages(episode.stage) if column is None else tuple(map(int, column[episode.episode_id]))
         keys[episode.episode_id] = found
@@ -180,11 +180,19 @@ def _from_events(config: Config, data: Path) -> Keyframes:
     signals = task_of(config.env).events
     if not signals:
         raise ValueError(f"{config.env.id} names no column of contact or gripper events: choose another label.source")
-    return {
-        episode.episode_id: _whole(event_keyframes(episode.agent_pos, signals, apart=config.label.apart), len(episode))
-        for _, episode in episodes_of(data)
-        if episode.success
-    }
+    found = {}
+    for _, episode in episodes_of(data):
+        if not episode.success:
+            continue
+        width = episode.agent_pos.shape[1]
+        if missing := [signal.column for signal in signals if signal.column >= width]:
+            raise ValueError(
+                f"label.source=events reads column {missing[0]} of the state, where {config.env.id} has its events, "
+                f"and episode {episode.episode_id} has {width} columns: choose another label.source or env="
+            )
+        keys = event_keyframes(episode.agent_pos, signals, apart=config.label.apart)
+        found[episode.episode_id] = _whole(keys, len(episode))
+    return found
 
 
 def _from_pixels(config: Config, data: Path) -> Keyframes:

@@ -57,6 +57,22 @@ def split_address(address: str, setting: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def check_address(address: str, token: str, keys: Keys | None) -> tuple[str, int]:
+    """Host and port of `runtime.listen`. ValueError for one beyond this computer without token or TLS."""
+    host, port = split_address(address, "runtime.listen")
+    if host not in _LOOPBACK and not token:
+        raise ValueError(
+            f"runtime.listen={address} can be reached from other computers: set the environment variable {TOKEN} "
+            "on both sides, or listen at 127.0.0.1"
+        )
+    if host not in _LOOPBACK and keys is None:
+        raise ValueError(
+            f"runtime.listen={address} can be reached from other computers, and whoever is on the way could read "
+            "the token: set runtime.certificate and runtime.key, or listen at 127.0.0.1 behind a tunnel"
+        )
+    return host, port
+
+
 class Server:
     """Answers `methods` at an address until closed.
 
@@ -75,17 +91,7 @@ class Server:
         self, address: str, methods: Mapping[str, Handler], token: str, report: Callable[[str], None],
         keys: Keys | None = None,
     ) -> None:  # fmt: skip
-        host, port = split_address(address, "runtime.listen")
-        if host not in _LOOPBACK and not token:
-            raise ValueError(
-                f"runtime.listen={address} can be reached from other computers: set the environment variable {TOKEN} "
-                "on both sides, or listen at 127.0.0.1"
-            )
-        if host not in _LOOPBACK and keys is None:
-            raise ValueError(
-                f"runtime.listen={address} can be reached from other computers, and whoever is on the way could read "
-                "the token: set runtime.certificate and runtime.key, or listen at 127.0.0.1 behind a tunnel"
-            )
+        host, port = check_address(address, token, keys)
         self._token, self._report = token, report
         options = [*_SIZES, ("grpc.so_reuseport", 0)]  # else two servers could share a port, each half of the peers
         self._pool = ThreadPoolExecutor(16, "link")

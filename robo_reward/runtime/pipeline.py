@@ -28,6 +28,7 @@ def collect(config: Config) -> dict[str, Any]:
 
 def label(config: Config) -> dict[str, Any]:
     """Keyframes and potentials of every episode."""
+    steps.check_labels(config)
     with RunFolder(config.run.dir, config, "label", config.quiet) as run:
         data = collecting.dataset_stage(config)
         stage = steps.label_stage(config, data)
@@ -53,6 +54,10 @@ def train(config: Config) -> dict[str, Any]:
 
 def learner(config: Config) -> dict[str, Any]:
     """`train` with actors that come from elsewhere; where they are robots, the evaluation is theirs too."""
+    from robo_reward.runtime.link import check_address, own_token
+    from robo_reward.runtime.tls import read_keys
+
+    check_address(config.runtime.listen, own_token(), read_keys(config.runtime))
     return _train_and_evaluate(config, "learner")
 
 
@@ -99,6 +104,7 @@ def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
 
     _check_evaluation(config)
     steps.check_base(config)
+    steps.check_labels(config)
     steps.check_reward(config)
     find_teacher(config)
     device_named(config.agent.device)
@@ -118,7 +124,8 @@ def _train_and_evaluate(config: Config, command: str) -> dict[str, Any]:
         if command == "learner" and config.robot:
             say(f"trained; where the robot is: robo-reward evaluate robot=... policies={run.path}", config.quiet)
             used = [stage for stage in (data, reward, base, trained) if stage is not None]
-            return finish_run(run, used, {"train_folder": str(trained.path)})
+            left = {"reward_model": str(reward.path)} if reward else {}
+            return finish_run(run, used, {"train_folder": str(trained.path), **left})
         recheck = steps.recheck_stage(config, reward, trained) if reward and config.reward.kind in HOP_MODELS else None
         return _evaluate_line(
             config, run, seen, reward, base, trained, data=data, bench=bench, recheck=recheck, clips=clips

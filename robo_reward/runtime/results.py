@@ -63,6 +63,8 @@ def training_summary(config: Config, line: Line) -> dict[str, Any]:
         "updates": trained["updates"],
         "updates_per_s": round(trained["updates_per_s"], 1),
     }
+    if line.reward:
+        summary["reward_model"] = str(line.reward.path)
     if line.bench:
         summary |= {key: value for key, value in line.bench.summary.items() if key.startswith("reward_")}
     summary |= robot_summary(line.stages)

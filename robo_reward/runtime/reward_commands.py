@@ -19,6 +19,7 @@ def train_reward(config: Config) -> dict[str, Any]:
     """Train the process reward model, or learn from one demonstration with demo=."""
     if config.reward.kind == "grm":
         return _tune_grm(config)
+    steps.check_labels(config)
     with RunFolder(config.run.dir, config, "train-reward", config.quiet) as run:
         if config.demo is not None:
             from robo_reward.runtime.demonstration import demo_stage
@@ -65,6 +66,9 @@ def bench_reward(config: Config) -> dict[str, Any]:
         return _recheck_store(config)
     if config.suite.tasks:
         return _bench_suite(config)
+    if config.dataset is not None or not config.collect.test:
+        raise ValueError(steps.NO_TEST)
+    steps.check_labels(config)
     from robo_reward.evaluation import report
     from robo_reward.runtime import reward_results
     from robo_reward.runtime.clips import clips_stage
@@ -78,7 +82,8 @@ def bench_reward(config: Config) -> dict[str, Any]:
         reward_results.print_reward_table(bench, config.quiet)
         sections = [*reward_results.reward_sections(bench), reward_results.clips_section(clips, run.path)]
         report.write_report(run.path / "report.html", sections, title="Reward model")
-        return finish_run(run, [data, *rivals, reward, bench, clips], {"table": str(bench.path / "bench.csv")})
+        left = {"table": str(bench.path / "bench.csv"), "reward_model": str(reward.path)}
+        return finish_run(run, [data, *rivals, reward, bench, clips], left)
 
 
 def _bench_suite(config: Config) -> dict[str, Any]:
@@ -148,7 +153,8 @@ def annotate(config: Config) -> dict[str, Any]:
         data = collecting.dataset_stage(config)
         reward = steps.reward_stage(config, data)
         stage = steps.annotate_stage(config, data, reward)
-        return finish_run(run, [data, reward, stage], {"annotations": str(stage.path / "annotations.npz")})
+        left = {"annotations": str(stage.path / "annotations.npz"), "reward_model": str(reward.path)}
+        return finish_run(run, [data, reward, stage], left)
 
 
 def _annotate_store(config: Config) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def runs(config: Config) -> dict[str, Any]:
     rows = [COLUMNS]
     for run in found:
         settings, summary = run["config"], run["summary"]
-        success = summary.get("final_success", summary.get("success"))
+        success = summary.get("final_success")
         wall_s = summary.get("wall_s")
         rows.append(
             (

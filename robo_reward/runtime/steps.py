@@ -40,6 +40,12 @@ if TYPE_CHECKING:
 Log = Callable[..., None]
 
 
+def check_labels(config: Config) -> None:
+    """Raises FileNotFoundError or ValueError for a file of keyframes, or a `label.model`, that cannot be read; called
+    before any work begins."""
+    label_key(config)
+
+
 def label_stage(config: Config, data: StageResult) -> StageResult:
     """Keyframes, by `label.source`, and the potential of every observation."""
     key = {**label_key(config), "pictures": config.label.pictures}
@@ -127,6 +133,9 @@ def reward_episodes(config: Config, data: StageResult) -> list[Episode]:
     return [known_stages(config, episode) for episode in episodes]
 
 
+NO_TEST = "no test episodes to measure the reward model on: set collect.test above 0, without dataset="
+
+
 def bench_stage(
     config: Config, data: StageResult, reward: StageResult, rivals: Sequence[StageResult] = ()
 ) -> StageResult:
@@ -144,7 +153,7 @@ def _bench(
 
     episodes = read_split(data.path, "test", config.collect.query_every, config.reward.views)
     if not episodes:
-        raise ValueError("no test episodes to measure the reward model on: set collect.test above 0, without dataset=")
+        raise ValueError(NO_TEST)
     settings = BenchSettings(config.env.horizon, len(task_of(config.env).stages), seed=config.reward.seed)
     scorers = [load_scorer(stage.path) for stage in (reward, *rivals)]
     validation = read_split(data.path, "validation", config.collect.query_every, config.reward.views)

@@ -11,10 +11,13 @@ import pytest
 
 pytest.importorskip("lerobot")
 
+from robo_reward.config import load_config
 from robo_reward.data.disk import Disk
 from robo_reward.data.export import export_episodes
 from robo_reward.data.lerobot import read_dataset
 from robo_reward.data.sparse import to_training_episode
+from robo_reward.data.store import TransitionStore
+from robo_reward.runtime.exporting import export
 from robo_reward.testing.episodes import make_episode
 from robo_reward.types import Episode
 
@@ -99,6 +102,29 @@ def test_an_export_goes_on_where_it_stopped(tmp_path):
         export_episodes([episode(1)], tmp_path / "d", **SETTINGS)
     assert export_episodes([episode(0), episode(1)], tmp_path / "d", **SETTINGS, resume=True) == 2
     assert [e.seed for e in read_dataset(tmp_path / "d")] == [0, 1]
+
+
+def test_a_dataset_of_another_run_is_neither_kept_nor_added_to(tmp_path):
+    def stored(name: str, *episodes: Episode) -> str:
+        with TransitionStore(tmp_path / name, writable=True) as store:
+            first = 0
+            for one in episodes:
+                first = store.append_episode("arm", first, one)
+        return str(tmp_path / name)
+
+    def exported(store: str) -> int:
+        settings = [f"store={store}", f"to={tmp_path / 'd'}", f"run.root={tmp_path / 'runs'}", "quiet=true"]
+        return export(load_config(settings, command="export"))["exported_episodes"]
+
+    other = replace(episode(1), episode_id="policy-0")  # the same id: ids follow the seed
+    first = stored("a", episode(0))
+    assert exported(first) == exported(first) == 1
+    with pytest.raises(ValueError, match="holds episode policy-0 of another run.*to="):
+        exported(stored("b", other, episode(2)))
+    with pytest.raises(ValueError, match="holds episode policy-0 of another run"):
+        exported(stored("c", episode(2)))
+    assert [e.seed for e in read_dataset(tmp_path / "d")] == [0]
+    assert exported(stored("longer", episode(0), episode(1))) == 2
 
 
 def test_wrong_episodes_are_told(tmp_path):

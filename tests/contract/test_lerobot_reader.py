@@ -274,6 +274,15 @@ def test_missing_files_are_told(copy):
         read_dataset(copy, views=("front",))
 
 
+def test_a_column_that_only_info_json_knows_is_told(copy):
+    import pyarrow.parquet as pq
+
+    (path,) = sorted((copy / "data").rglob("*.parquet"))[:1]
+    pq.write_table(pq.read_table(path).drop_columns(["next.done"]), path)
+    with pytest.raises(ValueError, match=r"file-000.parquet lacks the column 'next.done' that meta/info.json lists"):
+        read_dataset(copy, views=())
+
+
 @pytest.mark.parametrize("damage", ["garbage", "cut", "empty"])
 def test_a_video_that_does_not_decode_is_told(copy, damage):
     path = first(copy, "*front/*/*.mp4")

@@ -20,6 +20,7 @@ from robo_reward.data.tracks import TrackStore  # noqa: E402
 from robo_reward.doctor import doctor  # noqa: E402
 from robo_reward.evaluation import vector  # noqa: E402
 from robo_reward.learning.weights import load_weights  # noqa: E402
+from robo_reward.progress.reward_model import load_reward  # noqa: E402
 from robo_reward.runtime import pipeline  # noqa: E402
 from robo_reward.runtime.pipeline import evaluate, train  # noqa: E402
 from robo_reward.runtime.run_folder import read_metrics  # noqa: E402
@@ -207,6 +208,7 @@ def test_with_the_learned_reward_the_summary_also_measures_it(tmp_path, capsys):
     assert summary["reward_model_rollouts"] == 5 + summary["validation_redrawn"]
     assert summary["completion_onpolicy_failures"] + summary["completion_onpolicy_successes"] == 4
     (folder,) = [path for path in tmp_path.iterdir() if path.name != "stages"]
+    assert load_reward(folder).model.model_id == load_reward(Path(summary["reward_model"])).model.model_id
     page = (folder / "report.html").read_text()
     assert "Reward model on held-out episodes" in page and "Best and worst episodes" in page
     assert "learner&#x27;s own rollouts" in page and "reward terms" in page

@@ -99,6 +99,7 @@ def test_a_sweep_goes_on_after_a_job_that_failed(folder, capsys):
         (["tiny", "reward.views=[wirst]"], "did you mean 'wrist'?"),
         (["tiny", "seed=1,2"], "a sweep needs -m"),
         (["tiny", "--seed", "1"], "settings are written without dashes"),
+        (["tiny", "agent.heads=[1"], "cannot read the settings"),
         (["tiny", "nonsense"], "settings are written name=value"),
         (["tiny", "-m", "seed=1,2", "run.dir=here"], "set run.root"),
     ],

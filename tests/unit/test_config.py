@@ -97,6 +97,7 @@ def test_configurations_are_frozen():
         ({"shaping": {"kind": "potental"}}, "did you mean 'potential'"),
         ({"agent": {"heads": 4, "subset": 5}}, "agent.subset=5 exceeds agent.heads=4"),
         ({"label": {"source": "varience"}}, "unknown label.source value 'varience': did you mean 'variance'"),
+        ({"reward_model": ""}, "reward_model= is empty: give a path, or leave it out"),
         ({"label": {"source": "file"}}, "label.source=file needs the file: add keyframes=FILE"),
         ({"label": {"source": "uvd"}, "keyframes": "k.json"}, "keyframes=k.json and label.source=uvd: give one"),
         (

@@ -222,6 +222,11 @@ def test_a_broken_file_is_told(tmp_path, case):
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
 
 
+def test_a_reason_that_is_a_number_alone_is_put_into_words(tmp_path):
+    with pytest.raises(ValueError, match="a value it refers to is not in it"):
+        read(tmp_path / "a.pkl", b"hi, no pickle")
+
+
 def test_the_canary_would_sing(tmp_path, canary):
     """Python's own unpickler does what these files ask for, so the test above can fail."""
     pickle.loads(pickle.dumps(Calls(os.system, RUN)))  # noqa: S301

@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
 
-from robo_reward.config import AgentConfig  # noqa: E402
+from robo_reward.config import AgentConfig, load_config  # noqa: E402
 from robo_reward.deploy.policy import ExportedPolicy  # noqa: E402
 from robo_reward.deploy.reward import ExportedRewardModel  # noqa: E402
 from robo_reward.deploy.step import policy_step  # noqa: E402
@@ -29,6 +29,7 @@ from robo_reward.progress.references import Reference, References  # noqa: E402
 from robo_reward.progress.reward_model import RewardModel  # noqa: E402
 from robo_reward.progress.tracker import ProgressTracker, TrackerSettings  # noqa: E402
 from robo_reward.runtime.acting import ResidualRollout  # noqa: E402
+from robo_reward.runtime.exporting import export  # noqa: E402
 from robo_reward.shaping import SCHEMES  # noqa: E402
 
 torch.set_num_threads(1)
@@ -195,6 +196,29 @@ def test_pairs_under_two_instructions_and_without_references(tmp_path):
 def test_the_control_that_is_no_network_is_refused(tmp_path):
     with pytest.raises(ValueError, match="not exported"):
         write_reward(reward_model("absolute")[0], tmp_path)
+
+
+def test_only_a_new_folder_or_an_earlier_export_is_written_to(tmp_path, monkeypatch):
+    reward, _ = reward_model()
+    monkeypatch.setattr("robo_reward.progress.reward_model.load_reward", lambda folder: reward)
+    settings = ["reward_model=any", f"run.root={tmp_path / 'runs'}", "quiet=true"]
+
+    def exported(to):
+        return export(load_config([*settings, f"to={to}"], command="export"))
+
+    exported(tmp_path / "robot")
+    exported(tmp_path / "robot")
+    (tmp_path / "dataset" / "meta").mkdir(parents=True)
+    with pytest.raises(ValueError, match="dataset is not empty and no earlier export: .*to="):
+        exported(tmp_path / "dataset")
+    (tmp_path / "file").touch()
+    for unwritable in (tmp_path / "file", "/proc/nope"):
+        with pytest.raises(ValueError, match="cannot write in .*choose another folder with to="):
+            exported(unwritable)
+    monkeypatch.setattr("robo_reward.runtime.collecting.dataset_stage", lambda config: pytest.fail("a stage began"))
+    for more in ([], ["format=grm"]):
+        with pytest.raises(ValueError, match="cannot write in"):
+            export(load_config([*settings[1:], *more, "to=/proc/nope"], command="export"))
 
 
 def test_the_readers_load_no_torch():

@@ -175,6 +175,13 @@ def test_a_dataset_without_what_the_source_reads_is_refused(source, data, monkey
         labelling.find_keyframes(chosen, Path(data))
 
 
+def test_a_state_without_the_tasks_event_column_is_told(data, monkeypatch):
+    narrow = replace(episode(), agent_pos=episode().agent_pos[:, :2])
+    monkeypatch.setattr(labelling, "episodes_of", lambda *_: iter([("demos", narrow)]))
+    with pytest.raises(ValueError, match=r"label.source=events reads column \d+ .* has 2 columns: choose another"):
+        labelling.find_keyframes(config("label.source=events"), data)
+
+
 def test_failures_keep_sub_tasks_only_where_their_number_is_the_tasks_own(data, monkeypatch):
     columns = {"demo": np.array([0, 5, 9, 20, 30]), "failed": np.array([0, 6, 30])}
     monkeypatch.setattr(labelling, "read_subtasks", lambda root: columns)

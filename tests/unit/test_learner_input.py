@@ -151,6 +151,21 @@ def test_only_what_succeeded_is_shown_to_base_and_learner(recording, tmp_path, m
     assert "no successful demonstration to learn from: give a dataset= with some (next.success)" in line
 
 
+@pytest.mark.parametrize("words, expected", [
+    (["learner", "runtime.listen=abc"], "runtime.listen=abc: expected HOST:PORT"),
+    (["learner", "runtime.listen=0.0.0.0:7431"], "can be reached from other computers: set the environment variable"),
+    (["bench-reward", "dataset=mine"], "no test episodes to measure the reward model on"),
+    (["label", "keyframes=typo.json"], "keyframe file typo.json does not exist: check the path"),
+    (["train", "keyframes=typo.json"], "keyframe file typo.json does not exist: check the path"),
+    (["train-reward", "keyframes=."], "keyframe file . is a folder: give the JSON file itself"),
+])  # fmt: skip
+def test_what_is_known_at_once_is_refused_before_anything_is_collected(words, expected, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("mujoco")
+    pytest.importorskip("grpc")
+    assert expected in one_line(words, tmp_path, monkeypatch, capsys)
+    assert not (tmp_path / "runs/stages").exists()
+
+
 def test_a_policy_server_that_says_nothing_is_refused_before_anything_is_collected(
     policy_server, tmp_path, monkeypatch, capsys
 ):

@@ -129,6 +129,9 @@ def test_unusable_episodes_are_answered_with_what_is_wrong(tmp_path):
         train_reward([], SETTINGS, tmp_path, quiet=True)
     with pytest.raises(ValueError, match=r"has no camera 'wrist': set env.cameras=\[top\]"):
         train_reward([replace(e, frames={"top": e.frames["top"]}) for e in good], SETTINGS, tmp_path, quiet=True)
+    small = [replace(e, frames={view: found[:, :16, :16] for view, found in e.frames.items()}) for e in good]
+    with pytest.raises(ValueError, match=r"\(16, 16\) pixels, expected 32 square: set env.image_size=16"):
+        train_reward(small, SETTINGS, tmp_path, quiet=True)
     with pytest.raises(ValueError, match="no successful demonstration"):
         train_reward([replace(e, success=False) for e in good], SETTINGS, tmp_path, quiet=True, validation=[])
     with pytest.raises(ValueError, match="learning_rate"):

@@ -6,8 +6,12 @@ import json
 
 import pytest
 
+from robo_reward.config import load_config
 from robo_reward.evaluation import plots
 from robo_reward.evaluation.report import write_report
+from robo_reward.progress.reward_model import reward_folder
+from robo_reward.runtime.results import Line, training_summary
+from robo_reward.runtime.reward_commands import annotate
 from robo_reward.runtime.reward_results import SHOWN, clips_section, print_reward_table, reward_rows, reward_sections
 from robo_reward.runtime.stages import StageResult
 
@@ -84,3 +88,19 @@ def test_clips_are_linked_with_their_pages(tmp_path):
     stage = StageResult("clips", tmp_path / "clips", "0" * 64, {"clips": clips}, 1.0, False)
     html = clips_section(stage, tmp_path / "run").html
     assert 'src="../clips/success-best.mp4' in html and 'href="../clips/success%20best.html"' in html
+
+
+def test_the_folder_of_a_run_stands_for_the_reward_model_that_it_trained(tmp_path, monkeypatch):
+    def stage(name, **summary):
+        return StageResult(name, tmp_path / "stages" / name, "0" * 64, summary, 1.0, False)
+
+    data, model, done = stage("collect"), stage("train-reward"), stage("annotate")
+    trained = stage("train", curve=[], rollouts=1, env_steps=9, updates=1, updates_per_s=1.0)
+    line = Line(data, model, stage("train-base"), trained, stage("evaluate"))
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "summary.json").write_text(json.dumps(training_summary(load_config(), line)))
+    for name, result in (("collecting.dataset", data), ("steps.reward", model), ("steps.annotate", done)):
+        monkeypatch.setattr(f"robo_reward.runtime.{name}_stage", lambda *_, result=result: result)
+    annotate(load_config([f"run.root={tmp_path}", f"run.dir={tmp_path / 'annotate'}", "quiet=true"], "annotate"))
+    for run in ("train", "annotate"):
+        assert reward_folder(tmp_path / run) == model.path

@@ -46,6 +46,16 @@ def test_only_a_run_that_is_written_now_is_live(tmp_path, capsys):
     assert "unfinished" in capsys.readouterr().out
 
 
+def test_only_a_policys_success_is_listed(tmp_path, capsys):
+    for command, summary in (("bench-reward", {"success": False}), ("train", {"final_success": 0.75})):
+        config = Config(command, quiet=True, run=RunConfig(root=str(tmp_path), dir=str(tmp_path / command)))
+        with RunFolder(config.run.dir, config, command, quiet=True) as run:
+            run.finish(summary)
+    runs(config)
+    rows = capsys.readouterr().out.splitlines()[1:]
+    assert sorted("%" in row for row in rows) == [False, True] and any("75.0%" in row for row in rows)
+
+
 def test_a_log_line_names_run_and_role(tmp_path):
     log = RoleLog(tmp_path, "actor", "ab12")
     log.tell("played", rollout=3)

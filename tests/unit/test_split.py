@@ -52,6 +52,15 @@ def test_a_split_that_nobody_recorded_is_empty(tmp_path):
     assert list(iterate_split(tmp_path / "weak")) == []
 
 
+def test_an_error_in_a_users_dataset_names_that_and_no_stage(tmp_path):
+    (tmp_path / "drawer" / "meta").mkdir(parents=True)
+    (tmp_path / "drawer" / "meta" / "info.json").write_text("{")
+    (tmp_path / "stage.partial").mkdir()
+    (tmp_path / "stage.partial" / "demos").symlink_to(tmp_path / "drawer")
+    with pytest.raises(ValueError, match=f"dataset {tmp_path / 'drawer'}: meta/info.json is damaged"):
+        list(iterate_split(tmp_path / "stage.partial" / "demos"))
+
+
 def test_an_interrupted_recording_keeps_what_was_whole(split):
     with store_recorder(split) as (_, append):
         append(episode(2))

@@ -107,7 +107,8 @@ def demonstration_files(demo: str) -> list[Path]:
     folder = Path(demo)
     if folder.is_dir():
         return [*_videos(folder).values(), folder / KEYFRAMES]
-    return sorted((Path(demo.rpartition(":")[0]) / "meta").rglob("*.*"))
+    dataset = Path(demo.rpartition(":")[0])
+    return sorted(path for part in ("meta", "data") for path in (dataset / part).rglob("*.*"))
 
 
 def _videos(folder: Path) -> dict[str, Path]:

@@ -291,7 +291,8 @@ def _check_about(folder: Path, disk: Disk, writable: bool) -> None:
     if not path.is_file():
         if not writable:
             raise FileNotFoundError(f"no transition store in {folder}")
-        others = [item.name for item in folder.iterdir() if item.name != _LOCK]
+        ours = (_LOCK, f".{_ABOUT}.")  # the second is what a process left that was killed while it wrote this
+        others = [item.name for item in folder.iterdir() if not item.name.startswith(ours)]
         if others:
             raise ValueError(f"{folder} holds {others[0]} and no transition store: choose an empty folder")
         replace_file(path, json.dumps({"format": FORMAT}).encode(), disk)

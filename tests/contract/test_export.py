@@ -17,9 +17,12 @@ from robo_reward.data.export import export_episodes
 from robo_reward.data.lerobot import read_dataset
 from robo_reward.data.sparse import to_training_episode
 from robo_reward.data.store import TransitionStore
+from robo_reward.data.torchvision_cure import cure
 from robo_reward.runtime.exporting import export
 from robo_reward.testing.episodes import make_episode
 from robo_reward.types import Episode
+
+cure()  # these tests import LeRobot themselves
 
 SETTINGS = {"fps": 20, "robot_type": "panda"}
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from robo_reward.config import load_config
+from robo_reward.data.demonstration import demonstration_files
 from robo_reward.progress.adaptation import adapt_reward, grow, reference_clips
 from robo_reward.progress.annotate import track_many
 from robo_reward.progress.labels import labels_from_outcome
@@ -178,3 +179,10 @@ def test_settings_that_change_a_demonstrations_model_are_in_its_stages_key(monke
     for words in ([], ["completion.sustain=3"], ["reward.swap_references=0.5"]):
         demonstration.demo_stage(load_config([f"demo={tmp_path / 'demo'}", *words], command="train-reward"))
     assert len({repr(key) for key in keys}) == 3
+
+
+def test_a_dataset_s_rows_are_among_the_files_that_decide_on_a_demonstration(tmp_path):
+    for part in ("meta/info.json", "data/chunk-000/file-000.parquet", "videos/top/file-000.mp4"):
+        (tmp_path / part).parent.mkdir(parents=True)
+        (tmp_path / part).touch()
+    assert [path.suffix for path in demonstration_files(f"{tmp_path}:3")] == [".parquet", ".json"]

@@ -258,6 +258,13 @@ def test_a_newer_format_and_a_foreign_folder_are_refused_untouched(folder, tmp_p
     assert (other / "chapter1.tex").read_text() == "words"
 
 
+def test_what_a_process_left_that_was_killed_while_it_made_the_store_is_no_foreign_file(folder):
+    folder.mkdir()
+    (folder / ".store.json.4711").write_text("{")
+    TransitionStore(folder, writable=True).close()
+    assert not verify(folder).damages
+
+
 def test_a_log_segment_of_a_newer_format_is_refused(folder):
     with TransitionStore(folder, writable=True) as store:
         store.append_episode("arm", 0, make_episode())

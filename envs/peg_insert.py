@@ -94,7 +94,7 @@ class PegInsertEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self.socket_bias, self.yaw_bias = float(socket_bias), float(yaw_bias)
         self.spread = self.estimate_error = 1.0  # of initial places and of the estimates' errors, for perturbations
         self.command_delay = 0
-        """Physics steps from a target's sending to its effect, 5 at most; a real arm's latency."""
+        """Physics steps from a target's sending to its effect, less than a period; a real arm's latency."""
         self.model = mujoco.MjModel.from_xml_string(self._scene())
         self.data = mujoco.MjData(self.model)
         self._views = OffscreenRenderer(self.model, {name: name for name in CAMERAS}, self.image_size)
@@ -185,20 +185,20 @@ class PegInsertEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         target, executed, gated = gate_target(self._measured(), delta, self._limits)
         # Axes without an action keep their target: relative to the measured pose the tool would tilt away slowly.
         self._target_pose[self._axes] = target[self._axes]
-        late = min(self.command_delay, PHYSICS_HZ // CONTROL_HZ // 5)
-        if late:
-            mujoco.mj_step(self.model, data, nstep=late)
-        data.ctrl[:6] = self._target_pose
         self._last_action = action.copy()
         self._last_action[: len(self._axes)] = executed[self._axes]
         if action.size > len(self._axes):
             self._drive_gripper(action[-1])
         wrench, parts = np.zeros(6), 5
+        steps = PHYSICS_HZ // CONTROL_HZ // parts
         self._force_peak = 0.0
         for part in range(parts):
-            steps = PHYSICS_HZ // CONTROL_HZ // parts - (late if part == 0 else 0)
-            if steps:
-                mujoco.mj_step(self.model, data, nstep=steps)
+            waits = min(max(self.command_delay - part * steps, 0), steps)
+            if waits:
+                mujoco.mj_step(self.model, data, nstep=waits)
+            if waits < steps:
+                data.ctrl[:6] = self._target_pose
+                mujoco.mj_step(self.model, data, nstep=steps - waits)
             reading = self._contact_wrench()
             wrench += reading / parts
             self._force_peak = max(self._force_peak, float(np.linalg.norm(reading[:3])))

@@ -30,7 +30,7 @@ def friction(model: Any, rng: np.random.Generator, severity: int) -> None:
 def mass(model: Any, rng: np.random.Generator, severity: int) -> None:
     """Mass and inertia of every free object 1.5, 2.2 or 3.4 times as large or as small."""
     factor = 1.5 ** (rng.choice([-1, 1]) * severity)
-    for body in _free_bodies(model):
+    for body in _objects(model, "mass"):
         model.body_mass[body] *= factor
         model.body_inertia[body] *= factor
 
@@ -41,7 +41,7 @@ def size(model: Any, rng: np.random.Generator, severity: int) -> None:
     boxes = [g for g in range(model.ngeom) if model.geom_bodyid[g] in bodies and model.geom_type[g] == _BOX]
     if not boxes:
         raise ValueError("axis 'size' changes boxes, and no free object of this world is one: leave it out")
-    model.geom_size[boxes, :2] *= 1 + 0.015 * severity
+    _resize(model, boxes, np.array([1 + 0.015 * severity] * 2 + [1.0]))
 
 
 def another_object(model: Any, rng: np.random.Generator, severity: int) -> None:
@@ -49,15 +49,13 @@ def another_object(model: Any, rng: np.random.Generator, severity: int) -> None:
     times as heavy or as light; meshes keep their shape."""
     factor = float(np.clip(1 + 0.2 * severity, 1, None) ** rng.uniform(-1, 1))
     colour, stretch = rng.uniform(0.1, 0.9, 3), 1 + 0.01 * severity * rng.uniform(-1, 1, 3)
-    bodies = _free_bodies(model)
+    bodies = _objects(model, "object")
     model.body_mass[bodies] *= factor
     model.body_inertia[bodies] *= factor
-    for geom in range(model.ngeom):
-        if model.geom_bodyid[geom] in bodies:
-            model.geom_matid[geom] = -1
-            model.geom_rgba[geom, :3] = colour
-            if model.geom_type[geom] != _MESH:
-                model.geom_size[geom] *= stretch
+    geoms = [geom for geom in range(model.ngeom) if model.geom_bodyid[geom] in bodies]
+    model.geom_matid[geoms] = -1
+    model.geom_rgba[geoms, :3] = colour
+    _resize(model, [geom for geom in geoms if model.geom_type[geom] != _MESH], stretch)
 
 
 def lighting(model: Any, rng: np.random.Generator, severity: int) -> None:
@@ -94,8 +92,8 @@ _MODEL: dict[str, Draw] = {
     "background": background, "camera_pose": camera_pose,
 }  # fmt: skip
 _FIELDS = (
-    "geom_friction", "geom_size", "geom_rgba", "geom_matid", "body_mass", "body_inertia", "light_diffuse", "light_pos",
-    "cam_pos", "cam_quat",
+    "geom_friction", "geom_size", "geom_rbound", "geom_aabb", "bvh_aabb", "geom_rgba", "geom_matid", "body_mass",
+    "body_inertia", "light_diffuse", "light_pos", "cam_pos", "cam_quat",
 )  # fmt: skip
 _HEADLIGHT = ("diffuse", "ambient")
 VISUAL = ("lighting", "background", "camera_pose", "camera_noise", "camera_dropped", "instruction")
@@ -158,8 +156,13 @@ class Perturbed(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordCon
             check_axis(axis)
             if axis in _ATTRIBUTES and _ATTRIBUTES[axis][0] not in self._attributes:
                 raise ValueError(f"axis '{axis}' is not defined for {type(world).__name__}: leave it out")
+        self._number = -1
+        """The seed of the episode, or how many there have been since one was given."""
         self._change(0)
         self.restore()
+
+    def _begin(self, number: int) -> None:
+        """An episode of this number begins."""
 
     def _change(self, seed: int) -> None:
         """Make the world the perturbed one of this seed."""
@@ -172,8 +175,9 @@ class Perturbed(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordCon
                 _MODEL[axis](world.model, np.random.default_rng([AXES.index(axis), seed]), severity)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """The seed's own initial state, in the perturbed world."""
-        number = 0 if seed is None else seed
+        """The seed's own initial state, in the perturbed world; without a seed, another perturbation every time."""
+        number = self._number = self._number + 1 if seed is None else seed
+        self._begin(number)
         self._rng = np.random.default_rng([len(AXES), number])
         self.restore()
         self._change(number)
@@ -193,8 +197,13 @@ class Perturbed(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordCon
             action = self._actions[-1 - level] if len(self._actions) > level else np.zeros_like(action)
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._observations.append(observation)
-        observation = self._observations[-1 - self.severities.get("observation_latency", 0)]
+        observation = self._observations[-1 - self.observation_latency]
         return observation, float(reward), terminated, truncated, self._named(info)
+
+    @property
+    def observation_latency(self) -> int:
+        """Periods by which what is observed is late."""
+        return self.severities.get("observation_latency", 0)
 
     def render_views(self) -> dict[str, np.ndarray]:
         """The cameras' frames as the perturbed cameras see them."""
@@ -238,11 +247,9 @@ class Randomised(Perturbed):
         gymnasium.Wrapper.__init__(self, env)
         self._prepare(dict.fromkeys(axes, max(SEVERITIES)))
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """The seed's own initial state, in a world drawn from the seed."""
-        rng = np.random.default_rng([len(AXES) + 1, 0 if seed is None else seed])
+    def _begin(self, number: int) -> None:
+        rng = np.random.default_rng([len(AXES) + 1, number])
         self.severities = {axis: int(rng.integers(max(SEVERITIES) + 1)) for axis in self.severities}
-        return super().reset(seed=seed, options=options)
 
 
 _WORDS = (
@@ -259,6 +266,26 @@ def paraphrase(instruction: str, severity: int) -> str:
         words = [table.get(word, word) for word in words]
     text = " ".join(words)
     return f"please go ahead and {text} now" if severity >= len(SEVERITIES) else text
+
+
+def _resize(model: Any, geoms: list[int], factor: np.ndarray) -> None:
+    """Stretch geoms along their sides. The search for contacts prunes by bounds that were made for the nominal sizes:
+    they grow along, by more than they need, else a larger box is found only where the nominal one touches."""
+    before = model.geom_size[geoms].copy()
+    model.geom_size[geoms] *= factor
+    more = 2.0 * np.abs(model.geom_size[geoms] - before).max(initial=0.0)
+    model.geom_rbound[geoms] += more
+    model.geom_aabb[geoms, 3:] += more
+    for body in {int(model.geom_bodyid[geom]) for geom in geoms}:
+        first = model.body_bvhadr[body]
+        model.bvh_aabb[first : first + model.body_bvhnum[body], 3:] += more
+
+
+def _objects(model: Any, axis: str) -> list[int]:
+    """The free bodies, for an axis that changes nothing where there are none."""
+    if not (bodies := _free_bodies(model)):
+        raise ValueError(f"axis '{axis}' changes free objects, and this world has none: leave it out")
+    return bodies
 
 
 def _free_bodies(model: Any) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Seeing(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Renders all cameras once a step and gives on what policies need of it.
+    """Renders all cameras once a step and gives on what policies need of it, as late as the observation beside it is.
 
     Args:
         env: a world with `render_views`.
@@ -26,13 +27,17 @@ class Seeing(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._features, self._show = features, show
         self._render = env.get_wrapper_attr("render_views")
         self._views: dict[str, np.ndarray] = {}
+        self._rendered: deque[dict[str, np.ndarray]] = deque()
+        """Since the episode began, as far back as an observation may be late."""
         if features is not None:
             added = {"features": spaces.Box(-np.inf, np.inf, (features.size,), np.float32)}
             self.observation_space = spaces.Dict({**env.observation_space.spaces, **added})  # type: ignore[attr-defined]
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """The world's own reset, seen."""
-        return self._seen(*self.env.reset(seed=seed, options=options))
+        reset = self.env.reset(seed=seed, options=options)
+        self._rendered = deque(maxlen=self._late() + 1)
+        return self._seen(*reset)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """The world's own step, seen."""
@@ -44,8 +49,14 @@ class Seeing(gymnasium.Wrapper[Any, Any, Any, Any]):
         """The frames of the newest observation."""
         return self._views
 
+    def _late(self) -> int:
+        """Periods by which this episode's observations are late."""
+        name = "observation_latency"
+        return int(self.env.get_wrapper_attr(name)) if self.env.has_wrapper_attr(name) else 0
+
     def _seen(self, observation: Any, info: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        self._views = self._render()
+        self._rendered.append(self._render())
+        self._views = self._rendered[0]
         if self._features is not None:
             observation = {**observation, "features": self._features(self._views, info["instruction"])}
         return observation, {**info, "views": self._views} if self._show else info

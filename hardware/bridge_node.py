@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -62,6 +63,7 @@ class BridgeNode:
         """Each with the number that `_called_off` had when it was given."""
         self._called_off, self._stops = 0, 0
         """Count what calls off the orders before it, stops and `enable` (false), and the stops among them."""
+        self._homing = False
         self._free_s = -np.inf
         """When the last order was done: an action from before that was not meant for what comes after it."""
         self._action = transport.subscribe(f"{NAME}/action", Float64MultiArray, COMMAND)
@@ -119,7 +121,11 @@ class BridgeNode:
             config, limits = self._robot.config, self._robot.limits
             if not config.home:
                 raise ValueError("this robot's file has no home")
-            follow(self._robot, np.array([config.home]), config.axes, limits, heed=partial(self._heed, number))
+            self._homing = True
+            try:
+                follow(self._robot, np.array([config.home]), config.axes, limits, heed=partial(self._heed, number))
+            finally:
+                self._homing = False
 
     def _heed(self, number: int) -> None:
         if number != self._called_off or self._leaving():
@@ -139,12 +145,17 @@ class BridgeNode:
             self._order(order, message.data)
 
     def _answer(self, order: str, request: Any) -> str:
-        """Homing takes long, and nothing else is heard while a service waits: it is answered at once."""
-        done = self._order(order, bool(getattr(request, "data", True)))
-        try:
-            return "" if order == "home" else done.result(timeout=ANSWER_S)
-        except TimeoutError:
+        """Homing takes long, and no stop is heard while a service waits: nothing waits for it."""
+        value = bool(getattr(request, "data", True))
+        done = self._order(order, value)
+        if order == "home":
+            return ""
+        if self._homing and value and order != "stop":
             return "the robot is on its way home"
+        try:
+            return done.result(timeout=ANSWER_S)
+        except FutureTimeoutError:  # before Python 3.11 not the built-in one
+            return "the bridge does not answer"
 
     def _order(self, order: str, value: bool) -> Future[str]:
         """In the transport's thread."""

@@ -53,6 +53,20 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
     return "\n".join("  ".join(line) for line in padded)
 
 
+def updated(
+    known: dict[str, Any], found: dict[str, dict[str, Any]], about: dict[str, Any], passed: bool
+) -> dict[str, Any]:
+    """The results with these rows, each with the sitting that it is from; a row of more injections stays, unless one of
+    these did not hold. The file's own stamp is that of the last sitting in which all passed."""
+    stamp = {name: value for name, value in known.items() if name != "rows"}
+    rows = {name: {**stamp, **row} for name, row in known.get("rows", {}).items()}
+    for name, row in found.items():
+        held = row["held"] == row["injected"]
+        if name not in rows or not held or row["injected"] >= rows[name]["injected"]:
+            rows[name] = {**row, **about}
+    return {"rows": dict(sorted(rows.items())), **(about if passed or not stamp else stamp)}
+
+
 def main() -> None:
     words = sys.argv[1:]
     tier = TIERS[1] if words[:1] == ["nightly"] else TIERS[0]
@@ -61,15 +75,12 @@ def main() -> None:
         code = subprocess.run(command, cwd=ROOT, env={**os.environ, TIER: tier, RECORD: record.name}).returncode
         lines = [json.loads(line) for line in Path(record.name).read_text().splitlines()]
     known = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-    rows, found = known.get("rows", {}), gather(lines)
+    found = gather(lines)
     print(table(found))
-    for name, row in found.items():
-        if row["injected"] >= rows.get(name, {"injected": 0})["injected"]:
-            rows[name] = row
     about = {"command": f"make {'fault-nightly' if tier == TIERS[1] else 'fault'}", "git_revision": git_revision(),
              "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
              "cores": len(os.sched_getaffinity(0))}  # fmt: skip
-    RESULT.write_text(json.dumps({"rows": dict(sorted(rows.items())), **about}, indent=1) + "\n")
+    RESULT.write_text(json.dumps(updated(known, found, about, passed=code == 0), indent=1) + "\n")
     raise SystemExit(code)
 
 

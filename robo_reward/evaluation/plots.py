@@ -29,6 +29,7 @@ STYLE: Any = {
     "xtick.color": "#667080",
     "ytick.color": "#667080",
     "text.color": INK,
+    "text.parse_math": False,  # an instruction with two dollar signs is no formula
     "legend.frameon": False,
     "svg.hashsalt": "robo_reward",  # the same data give the same file
 }

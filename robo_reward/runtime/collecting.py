@@ -114,14 +114,21 @@ def dataset_stage(config: Config) -> StageResult:
     return stage
 
 
+READ = 64 << 20
+"""Bytes up to which a file's content tells it from another; pictures in the rows make larger ones."""
+
+
 def _content(dataset: Path) -> dict[str, Any]:
-    """What a dataset holds, wherever it lies: of its videos, which would take long to read, the sizes."""
+    """What a dataset holds, wherever it lies: of its videos, which would take long to read, the sizes, of other large
+    files when they were written too."""
     paths = sorted(path for part in ("meta", "data", "videos") for path in (dataset / part).rglob("*"))
-    found = {path.relative_to(dataset): path for path in paths if path.is_file()}
-    return {
-        name.as_posix(): path.stat().st_size if name.parts[0] == "videos" else file_digest(path)
-        for name, path in found.items()
-    }
+    found: dict[str, Any] = {}
+    for path in paths:
+        if path.is_file():
+            name, about = path.relative_to(dataset), path.stat()
+            video, large = name.parts[0] == "videos", [about.st_size, about.st_mtime_ns]
+            found[name.as_posix()] = about.st_size if video else large if about.st_size > READ else file_digest(path)
+    return found
 
 
 def _link_dataset(dataset: Path, folder: Path) -> dict[str, Any]:

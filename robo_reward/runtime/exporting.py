@@ -30,12 +30,15 @@ def export(config: Config) -> dict[str, Any]:
         return finish_run(run, *_export_line(config, Path(config.to), run.log))
 
 
+PARTS = ("policy", "encoder", "head", "references", "reward_model", "lerobot")
+"""What an export is made of, whatever the suffix; also one that was interrupted, and one beside the other's folder."""
+
+
 def _check_target(to: Path) -> None:
-    """Raises ValueError for a folder that cannot be written, or holds anything but an earlier export."""
+    """Raises ValueError for a folder that cannot be written, or holds anything but parts of an export."""
     make_folder(to, "to")
-    described = any((to / name).is_file() for name in ("policy.json", "reward_model.json"))
-    if not described and any(to.iterdir()):
-        raise ValueError(f"{to} is not empty and no earlier export: choose another folder with to=, or empty it")
+    if others := sorted(path.name for path in to.iterdir() if path.name.lstrip(".").split(".")[0] not in PARTS):
+        raise ValueError(f"{to} holds {others[0]} and is no earlier export: choose another folder with to=")
 
 
 def _export_store(config: Config, source: str, to: str) -> dict[str, Any]:

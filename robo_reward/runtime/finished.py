@@ -46,7 +46,8 @@ def finished_run(folder: str | Path, command: Config) -> FinishedRun:
     """
     folder = Path(folder)
     try:
-        own = build(Config, yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")))
+        # No `train` has read reward_model=; earlier ones did not refuse it either.
+        own = build(Config, {**yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")), "reward_model": None})
         kept = Path(json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["train_folder"])
     except (OSError, KeyError, TypeError, yaml.YAMLError, json.JSONDecodeError):
         raise ValueError(

@@ -42,10 +42,26 @@ class _LaterFile(AppendFile):
 class _LaterDisk(Disk):
     def __init__(self) -> None:
         self.newest: _LaterFile | None = None
+        self._path: Path | None = None
+        self.full: deque[Path] = deque()
+        """Files that were gone on from and are not synced."""
 
     def append(self, path: Path) -> AppendFile:
-        self.newest = _LaterFile(super().append(path)._handle)
+        if self._path is not None:
+            self.full.append(self._path)
+        self.newest, self._path = _LaterFile(super().append(path)._handle), path
         return self.newest
+
+    def sync_all(self) -> None:
+        """Sync the files in their order: of one without its end no later record is of use."""
+        while self.full:
+            try:
+                self.sync_file(self.full[0])
+            except FileNotFoundError:
+                pass  # all of it was acknowledged, and it is gone
+            self.full.popleft()
+        if (file := self.newest) is not None:
+            file.sync_now()
 
 
 class Spool:
@@ -137,8 +153,7 @@ class Spool:
 
     def sync(self) -> None:
         """Return when everything written before is safe from a power loss."""
-        if (file := self._disk.newest) is not None:
-            file.sync_now()
+        self._disk.sync_all()
 
     def batch(self, size: int) -> list[Pending]:
         """The oldest records that are not acknowledged: `size` bytes of them, or one."""

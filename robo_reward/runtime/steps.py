@@ -78,6 +78,10 @@ def check_reward(config: Config) -> str | None:
     kind = config.reward.kind
     if kind == "remote" and config.reward_model is None:
         check_remote(config)
+    if kind == "compact":
+        from robo_reward.progress.models.compact_net import check_names
+
+        check_names(config.reward.views or config.env.cameras)
     if kind not in ("grm", *SIBLINGS) or config.reward_model is not None:
         return None
     from robo_reward.progress.models.vlm_files import check_vlm, find_vlm, fingerprint

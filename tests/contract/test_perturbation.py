@@ -6,6 +6,7 @@ import pytest
 
 import robo_reward.envs  # noqa: F401 - registers the ids
 from robo_reward.envs.perturbation import AXES, VISUAL, Perturbed, Randomised, paraphrase
+from robo_reward.envs.seeing import Seeing
 
 pytest.importorskip("mujoco")
 
@@ -79,6 +80,60 @@ def test_severities_grow(world, perturbed):
         perturbed("size", severity).reset(seed=0)
         widths.append(base.model.geom("peg").size[0])
     assert 0.010 < widths[0] < widths[1] < widths[2] < 0.011
+
+
+def touches(model, aside):
+    """Whether the peg touches its socket's walls, standing upright in it and so far aside [m]."""
+    import mujoco
+
+    data, socket, peg = mujoco.MjData(model), model.body("socket_blue"), model.body("peg")
+    data.qpos[:] = model.qpos0
+    data.qpos[:7] = [0.0, 0.3, 0.0, -1.5, 0.0, 1.8, 0.8]  # the arm, out of the way
+    address = model.jnt_qposadr[peg.jntadr[0]]
+    mujoco.mj_forward(model, data)
+    turned = data.xmat[socket.id].reshape(3, 3)
+    data.qpos[address : address + 3] = data.xpos[socket.id] + turned @ [aside, 0, 0.08]
+    data.qpos[address + 3 : address + 7] = data.xquat[socket.id]
+    mujoco.mj_forward(model, data)
+    walls = {geom for geom in range(model.ngeom) if model.geom_bodyid[geom] == socket.id}
+    return any({int(c.geom1), int(c.geom2)} & walls for c in data.contact[: data.ncon])
+
+
+def test_a_larger_peg_touches_its_socket_earlier(world, perturbed):
+    """Also in the search for contacts, which prunes by bounds that the compiler made."""
+    model = world.unwrapped.model
+    world.reset(seed=3)
+    assert [touches(model, aside) for aside in (0.0008, 0.0011)] == [False, True]
+    for severity, clearance in ((1, 0.00085), (2, 0.0007), (3, 0.00055)):
+        env = perturbed("size", severity)
+        env.reset(seed=3)
+        assert [touches(model, clearance + more) for more in (-0.0001, 0.0001)] == [False, True]
+        env.restore()
+
+
+def test_without_seeds_every_episode_is_another(world):
+    env = Randomised(world, ["mass", "control_noise", "layout"])
+    env.reset(seed=5)
+    drawn = [tuple(env.severities.values())]
+    for _ in range(12):
+        env.reset()
+        drawn.append(tuple(env.severities.values()))
+    env.restore()
+    assert len(set(drawn)) > 6
+
+
+def test_what_a_policy_sees_is_as_late_as_what_it_is_told(world, perturbed):
+    class Told(gymnasium.Wrapper):
+        """Its pictures show how many steps were made."""
+
+        def render_views(self):
+            return {"front": np.full((2, 2, 3), self.unwrapped._steps, np.uint8)}
+
+    env = Seeing(Perturbed(Told(world), "observation_latency", 2), None, show=True)
+    shown = [env.reset(seed=3)[1]["views"]["front"][0, 0, 0]]
+    shown += [env.step(np.zeros(4, np.float32))[4]["views"]["front"][0, 0, 0] for _ in range(5)]
+    env.env.restore()
+    assert shown == [0, 0, 0, 1, 2, 3]
 
 
 def test_latency_delivers_what_was_seen_and_asked_for_earlier(world, perturbed):
@@ -160,6 +215,11 @@ def test_robosuites_objects_are_spread_but_not_into_walls(monkeypatch):
     np.testing.assert_allclose(np.ptp(sideways[3]), 1.6 * np.ptp(sideways[None]), rtol=0.02)
     Perturbed(lift, "size", 2).reset(seed=0)  # the nut is made of boxes
     lift.close()
+    door = gymnasium.make("robo_reward/Door-v0")
+    for axis in ("mass", "object"):
+        with pytest.raises(ValueError, match=f"axis '{axis}' changes free objects, and this world has none"):
+            Perturbed(door, axis, 1)
+    door.close()
     can = gymnasium.make("robo_reward/PickPlaceCan-v0")
     with pytest.raises(ValueError, match="axis 'layout' is not defined for PickPlaceCanEnv: leave it out"):
         Perturbed(can, "layout", 1)

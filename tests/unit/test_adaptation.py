@@ -14,7 +14,7 @@ from robo_reward.data.demonstration import demonstration_files
 from robo_reward.progress.adaptation import adapt_reward, grow, reference_clips
 from robo_reward.progress.annotate import track_many
 from robo_reward.progress.labels import labels_from_outcome
-from robo_reward.progress.models.compact_net import CompactNet, CompactSettings
+from robo_reward.progress.models.compact_net import CompactNet, CompactSettings, check_names
 from robo_reward.progress.pairs import PairSettings
 from robo_reward.progress.references import References
 from robo_reward.progress.reward_model import RewardModel, load_reward
@@ -169,7 +169,9 @@ def test_a_network_may_have_eight_cameras():
 @pytest.mark.parametrize("name", ["left.wrist", "type", ""])
 def test_a_camera_name_that_no_module_can_have_is_refused(name):
     with pytest.raises(ValueError, match=f"camera '{name}': .*; rename the camera"):
-        CompactSettings(("top", name), SIZE)
+        CompactNet(CompactSettings(("top", name), SIZE))
+    with pytest.raises(ValueError, match=f"camera '{name}': .*; rename the camera"):
+        check_names(("top", name))
 
 
 def test_settings_that_change_a_demonstrations_model_are_in_its_stages_key(monkeypatch, tmp_path):

@@ -226,7 +226,10 @@ def test_the_orders_are_services_over_rclpy(monkeypatch):
         assert [answer.success for answer in done] == [True, True] and arm.orders == ["clear", "arm_unguarded"]
         assert arm.mode is Mode.DISARMED
         assert services[f"/{NAME}/stop"](SimpleNamespace(), SimpleNamespace()).success
-        assert services[f"/{NAME}/enable"](SimpleNamespace(data=True), SimpleNamespace()).message.endswith("way home")
+        enable = services[f"/{NAME}/enable"]
+        assert enable(SimpleNamespace(data=True), SimpleNamespace()).message == "the bridge does not answer"
+        node._homing = True
+        assert enable(SimpleNamespace(data=True), SimpleNamespace()).message == "the robot is on its way home"
     finally:
         wire.close()
 

@@ -208,8 +208,11 @@ def test_only_a_new_folder_or_an_earlier_export_is_written_to(tmp_path, monkeypa
 
     exported(tmp_path / "robot")
     exported(tmp_path / "robot")
+    (tmp_path / "robot" / "reward_model.json").unlink()  # it is written last: interrupted before that
+    (tmp_path / "robot" / "lerobot").mkdir()
+    exported(tmp_path / "robot")
     (tmp_path / "dataset" / "meta").mkdir(parents=True)
-    with pytest.raises(ValueError, match="dataset is not empty and no earlier export: .*to="):
+    with pytest.raises(ValueError, match="dataset holds .* and is no earlier export: .*to="):
         exported(tmp_path / "dataset")
     (tmp_path / "file").touch()
     for unwritable in (tmp_path / "file", "/proc/nope"):

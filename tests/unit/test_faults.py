@@ -54,3 +54,19 @@ def test_the_table_adds_up_the_tests_of_a_row_and_says_where_there_was_no_contro
         ["row", "injected", "held", "control", "failed", "what"], ["A1", "5", "5", "none", "kills"],
         ["S1", "10", "9", "4", "kills"], ["cuts"],
     ]  # fmt: skip
+
+
+def test_a_row_keeps_the_sitting_that_it_is_from_and_one_that_did_not_hold_is_not_hidden(script):
+    study = script("study_faults")
+
+    def row(injected, held):
+        return {"injected": injected, "held": held}
+
+    known = {"rows": {"S1": row(400, 400), "N1": row(50, 50)}, "git_revision": "old"}
+    found = {"S1": row(20, 20), "N1": row(5, 4)}
+    result = study.updated(known, found, {"git_revision": "new"}, passed=False)
+    assert result["rows"] == {
+        "S1": {**row(400, 400), "git_revision": "old"}, "N1": {**row(5, 4), "git_revision": "new"}
+    }  # fmt: skip
+    assert result["git_revision"] == "old"
+    assert study.updated({}, found, {"git_revision": "new"}, passed=True)["git_revision"] == "new"

@@ -72,6 +72,20 @@ def test_a_world_with_that_arm_moves_like_it_and_is_another_world_for_the_stages
     assert abs(poses[0][0] - poses[1][0]) > 5e-4
 
 
+def test_a_latency_is_the_world_s_as_long_as_it_is_said_to_be():
+    """Where the hand is after a period at every latency that can be identified; the longer the less far."""
+    moved = []
+    for latency_s in (0.0, 0.01, 0.02, 0.03, 0.04):
+        world = gymnasium.make("robo_reward/PegInsert-v0")
+        world.reset(seed=0)
+        apply_parameters(world.unwrapped, ArmParameters(latency_s=latency_s))
+        before = world.unwrapped._measured()[0]
+        world.step(np.array([1, 0, 0, 0], np.float32))
+        moved.append(world.unwrapped._measured()[0] - before)
+        world.close()
+    assert moved == sorted(moved, reverse=True) and len({round(m, 6) for m in moved}) == 5
+
+
 def test_wrong_files_and_worlds_are_one_line(tmp_path, env):
     path = tmp_path / "arm.json"
     with pytest.raises(ValueError, match="no file of an arm's parameters; `robo-reward identify` writes one"):

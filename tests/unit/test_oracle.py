@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from robo_reward.config import load_config
 from robo_reward.data.store import TransitionStore
 from robo_reward.progress.bench.method import Method
 from robo_reward.progress.bench.row import BenchSettings
@@ -55,6 +55,6 @@ def test_a_keyframe_file_that_is_no_json_is_named(tmp_path):
     path = tmp_path / "keyframes.json"
     path.write_text('{"a": [0, 1')
     with pytest.raises(ValueError, match=r"keyframes\.json is no JSON"):
-        label_key(SimpleNamespace(keyframes=str(path)))
+        label_key(load_config([f"keyframes={path}"]))
     with pytest.raises(FileNotFoundError, match="check the path"):
-        label_key(SimpleNamespace(keyframes=str(tmp_path / "nowhere.json")))
+        label_key(load_config([f"keyframes={tmp_path / 'nowhere.json'}"]))

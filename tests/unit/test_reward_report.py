@@ -75,6 +75,7 @@ def test_matrices_of_outcomes_and_instructions_show_their_numbers(tmp_path):
     assert {"What episodes are taken for", "Tasks and instructions", "Whole episodes"} <= set(titles)
     svg = plots.confusion([[4, 1], [2, 17]], ["no", "yes"], rows="truth", columns="said", counts=True)
     assert svg.startswith("<?xml") and "<!-- 17 -->" in svg
+    assert "<!-- a $\\frac$ b -->" in plots.confusion([[1, 0], None], ["a $\\frac$ b", "b"], rows="", columns="")
     assert "<!-- 0.25 -->" in plots.confusion([[0.25, 1], None], ["a", "b"], rows="", columns="")
     for wrong in ([[1, 2]], [[1, 2], [3]]):
         with pytest.raises(ValueError, match="a matrix for 2 names"):

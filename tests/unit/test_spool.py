@@ -131,6 +131,19 @@ def test_a_lost_spool_goes_on_where_the_learner_is(tmp_path):
     assert [episode.seed for episode in send(other, tmp_path / "store")] == [5, 6]
 
 
+def test_a_segment_that_is_full_is_synced_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("robo_reward.runtime.spool._SEGMENT_BYTES", 2000)
+    spool, synced = Spool(tmp_path / "spool"), []
+    monkeypatch.setattr(spool._disk, "sync_file", lambda path: synced.append(path.name))
+    play(spool)
+    segments = sorted(path.name for path in (tmp_path / "spool").glob("*.log"))
+    assert len(segments) > 1
+    spool.sync()
+    assert synced == segments[:-1]
+    spool.sync()
+    assert synced == segments[:-1], "once"
+
+
 def test_two_actors_in_one_spool_are_one_line(tmp_path):
     _kept = Spool(tmp_path / "spool")
     with pytest.raises(ValueError, match="another actor works in .*runtime.actor="):

@@ -8,7 +8,7 @@ over hop bins.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -45,18 +45,22 @@ class CompactSettings:
             raise ValueError(f"target={self.target!r}: expected one of {', '.join(TARGETS)}")
         if not 1 <= len(self.views) <= 8 or len(set(self.views)) != len(self.views):
             raise ValueError(f"views={list(self.views)}: expected 1 to 8 different camera names")
-        for view in self.views:  # they name torch modules
-            if not view or "." in view or hasattr(nn.ModuleDict(), view):
-                raise ValueError(
-                    f"camera {view!r}: a name has a letter at least, no dot, and is none of torch's own as 'type' is; "
-                    "rename the camera"
-                )
         if self.stages < 1:
             raise ValueError(f"stages={self.stages}: expected at least 1")
         if not 32 <= self.image_size <= 256:
             raise ValueError(f"image_size={self.image_size} outside [32, 256] pixels")
         if self.hop_bins < 3:
             raise ValueError(f"hop_bins={self.hop_bins}: expected at least 3")
+
+
+def check_names(views: Iterable[str]) -> None:
+    """Raises ValueError for a camera that no torch module can be named after."""
+    for view in views:
+        if not view or "." in view or hasattr(nn.ModuleDict(), view):
+            raise ValueError(
+                f"camera {view!r}: a name has a letter at least, no dot, and is none of torch's own as 'type' is; "
+                "rename the camera"
+            )
 
 
 def word_ids(instruction: str) -> Int64[np.ndarray, "24"]:
@@ -98,6 +102,7 @@ class FrameEncoder(nn.Module):
 
     def __init__(self, settings: CompactSettings) -> None:
         super().__init__()
+        check_names(settings.views)
         s = self.settings = settings
         text = 32
         self.words = nn.Embedding(WORDS, text, padding_idx=0)

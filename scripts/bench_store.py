@@ -167,8 +167,9 @@ def bench_sampling(repeats: int) -> dict[str, float]:
     updates = []
     for _ in range(max(repeats // 10, 10)):
         started = time.perf_counter()
-        agent.update_critics(batch)
-        agent.update_actor(batch)
+        windows = agent.windows(batch)
+        agent.update_critics(windows)
+        agent.update_actor(windows)
         updates.append(time.perf_counter() - started)
     found["update_us"] = float(np.median(updates) * 1e6)
     uniform = [found[f"sample_uniform_{size}_us"] for size in SIZES]

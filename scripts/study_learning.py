@@ -65,6 +65,7 @@ OPTIONS = {
     "one head in the target": ["agent.subset=1"],
     "all heads in the target": ["agent.subset=5"],
     "mean of the heads": ["agent.pessimism=0"],
+    "two heads move the actor": ["agent.actor_subset=2"],
     "sampled by error": ["agent.priority=0.6"],
     "Q-filter": ["agent.q_filter=true"],
     "imitation of own successes": ["agent.self_imitation=0.5"],

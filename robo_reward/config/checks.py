@@ -36,8 +36,9 @@ def check(config: Config) -> None:
 def _check_learner(config: Config) -> None:
     """What an agent needs of the others, or cannot do."""
     agent = config.agent
-    if agent.subset > agent.heads:
-        raise ValueError(f"agent.subset={agent.subset} exceeds agent.heads={agent.heads}")
+    for name, drawn in (("subset", agent.subset), ("actor_subset", agent.actor_subset)):
+        if drawn is not None and drawn > agent.heads:
+            raise ValueError(f"agent.{name}={drawn} exceeds agent.heads={agent.heads}")
     if agent.value_init == "potential" and config.shaping.kind != "potential":
         raise ValueError(
             f"agent.value_init=potential with shaping={config.shaping.kind}: the critics start at the potential only "

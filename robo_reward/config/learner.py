@@ -74,6 +74,8 @@ class AgentConfig:
     """Critics."""
     subset: int = number(2, low=1)
     """Heads drawn for each target, whose smallest value counts."""
+    actor_subset: int | None = number(None, low=1)
+    """Heads drawn for each actor update, whose lower bound it climbs; null: all."""
     value_bins: int = number(0, low=0, high=1024)
     """Bins of critics that learn a distribution of values; 0: they learn the value alone."""
     value_limit: float = number(1.2, above=0)

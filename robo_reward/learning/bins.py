@@ -7,40 +7,24 @@ the gradient.
 from __future__ import annotations
 
 import torch
-from torch import nn
 
-from robo_reward.learning.ensemble import EnsembleMLP
+from robo_reward.learning.networks import EnsembleCritic
 
 SMOOTHING = 0.75
 """Standard deviation of the target's Gaussian, in bins."""
 
 
-class BinnedCritic(nn.Module):
-    """N critics Q(s, a) as the means of histograms over `bins` values in -limit..limit; called as `EnsembleCritic`."""
+class BinnedCritic(EnsembleCritic):
+    """N critics Q(s, a) as the means of histograms over `bins` values in -limit..limit."""
 
     centres: torch.Tensor
     edges: torch.Tensor
 
     def __init__(self, heads: int, inputs: int, hidden: int, norm: bool, rough: bool, bins: int, limit: float):
-        super().__init__()
-        self.mlp = EnsembleMLP(heads, inputs, hidden, bins, norm, rough)
+        super().__init__(heads, inputs, hidden, norm, rough, bins)
         edges = torch.linspace(-limit, limit, bins + 1)
         self.register_buffer("edges", edges, persistent=False)
         self.register_buffer("centres", (edges[1:] + edges[:-1]) / 2, persistent=False)
-
-    def forward(
-        self, state_BS: torch.Tensor, action_BA: torch.Tensor, heads: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """Values of all heads, or only of those in `heads` (n,): (n, B)."""
-        return self._mean(self._logits(state_BS, action_BA, heads))
-
-    def fit(
-        self, state_BS: torch.Tensor, action_BA: torch.Tensor, target_B: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Values of all heads and their cross-entropies with the target, both (N, B)."""
-        logits = self._logits(state_BS, action_BA, None)
-        loss_NB = -(self.spread(target_B) * torch.log_softmax(logits, -1)).sum(-1)
-        return self._mean(logits), loss_NB
 
     def spread(self, target_B: torch.Tensor) -> torch.Tensor:
         """Each target as masses of the bins (B, bins), which sum to 1; targets beyond the limit are cut to it."""
@@ -49,9 +33,15 @@ class BinnedCritic(nn.Module):
         below = torch.special.ndtr(away)
         return (below[:, 1:] - below[:, :-1]) / (below[:, -1:] - below[:, :1])
 
-    def _logits(self, state: torch.Tensor, action: torch.Tensor, heads: torch.Tensor | None) -> torch.Tensor:
-        logits: torch.Tensor = self.mlp(torch.cat([state, action], dim=-1), heads)
-        return logits
+    def _values(self, y_NBO: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(y_NBO, -1) @ self.centres
 
-    def _mean(self, logits_NBK: torch.Tensor) -> torch.Tensor:
-        return torch.softmax(logits_NBK, -1) @ self.centres
+    def _by_output(self, y_NBO: torch.Tensor, q_NB: torch.Tensor, slope_NB: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(y_NBO, -1) * (self.centres - q_NB[..., None]) * slope_NB[..., None]
+
+    def _misfit(
+        self, y_NBO: torch.Tensor, q_NB: torch.Tensor, target_B: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cross-entropies with the spread target."""
+        wanted_BO, log_NBO = self.spread(target_B), torch.log_softmax(y_NBO, -1)
+        return -(wanted_BO * log_NBO).sum(-1), log_NBO.exp() - wanted_BO

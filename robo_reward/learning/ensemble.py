@@ -86,8 +86,8 @@ class EnsembleMLP(nn.Module):
         self._parts = [(shape, end - shape[0] * shape[1]) for shape, end in zip(shapes, ends, strict=True)]
         self.heads, self.hidden, self.norm = heads, hidden, norm
         self.flat = nn.Parameter(torch.empty(heads, ends[-1]))
-        self._own: tuple[int, _Views] | None = None
-        """The parts of `flat`, and where in memory it was."""
+        self._kept: list[_Views] = []
+        """The parts of `flat` and of its gradient: ten views at every call are felt in a small network."""
         views = self.views(self.flat.detach())
         for layer, size in zip(views.hidden, (inputs, hidden), strict=True):
             _init_linear(layer.weight_NIH, layer.bias_N1H, size)
@@ -106,18 +106,23 @@ class EnsembleMLP(nn.Module):
         _give(scratch)
         return y_NBO
 
+    def record(self, x_BI: torch.Tensor, heads: torch.Tensor | None = None) -> Passage:
+        """A call that is gone back through by hand; autograd takes no notice of it."""
+        with torch.no_grad():
+            return Passage(self, x_BI, self.flat if heads is None else self.flat.index_select(0, heads))
+
     def views(self, flat: torch.Tensor) -> _Views:
         """The layers within a contiguous tensor (n, P)."""
-        place, own = flat.data_ptr(), flat.shape == self.flat.shape and flat.data_ptr() == self.flat.data_ptr()
-        if own and self._own is not None and self._own[0] == place:
-            return self._own[1]
-        heads, size = flat.shape
-        flat = flat.detach()
-        parts = [flat.as_strided((heads, *shape), (size, shape[1], 1), start) for shape, start in self._parts]
+        (heads, size), place = flat.shape, flat.data_ptr()
+        for views in self._kept:
+            if views.weight_NOH.shape[0] == heads and views.hidden[0].weight_NIH.data_ptr() == place:
+                return views
+        plain = flat.detach()
+        parts = [plain.as_strided((heads, *shape), (size, shape[1], 1), start) for shape, start in self._parts]
         of_layer = (len(parts) - 2) // 2
         views = _Views((_Layer(*parts[:of_layer]), _Layer(*parts[of_layer:-2])), *parts[-2:])
-        if own:  # kept, because ten views at every call are felt in a small network
-            self._own = place, views
+        if heads == self.heads and place in [own.data_ptr() for own in (self.flat, self.flat.grad) if own is not None]:
+            self._kept = [*self._kept[-1:], views]
         return views
 
 
@@ -128,26 +133,42 @@ def _init_linear(weight: torch.Tensor, bias: torch.Tensor, inputs: int) -> None:
     bias.uniform_(-bound, bound)
 
 
+class Passage:
+    """One call of a network, `y_NBO`, that can be gone back through, once."""
+
+    def __init__(self, network: EnsembleMLP, x_BI: torch.Tensor, flat: torch.Tensor):
+        self._network, self._x_BI, self._flat = network, x_BI, flat
+        self._scratch = _take(flat, x_BI.shape[0], network.hidden)
+        self.y_NBO = _forward(network.views(flat), x_BI, self._scratch, network.rough)
+
+    def back(self, slope_NBO: torch.Tensor, gradient: torch.Tensor | None, inputs: int = 0) -> torch.Tensor:
+        """From a loss's derivative by `y_NBO`: that by the parameters is written to `gradient` (N, P), if given; that
+        by the last so many inputs is returned (B, inputs)."""
+        found = None if gradient is None else self._network.views(gradient)
+        views, rough = self._network.views(self._flat), self._network.rough
+        x_gradient = _backward(views, self._x_BI, self._scratch, slope_NBO, found, inputs, rough)
+        _give(self._scratch)
+        del self._scratch
+        return x_gradient
+
+
 class _Differentiable(torch.autograd.Function):
     """A call that autograd can go back through, once."""
 
     @staticmethod
     def forward(ctx: Any, network: EnsembleMLP, x_BI: torch.Tensor, flat: torch.Tensor) -> torch.Tensor:
-        ctx.network, ctx.scratch = network, _take(flat, x_BI.shape[0], network.hidden)
+        ctx.passage = Passage(network, x_BI, flat)
         ctx.save_for_backward(x_BI, flat)
-        return _forward(network.views(flat), x_BI, ctx.scratch, network.rough)
+        return ctx.passage.y_NBO
 
     @staticmethod
     def backward(ctx: Any, *slopes: torch.Tensor) -> tuple[None, torch.Tensor | None, torch.Tensor | None]:
         x_BI, flat = ctx.saved_tensors  # raises when this call was gone back through before
         _, of_input, of_weights = ctx.needs_input_grad
         gradient = torch.empty_like(flat) if of_weights else None
-        found = None if gradient is None else ctx.network.views(gradient)
-        rough = ctx.network.rough
-        x_gradient = _backward(ctx.network.views(flat), x_BI, ctx.scratch, slopes[0], found, of_input, rough)
-        _give(ctx.scratch)
-        ctx.scratch = None
-        return None, x_gradient, gradient
+        x_gradient = ctx.passage.back(slopes[0], gradient, x_BI.shape[1] if of_input else 0)
+        ctx.passage = None
+        return None, x_gradient if of_input else None, gradient
 
 
 def _forward(views: _Views, x_BI: torch.Tensor, scratch: _Scratch, rough: bool) -> torch.Tensor:
@@ -181,11 +202,12 @@ def _backward(
     scratch: _Scratch,
     slope_NBO: torch.Tensor,
     found: _Views | None,
-    of_input: bool,
+    inputs: int,
     rough: bool,
-) -> torch.Tensor | None:
-    """The loss's derivative by the inputs (B, I) if it is wanted; that by the parameters is written to `found`."""
-    slope = torch.bmm(slope_NBO, views.weight_NOH, out=scratch.slope)
+) -> torch.Tensor:
+    """The loss's derivative by the last so many inputs (B, inputs); that by the parameters is written to `found`."""
+    outer = torch.mul if slope_NBO.shape[2] == 1 else torch.bmm  # of two vectors: several times faster
+    slope = outer(slope_NBO, views.weight_NOH, out=scratch.slope)
     if found is not None:
         torch.bmm(slope_NBO.transpose(1, 2), scratch.out[1], out=found.weight_NOH)
         torch.sum(slope_NBO, dim=1, keepdim=True, out=found.bias_N1O)
@@ -193,20 +215,22 @@ def _backward(
         layer, out = views.hidden[i], scratch.out[i]
         torch.ops.aten.threshold_backward.grad_input(slope, out, 0, grad_input=slope)
         if layer.scale_N1H is not None:
-            normed, by_scale = scratch.normed[i], torch.mul(slope, scratch.normed[i], out=out)
+            normed, inverse = scratch.normed[i], scratch.inverse[i]
             if found is not None:
+                by_scale = torch.mul(slope, normed, out=out)
                 torch.sum(slope, dim=1, keepdim=True, out=found.hidden[i].shift_N1H)
                 torch.sum(by_scale, dim=1, keepdim=True, out=found.hidden[i].scale_N1H)
-            # What would move a row's mean or stretch it has no effect behind the norm.
-            share_NH1 = layer.scale_N1H.transpose(1, 2) / slope.shape[-1]
-            along, mean = torch.bmm(by_scale, share_NH1), torch.bmm(slope, share_NH1)
-            slope.mul_(layer.scale_N1H).sub_(mean).addcmul_(normed, along, value=-1).mul_(scratch.inverse[i])
+            # What is normed already has mean 0 and deviation 1.
+            none, one, wanted = torch.zeros_like(inverse), torch.ones_like(inverse), [True, False, False]
+            slope = torch.ops.aten.native_layer_norm_backward(
+                slope.mul_(layer.scale_N1H), normed, slope.shape[-1:], none, one, None, None, wanted
+            )[0].mul_(inverse)
         below = scratch.out[0] if i else x_BI.expand(slope.shape[0], -1, -1)
         if found is not None:
             _product(below.transpose(1, 2), slope, found.hidden[i].weight_NIH, rough)
             torch.sum(slope, dim=1, keepdim=True, out=found.hidden[i].bias_N1H)
         if i:
             slope = _product(slope, layer.weight_NIH.transpose(1, 2), scratch.normed[1], rough)
-    if not of_input:
-        return None
-    return torch.bmm(slope, views.hidden[0].weight_NIH.transpose(1, 2)).sum(0)
+    if not inputs:
+        return slope.new_empty(x_BI.shape[0], 0)
+    return torch.bmm(slope, views.hidden[0].weight_NIH[:, -inputs:].transpose(1, 2)).sum(0)

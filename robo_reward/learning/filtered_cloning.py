@@ -6,19 +6,17 @@ base.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
-from robo_reward.learning.replay import Batch
-from robo_reward.learning.residual_td3 import ResidualTD3
+from robo_reward.learning.residual_td3 import ResidualTD3, Windows
 
 
 class FilteredCloning(ResidualTD3):
     """The imitation term of the residual TD3 alone; see there for the arguments."""
 
-    def update_critics(self, batch: Batch) -> dict[str, float]:
+    def update_critics(self, batch: Windows) -> dict[str, float]:
         """Nothing."""
-        self.error_B = np.zeros(len(batch.place_B), np.float32)
+        self._error_NB = torch.zeros(1, len(batch.weight_B))
         return {}
 
     def _improvement(

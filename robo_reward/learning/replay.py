@@ -277,9 +277,15 @@ def whose_fault(batch: Batch) -> str:
     return DIVERGED
 
 
-def concatenate(*batches: Batch) -> Batch:
-    """Several batches as one: demonstrations, then online."""
-    return Batch(**{n: np.concatenate([getattr(batch, n) for batch in batches]) for n in _fields(batches[0])})
+def concatenate(*batches: Batch, updates: int = 1) -> Batch:
+    """Several batches as one: demonstrations, then online; so for each of several updates that share them."""
+
+    def together(name: str) -> np.ndarray:
+        parts = [getattr(batch, name) for batch in batches]
+        each = [part.reshape(updates, -1, *part.shape[1:]) for part in parts]
+        return np.concatenate(each, axis=1).reshape(-1, *parts[0].shape[1:])
+
+    return Batch(**{name: together(name) for name in _fields(batches[0])})
 
 
 def _fields(batch: Batch) -> list[str]:

@@ -95,13 +95,13 @@ class ResidualSAC(ResidualTD3):
         """A drawn action; its value, its entropy at the temperature's price, and the temperature's own loss."""
         residual, log_density = self._draw(state, base)
         action = self._executed(base, residual)
-        q_B = self._lower_bound(state, action)
+        downhill, value = self._downhill(state, action)
         temperature = self.actor.log_temperature.exp()
         wanted = self.settings.target_entropy * self.action_size
         surplus = -log_density.detach().mean() - wanted
-        loss = (temperature.detach() * log_density - q_B).mean() + temperature * surplus
+        loss = downhill + (temperature.detach() * log_density).mean() + temperature * surplus
         return action, loss, {
-            "actor_q": float(q_B.detach().mean()),
+            "actor_q": value,
             "entropy": float(-log_density.detach().mean()),
             "temperature": float(temperature.detach()),
         }  # fmt: skip

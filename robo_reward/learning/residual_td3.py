@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from robo_reward.config import AgentConfig
+from robo_reward.learning.adam import Adam
 from robo_reward.learning.bins import BinnedCritic
 from robo_reward.learning.device import device_named
 from robo_reward.learning.networks import EnsembleCritic, ResidualActor
@@ -26,6 +27,29 @@ from robo_reward.shaping import Shaping
 
 _NETWORKS = ("actor", "actor_target", "actor_average", "actor_prior", "reach", "critic", "critic_target")
 _ENCODERS = ("encoder", "encoder_target", "encoder_average")
+
+
+class Windows(NamedTuple):
+    """A batch as the networks take it; B may be that of several updates."""
+
+    state_BS: torch.Tensor
+    """Standardised input and phase."""
+    base_BA: torch.Tensor
+    action_BA: torch.Tensor
+    reward_B: torch.Tensor
+    """Shaped n-step return."""
+    alive_discount_B: torch.Tensor
+    """gamma^m, 0 where nothing is bootstrapped."""
+    next_state_BS: torch.Tensor
+    next_base_BA: torch.Tensor
+    demonstration_B: torch.Tensor
+    weight_B: torch.Tensor
+    frames_BVHWC: torch.Tensor | None = None
+    next_frames_BVHWC: torch.Tensor | None = None
+
+    def rows(self, rows: slice) -> Windows:
+        """Some of them."""
+        return Windows(*(None if part is None else part[rows] for part in self))  # type: ignore[arg-type]
 
 
 class ResidualTD3:
@@ -74,18 +98,18 @@ class ResidualTD3:
         self.encoder_target, self.encoder_average = copy.deepcopy(self.encoder), copy.deepcopy(self.encoder)
         for network in (self.actor_target, self.actor_average, self.actor_prior, self.critic_target):
             network.requires_grad_(False)
-        self.error_B = np.zeros(0, np.float32)
+        self._error_NB = torch.zeros(1, 0)
         self.reach = Reach(settings, action_size).to(self.device)
         moved = [*self.actor.parameters(), *self.reach.parameters()]
-        self.actor_optimiser = torch.optim.Adam(moved, settings.actor_learning_rate, fused=True)
+        self.actor_optimiser = Adam(moved, settings.actor_learning_rate)
         valuing = [*self.critic.parameters(), *(self.encoder.parameters() if self.encoder else ())]
-        self.critic_optimiser = torch.optim.Adam(valuing, settings.learning_rate, fused=True)
+        self.critic_optimiser = Adam(valuing, settings.learning_rate)
 
     def _new_actor(self, size: int) -> torch.nn.Module:
         s = self.settings
         return ResidualActor(size, self.action_size, s.hidden, s.layer_norm, s.precision == "bfloat16")
 
-    def _new_critic(self, size: int) -> EnsembleCritic | BinnedCritic:
+    def _new_critic(self, size: int) -> EnsembleCritic:
         s = self.settings
         shape = (s.heads, size + self.action_size, s.hidden, s.layer_norm, s.precision == "bfloat16")
         critic = BinnedCritic(*shape, s.value_bins, s.value_limit) if s.value_bins else EnsembleCritic(*shape)
@@ -143,34 +167,45 @@ class ResidualTD3:
             state, _ = self._observe(state_S[None], base_R[None], self._look(self.encoder, frames_VHWC))
             return float(self.critic(state, self._tensor(np.asarray(action_A, np.float32)[None])).mean())
 
-    def update_critics(self, batch: Batch) -> dict[str, float]:
-        """One step on every head towards the n-step target; the mask is `terminated`, never a time-out.
-
-        Leaves the windows' absolute errors, averaged over the heads, in `error_B`: priorities for sampling.
-        """
+    def windows(self, batch: Batch) -> Windows:
+        """A batch, or those of several updates one after the other, shaped and standardised."""
         s = self.settings
-        state, _ = self._observe(batch.state_BS, batch.base_BR, self._see(self.encoder, batch.frames_BVHWC))
-        reward = self.shaping(
+        reward_B = self.shaping(
             batch.reward_B, batch.phi_BW, batch.length_B, batch.terminated_B, gamma=s.gamma, scale=self.shaping_scale
         )
+        state, base = self._observe(batch.state_BS, batch.base_BR)
+        next_state, next_base = self._observe(batch.next_state_BS, batch.next_base_BR)
+        frames = (None if f is None else self._tensor(f) for f in (batch.frames_BVHWC, batch.next_frames_BVHWC))
+        return Windows(
+            state, base, self._tensor(batch.action_BA), self._tensor(np.asarray(reward_B, np.float32)),
+            self._tensor(batch.discount_B * (1.0 - batch.terminated_B)), next_state, next_base,
+            self._tensor(batch.demonstration_B), self._tensor(batch.weight_B), *frames,
+        )  # fmt: skip
+
+    def update_critics(self, batch: Windows) -> dict[str, float]:
+        """One step on every head towards the n-step target; the mask is `terminated`, never a time-out."""
+        s = self.settings
         with torch.no_grad():
             seen = self._see(self.encoder_target, batch.next_frames_BVHWC)
-            next_q = self._next_value(*self._observe(batch.next_state_BS, batch.next_base_BR, seen))
-            alive_discount = self._tensor(batch.discount_B * (1.0 - batch.terminated_B))
-            target = self._tensor(np.asarray(reward, np.float32)) + alive_discount * next_q
-        action = self._tensor(batch.action_BA)
-        if isinstance(self.critic, BinnedCritic):
-            q_NB, loss_NB = self.critic.fit(state, action, target)
-        else:
-            q_NB = self.critic(state, action)
-            loss_NB = (q_NB - target).square()
-        error_NB = q_NB - target
-        loss = (self._tensor(batch.weight_B) * loss_NB).mean(1).sum()
-        self.error_B = error_NB.detach().abs().mean(0).cpu().numpy()
-        norm = self._step(self.critic_optimiser, loss)
+            next_q = self._next_value(_with(batch.next_state_BS, seen), batch.next_base_BA)
+            target = torch.addcmul(batch.reward_B, batch.alive_discount_B, next_q)
+        sees = self.encoder is not None
+        state = _with(batch.state_BS, self._see(self.encoder, batch.frames_BVHWC))
+        q_NB, loss_NB, slope_BS = self.critic.fit(state, batch.action_BA, target, batch.weight_B, of_state=sees)
+        if self.encoder is not None:
+            self.encoder.zero_grad()
+            state.backward(slope_BS)
+        self._error_NB = q_NB - target
+        norm = self.critic_optimiser.step(s.gradient_clip)
         _move(self.critic_target, self.critic, s.tau)
         _move(self.encoder_target, self.encoder, s.tau)
-        return {"critic_loss": float(loss.detach()) / s.heads, "q": float(q_NB.detach().mean()), "critic_norm": norm}
+        loss = float((batch.weight_B * loss_NB).mean())
+        return {"critic_loss": loss, "q": float(q_NB.mean()), "critic_norm": norm}
+
+    @property
+    def error_B(self) -> np.ndarray:
+        """Absolute errors of the windows of the last update, averaged over the heads: priorities for sampling."""
+        return self._error_NB.abs().mean(0).cpu().numpy()
 
     def _next_value(self, state: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
         """What the target bootstraps from (B,)."""
@@ -185,34 +220,37 @@ class ResidualTD3:
 
     def _smallest(self, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         """The smallest value among a few target heads drawn anew (B,)."""
-        s = self.settings
-        if s.subset == s.heads:
-            return self.critic_target(state, action).amin(0)
-        heads = torch.randperm(s.heads, generator=self.generator)[: s.subset]
-        return self.critic_target(state, action, heads.to(self.device)).amin(0)
+        return self.critic_target(state, action, self._draw_heads(self.settings.subset)).amin(0)
 
-    def clone(self, batches: Iterable[Batch]) -> None:
+    def _draw_heads(self, number: int | None) -> torch.Tensor | None:
+        """So many of the heads, drawn anew; None where they are all."""
+        heads = self.settings.heads
+        if number is None or number == heads:
+            return None
+        return torch.randperm(heads, generator=self.generator)[:number].to(self.device)
+
+    def clone(self, batches: Iterable[Windows]) -> None:
         """Start the residual from what demonstrations show: a step of imitation alone for each batch, then every copy
         of the actor is that clone, and the prior that the actor is held to."""
         for batch in batches:
-            state, base = self._observe(batch.state_BS, batch.base_BR)
-            loss, _ = self._imitation(state, base, self._action(self.actor, state, base), batch)
+            loss, _ = self._imitation(batch, self._action(self.actor, batch.state_BS, batch.base_BA))
             self._step(self.actor_optimiser, loss)
         for copied in (self.actor_target, self.actor_average, self.actor_prior):
             copied.load_state_dict(self.actor.state_dict())
 
-    def update_actor(self, batch: Batch) -> dict[str, float]:
+    def update_actor(self, batch: Windows) -> dict[str, float]:
         """One step up the critics' lower bound, towards the demonstrated actions, and not far from the prior's."""
         s = self.settings
         with torch.no_grad():
-            state, base = self._observe(batch.state_BS, batch.base_BR, self._see(self.encoder, batch.frames_BVHWC))
+            batch = batch._replace(state_BS=_with(batch.state_BS, self._see(self.encoder, batch.frames_BVHWC)))
+        state, base = batch.state_BS, batch.base_BA
         action, loss, numbers = self._improvement(state, base)
-        imitation, imitated = self._imitation(state, base, action, batch, filtered=s.q_filter)
+        imitation, imitated = self._imitation(batch, action, filtered=s.q_filter)
         loss = loss + s.imitation * imitation
         if s.prior > 0:
             with torch.no_grad():
                 wont = self._action(self.actor_prior, state, base)
-            own_B = self._tensor(batch.demonstration_B == 0)
+            own_B = batch.demonstration_B == 0
             loss = loss + s.prior * (own_B * (action - wont).square().sum(-1)).mean()
         norm = self._step(self.actor_optimiser, loss)
         _move(self.actor_target, self.actor, s.tau)
@@ -222,14 +260,13 @@ class ResidualTD3:
         return {**numbers, **imitated, "actor_norm": norm}
 
     def _imitation(
-        self, state: torch.Tensor, base: torch.Tensor, action: torch.Tensor, batch: Batch, filtered: bool = False
+        self, batch: Windows, action: torch.Tensor, filtered: bool = False
     ) -> tuple[torch.Tensor, dict[str, float]]:
         """Squared distance to the nearest action within the residual's reach; the critics learn from the executed."""
-        executed, shown_B = self._tensor(batch.action_BA), self._tensor(batch.demonstration_B)
-        reach = self.reach().detach()
-        shown = torch.minimum(torch.maximum(executed, base - reach), base + reach)
+        executed, shown_B, reach = batch.action_BA, batch.demonstration_B, self.reach().detach()
+        shown = torch.minimum(torch.maximum(executed, batch.base_BA - reach), batch.base_BA + reach)
         error_B = (action - shown).square().sum(-1)
-        worth_B = shown_B * self._worth_imitating(state, action, shown) if filtered else shown_B
+        worth_B = shown_B * self._worth_imitating(batch.state_BS, action, shown) if filtered else shown_B
         beyond_B = (executed != shown).any(-1) * shown_B
         return (worth_B * error_B).mean(), {
             "imitation_error": float(error_B.detach().mean()),
@@ -241,15 +278,14 @@ class ResidualTD3:
     ) -> tuple[torch.Tensor, torch.Tensor, dict[str, float]]:
         """The actor's actions (B, A), the loss whose descent makes them better, and numbers to log."""
         action = self._action(self.actor, state, base)
-        q_B = self._lower_bound(state, action)
-        return action, -q_B.mean(), {"actor_q": float(q_B.detach().mean())}
+        loss, value = self._downhill(state, action)
+        return action, loss, {"actor_q": value}
 
-    def _lower_bound(self, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
-        """Mean of the heads less their spread (B,): where they disagree, moving is not an improvement."""
-        self.critic.requires_grad_(False)
-        q_NB = self.critic(state, action)
-        self.critic.requires_grad_(True)
-        return q_NB.mean(0) - self.settings.pessimism * q_NB.std(0)
+    def _downhill(self, state: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor, float]:
+        """What falls as the critics' lower bound of the actions rises, and that bound, both means over the batch."""
+        s = self.settings
+        bound_B, slope_BA = self.critic.uphill(state, action.detach(), s.pessimism, self._draw_heads(s.actor_subset))
+        return -(slope_BA * action).sum(-1).mean(), float(bound_B.mean())
 
     def _worth_imitating(self, state: torch.Tensor, action: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
         """1, or with the Q-filter (arXiv 1709.10089) 0 where the critics prefer the actor's action (B,)."""
@@ -262,14 +298,14 @@ class ResidualTD3:
         """What the networks take for the state, standardised input, phase and what was seen, and the base's action."""
         state = ((self._tensor(state_BS) - self.mean) / self.std).clamp(-10.0, 10.0)
         base = self._tensor(base_BR)
-        parts = [state, base[:, self.action_size :]] + ([] if seen_BF is None else [seen_BF])
-        return torch.cat(parts, dim=-1), base[:, : self.action_size]
+        state = torch.cat([state, base[:, self.action_size :]], dim=-1)
+        return _with(state, seen_BF), base[:, : self.action_size]
 
-    def _see(self, encoder: PixelEncoder | None, frames_BVHWC: np.ndarray | None) -> torch.Tensor | None:
+    def _see(self, encoder: PixelEncoder | None, frames_BVHWC: torch.Tensor | None) -> torch.Tensor | None:
         """What an encoder makes of a batch's frames (B, F), each shifted anew; None without eyes."""
         if encoder is None or frames_BVHWC is None:
             return None
-        return encoder(random_shift(self._tensor(frames_BVHWC), self.settings.random_shift, self.generator))
+        return encoder(random_shift(frames_BVHWC, self.settings.random_shift, self.generator))
 
     def _look(self, encoder: PixelEncoder | None, frames_VHWC: np.ndarray | None) -> torch.Tensor | None:
         """What an encoder makes of one moment's frames as they are (1, F); None without eyes."""
@@ -295,19 +331,11 @@ class ResidualTD3:
             residual = residual + noise
         return (base + self.reach() * residual).clamp(-1.0, 1.0)
 
-    def _step(self, optimiser: torch.optim.Optimizer, loss: torch.Tensor) -> float:
-        """Backward, clip, step. A non-finite loss or gradient never reaches the weights: FloatingPointError instead."""
-        optimiser.zero_grad(set_to_none=True)
+    def _step(self, optimiser: Adam, loss: torch.Tensor) -> float:
+        """Backward and a step; a gradient that is not finite is FloatingPointError. Returns the gradient's norm."""
+        optimiser.zero_grad()
         loss.backward()
-        moved = (parameter for group in optimiser.param_groups for parameter in group["params"])
-        gradients = [parameter.grad for parameter in moved if parameter.grad is not None]
-        norm = float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients])))
-        if not np.isfinite(norm):
-            raise FloatingPointError("a gradient is not finite; the weights were left as they were")
-        if norm > self.settings.gradient_clip:
-            torch._foreach_mul_(gradients, self.settings.gradient_clip / (norm + 1e-6))
-        optimiser.step()
-        return norm
+        return optimiser.step(self.settings.gradient_clip)
 
     @property
     def _networks(self) -> tuple[str, ...]:
@@ -319,27 +347,21 @@ class ResidualTD3:
         for name in self._networks:
             tensors |= {f"{name}.{key}": value for key, value in getattr(self, name).state_dict().items()}
         for name in ("actor_optimiser", "critic_optimiser"):
-            for index, slot in getattr(self, name).state_dict()["state"].items():
-                tensors |= {f"{name}.{index}.{key}": value for key, value in slot.items()}
+            tensors |= {f"{name}.{key}": value for key, value in getattr(self, name).state_dict().items()}
         return tensors
 
     def load_state_dict(self, tensors: dict[str, torch.Tensor]) -> None:
         """Restore what `state_dict` returned."""
         self.generator.set_state(tensors["generator"])
-        for name in self._networks:
+        for name in (*self._networks, "actor_optimiser", "critic_optimiser"):
             prefix = f"{name}."
             own = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
             getattr(self, name).load_state_dict(own)
-        for name in ("actor_optimiser", "critic_optimiser"):
-            optimiser = getattr(self, name)
-            packed = optimiser.state_dict()
-            slots: dict[int, dict[str, torch.Tensor]] = {}
-            for key, value in tensors.items():
-                if key.startswith(f"{name}."):
-                    _, index, slot = key.split(".")
-                    slots.setdefault(int(index), {})[slot] = value
-            packed["state"] = slots
-            optimiser.load_state_dict(packed)
+
+
+def _with(state_BS: torch.Tensor, seen_BF: torch.Tensor | None) -> torch.Tensor:
+    """The state and what was seen, if anything."""
+    return state_BS if seen_BF is None else torch.cat([state_BS, seen_BF], dim=-1)
 
 
 def _move(target: torch.nn.Module | None, source: torch.nn.Module | None, tau: float) -> None:

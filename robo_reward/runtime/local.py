@@ -174,8 +174,8 @@ def exploring_actor(config: Config, base: Policy, agent: ResidualTD3, rollout: i
 
 def clone_demonstrations(experience: Experience, settings: AgentConfig, rng: np.random.Generator) -> None:
     """What a new agent begins with: see `ResidualTD3.clone`."""
-    batches = (experience.demonstrations.sample(settings.batch, rng) for _ in range(settings.cloning_updates))
-    experience.agent.clone(batches)
+    agent, shown = experience.agent, experience.demonstrations
+    agent.clone(agent.windows(shown.sample(settings.batch, rng)) for _ in range(settings.cloning_updates))
 
 
 def finish(

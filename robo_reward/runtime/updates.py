@@ -17,6 +17,9 @@ from robo_reward.runtime.experience import Experience
 from robo_reward.shaping import imitation_weights, ra_bc
 from robo_reward.types import Episode
 
+AT_ONCE = 16
+"""Updates whose windows are drawn together: a few large draws cost less than many small ones."""
+
 
 @dataclass
 class Progress:
@@ -101,20 +104,27 @@ def learn(
         (experience.online, slice(anchored, settings.batch)),
     )
     parts = [(replay, rows) for replay, rows in shares if rows.start < rows.stop]
+    most = 1 if settings.priority > 0 or agent.eyes else AT_ONCE
     for update in range(updates):
         breathe(f"learning: {update} of {updates} updates")
-        batch = concatenate(*(replay.sample(rows.stop - rows.start, rng) for replay, rows in parts))
-        if agent.shaping is ra_bc:
-            weight_B = imitation_weights(batch.phi_BW, batch.length_B, batch.demonstration_B)
-            batch = replace(batch, demonstration_B=batch.demonstration_B * weight_B)
+        if (turn := update % most) == 0:
+            at_once = min(most, updates - update)
+            drawn = [replay.sample(at_once * (rows.stop - rows.start), rng) for replay, rows in parts]
+            batch = concatenate(*drawn, updates=at_once)
+            if agent.shaping is ra_bc:
+                weight_B = imitation_weights(batch.phi_BW, batch.length_B, batch.demonstration_B)
+                batch = replace(batch, demonstration_B=batch.demonstration_B * weight_B)
+            windows = agent.windows(batch)
+        own = windows.rows(slice(turn * settings.batch, (turn + 1) * settings.batch))
         try:
-            numbers = agent.update_critics(batch)
+            numbers = agent.update_critics(own)
             if actor_moves and (update + 1) % settings.actor_every == 0:
-                numbers |= agent.update_actor(batch)
+                numbers |= agent.update_actor(own)
         except FloatingPointError as error:
             raise ValueError(f"{whose_fault(batch)} ({error})") from error
-        for replay, rows in parts:
-            replay.prioritise(batch.place_B[rows], agent.error_B[rows])
+        if settings.priority > 0:
+            for replay, rows in parts:
+                replay.prioritise(batch.place_B[rows], agent.error_B[rows])
         for key, value in numbers.items():
             means.setdefault(key, []).append(value)
     return {key: float(np.mean(values)) for key, values in means.items()}

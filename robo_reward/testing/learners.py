@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
 from robo_reward.config import AgentConfig
 from robo_reward.learning.agents import AGENTS
@@ -34,6 +36,31 @@ def small_learner(
     """
     settings, zeros = replace(settings, **changes), np.zeros(size, np.float32)
     return AGENTS[settings.kind](zeros, zeros + 1, action_size, settings, SCHEMES[shaping], scale, seed)
+
+
+class ByAutograd(nn.Module):
+    """A critic with only a `forward`; what `EnsembleCritic` writes out by hand autograd finds here."""
+
+    def fit(
+        self, state_BS: torch.Tensor, action_BA: torch.Tensor, target_B: torch.Tensor, weight_B: torch.Tensor,
+        of_state: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
+        """See `EnsembleCritic.fit`; the gradients are in every parameter's `grad`."""
+        state_BS = state_BS.detach().requires_grad_(of_state)
+        q_NB = self(state_BS, action_BA)
+        loss_NB = (q_NB - target_B).square()
+        (weight_B * loss_NB).mean(1).sum().backward()
+        return q_NB.detach(), loss_NB.detach(), state_BS[:, :0] if state_BS.grad is None else state_BS.grad
+
+    def uphill(
+        self, state_BS: torch.Tensor, action_BA: torch.Tensor, pessimism: float, heads: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `EnsembleCritic.uphill`."""
+        action_BA = action_BA.detach().requires_grad_()
+        q_NB = self(state_BS, action_BA, heads)
+        bound_B = q_NB.mean(0) - pessimism * q_NB.std(0)
+        [slope_BA] = torch.autograd.grad(bound_B.sum(), action_BA)
+        return bound_B.detach(), slope_BA
 
 
 def random_batch(rows: int, seed: int = 0, **changes: np.ndarray) -> Batch:

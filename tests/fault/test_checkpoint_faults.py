@@ -218,8 +218,8 @@ def unguarded(self, optimiser, loss):
 def broken_by_nan_gradients(folder, gradients):
     """One NaN or infinity in one gradient each time: where weights, optimiser or checkpoint were not as before."""
     agent, rng = learner(), np.random.default_rng(0)
-    agent.update_critics(batch(rng))
-    agent.update_actor(batch(rng))
+    agent.update_critics(agent.windows(batch(rng)))
+    agent.update_actor(agent.windows(batch(rng)))
     checkpoint = Checkpoint(folder, quiet=True)
     checkpoint.agent = agent
     checkpoint.save()

@@ -91,8 +91,8 @@ def test_a_learner_saved_and_loaded_into_another_continues_bit_for_bit(kind, tmp
     def train(agent, first):
         for seed in range(first, first + 3):
             batch = make_batch(32, seed, demonstration_B=np.ones(32, np.float32))
-            agent.update_critics(batch)
-            agent.update_actor(batch)
+            agent.update_critics(agent.windows(batch))
+            agent.update_actor(agent.windows(batch))
 
     straight, before, after = learner(kind, 1), learner(kind, 1), learner(kind, 2)
     train(straight, 0)
@@ -120,8 +120,8 @@ def test_an_off_policy_learner_finds_the_better_action(kind):
             64, seed, state_BS=still, next_state_BS=still, base_BR=np.zeros((64, A), np.float32), action_BA=tried,
             reward_B=-np.square(tried - 0.4).sum(1), terminated_B=np.ones(64, np.float32),
         )  # fmt: skip
-        agent.update_critics(batch)
-        agent.update_actor(batch)
+        agent.update_critics(agent.windows(batch))
+        agent.update_actor(agent.windows(batch))
     found = agent.act(np.zeros(S, np.float32), np.zeros(A, np.float32), deployed=True)
     np.testing.assert_allclose(found, 0.4, atol=0.15)
 
@@ -130,7 +130,7 @@ def test_layer_norm_can_be_left_out():
     sizes = []
     for norm in (False, True):
         agent = learner("residual_td3", layer_norm=norm)
-        assert agent.update_critics(make_batch(16))
+        assert agent.update_critics(agent.windows(make_batch(16)))
         sizes.append(sum(tensor.numel() for tensor in agent.critic.state_dict().values()))
     assert sizes[1] - sizes[0] == SETTINGS.heads * 2 * 2 * SETTINGS.hidden  # scale and shift of two layers
 
@@ -163,7 +163,7 @@ def test_the_temperature_rises_while_the_policy_is_less_random_than_wanted(targe
     agent = learner("residual_sac", target_entropy=target, imitation=0.0, actor_learning_rate=0.01)
     before = float(agent.actor.log_temperature.detach())
     for seed in range(5):
-        agent.update_actor(make_batch(32, seed))
+        agent.update_actor(agent.windows(make_batch(32, seed)))
     assert (float(agent.actor.log_temperature.detach()) > before) == rises
 
 
@@ -219,8 +219,8 @@ def test_filtered_cloning_learns_from_what_was_shown_and_from_nothing_else():
     shown = make_batch(32, **shape, demonstration_B=np.ones(32, np.float32))
     for batch, expected, tolerance in ((failures, base, 0.0), (shown, np.full(A, -0.5), 0.15)):
         for _ in range(150):
-            assert agent.update_critics(batch) == {}
-            agent.update_actor(batch)
+            assert agent.update_critics(agent.windows(batch)) == {}
+            agent.update_actor(agent.windows(batch))
         np.testing.assert_allclose(agent.act(state, base, deployed=True), expected, atol=tolerance)
 
 

@@ -35,8 +35,8 @@ def learner():
 def learn(agent, rng, updates=3):
     for _ in range(updates):
         batch = random_batch(4, int(rng.integers(1 << 30)))
-        agent.update_critics(batch)
-        agent.update_actor(batch)
+        agent.update_critics(agent.windows(batch))
+        agent.update_actor(agent.windows(batch))
 
 
 def tensors(agent):

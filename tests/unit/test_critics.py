@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 
 from robo_reward.config import AgentConfig, Config, ShapingConfig  # noqa: E402
 from robo_reward.learning.bins import BinnedCritic  # noqa: E402
-from robo_reward.learning.networks import EnsembleCritic  # noqa: E402
+from robo_reward.learning.networks import EnsembleCritic, lower_bound  # noqa: E402
 from robo_reward.testing.learners import ACTION as A  # noqa: E402
 from robo_reward.testing.learners import STATE as S  # noqa: E402
 from robo_reward.testing.learners import random_batch, small_learner  # noqa: E402
@@ -30,7 +30,7 @@ def test_a_critic_of_bins_learns_the_values():
     rewards = np.linspace(-1.5, 1.5, 16, dtype=np.float32)
     batch = random_batch(16, terminated_B=np.ones(16, np.float32), reward_B=rewards)
     for _ in range(300):
-        agent.update_critics(batch)
+        agent.update_critics(agent.windows(batch))
     with torch.no_grad():
         values = agent.critic(torch.from_numpy(batch.state_BS), torch.from_numpy(batch.action_BA))
     torch.testing.assert_close(values, torch.from_numpy(rewards).expand(4, -1), atol=0.2, rtol=0)
@@ -48,11 +48,44 @@ def test_bins_learn_large_values_with_the_gradients_of_small_ones():
     for size in (1.0, 100.0):
         torch.manual_seed(0)
         critic = BinnedCritic(2, S + A, 16, norm=True, rough=False, bins=51, limit=size)
-        _, loss = critic.fit(state, action, size * torch.linspace(-0.9, 0.9, 16))
-        loss.mean().backward()
+        critic.fit(state, action, size * torch.linspace(-0.9, 0.9, 16), torch.ones(16))
         gradients[size] = critic.mlp.flat.grad
     assert gradients[1.0].abs().max() > 1e-3
     torch.testing.assert_close(gradients[100.0], gradients[1.0])
+
+
+@pytest.mark.parametrize("bins", [0, 11])
+def test_what_is_written_out_by_hand_is_what_autograd_finds(bins):
+    """The gradient that fits the critics, the slope by the state, and the way uphill."""
+    torch.manual_seed(0)
+    shape = (4, S + A, 16, True, False)
+    critic = (BinnedCritic(*shape, bins, 1.0) if bins else EnsembleCritic(*shape)).double()
+    torch.nn.init.normal_(critic.mlp.flat, std=0.5)
+    state, action, target = (torch.randn(*size, dtype=torch.float64) for size in ((7, S), (7, A), (7,)))
+    weight, state = torch.rand(7, dtype=torch.float64), state.requires_grad_()
+    y = critic.mlp(torch.cat([state, action], -1))
+    if bins:
+        wanted_loss = -(critic.spread(target) * torch.log_softmax(y, -1)).sum(-1)
+    else:
+        wanted_loss = (y.squeeze(-1) - target).square()
+    by_state, by_weights = torch.autograd.grad((weight * wanted_loss).mean(1).sum(), [state, critic.mlp.flat])
+    q, loss, slope = critic.fit(state, action, target, weight, of_state=True)
+    torch.testing.assert_close(loss, wanted_loss)
+    torch.testing.assert_close(slope, by_state)
+    torch.testing.assert_close(critic.mlp.flat.grad, by_weights)
+    with torch.no_grad():
+        assert torch.equal(critic(state, action), q)
+    action.requires_grad_()
+    q = critic(state, action)
+    wanted_bound = q.mean(0) - 0.7 * q.std(0)
+    bound, slope = critic.uphill(state, action, 0.7)
+    torch.testing.assert_close(bound, wanted_bound)
+    torch.testing.assert_close(slope, torch.autograd.grad(wanted_bound.sum(), action)[0])
+
+
+def test_heads_that_agree_exactly_have_a_way_uphill_all_the_same():
+    bound, slope = lower_bound(torch.ones(4, 3), pessimism=1.0)
+    assert torch.equal(bound, torch.ones(3)) and torch.equal(slope, torch.full((4, 3), 0.25))
 
 
 @pytest.mark.parametrize("norm", [True, False])
@@ -74,7 +107,7 @@ def test_critics_that_start_at_the_potential_add_nothing_to_it_and_still_learn(b
     with torch.no_grad():
         torch.testing.assert_close(agent.critic(*inputs), torch.zeros(4, 16), atol=1e-6, rtol=0)
     for _ in range(3):
-        agent.update_critics(batch)
+        agent.update_critics(agent.windows(batch))
     assert agent.critic(*inputs).abs().max() > 1e-3
 
 

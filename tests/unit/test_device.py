@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 
 from robo_reward.cli import main  # noqa: E402
 from robo_reward.config import load_config  # noqa: E402
-from robo_reward.learning import residual_td3  # noqa: E402
+from robo_reward.learning import adam, residual_td3  # noqa: E402
 from robo_reward.learning.agents import AGENTS  # noqa: E402
 from robo_reward.learning.device import device_named  # noqa: E402
 from robo_reward.learning.pixels import Eyes  # noqa: E402
@@ -35,9 +35,14 @@ def elsewhere(monkeypatch):
     assert torch.ones(2, device="meta").device.type == "meta"
     with pytest.raises(RuntimeError, match="device"):
         torch.ones(2, device="meta") + torch.ones(2)
-    adam = torch.optim.Adam
+
+    def mixed(parameters, gradients, first, second, largest, steps, **how):  # torch's fused step knows no such device
+        for parameter, *others in zip(parameters, gradients, first, second, steps, strict=True):
+            for other in others:
+                parameter += other
+
     monkeypatch.setattr(residual_td3, "device_named", lambda name: torch.device("meta"))
-    monkeypatch.setattr(torch.optim, "Adam", lambda moved, rate, fused: adam(moved, rate))
+    monkeypatch.setattr(adam, "adam", mixed)
     monkeypatch.setattr(torch.Tensor, "__float__", lambda tensor: 1.0)
     monkeypatch.setattr(torch.Tensor, "__bool__", lambda tensor: True)
     monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: torch.zeros(tensor.shape))
@@ -69,7 +74,7 @@ def test_everything_of_an_update_and_of_acting_is_where_the_learner_is(words, el
     frames = FRAMES if agent.eyes else None
     replay.append(shown, shown.agent_pos, track, demonstration=True, frames_TVHWC=frames)
     if not agent.eyes:
-        agent.clone([replay.sample(8, rng)])
+        agent.clone([agent.windows(replay.sample(8, rng))])
     if settings.kind == "residual_ppo":
         agent.learn_from([(shown, track, shown.agent_pos)])
     else:
@@ -88,13 +93,13 @@ def test_a_checkpoint_of_one_device_is_taken_up_on_another(request):
     replay = EpisodeReplay(100, S, A, agent.settings.n_step, agent.settings.gamma, K)
     replay.append(shown, shown.agent_pos, PhiTrack("m", np.zeros(T + 1, np.float32), np.ones(T + 1, np.float32)),
                   demonstration=True)  # fmt: skip
-    agent.update_critics(replay.sample(8, np.random.default_rng(0)))
+    agent.update_critics(agent.windows(replay.sample(8, np.random.default_rng(0))))
     saved = agent.state_dict()
     request.getfixturevalue("elsewhere")
     other = made([])
     other.load_state_dict(saved)
-    moments = other.critic_optimiser.state_dict()["state"][0]
-    assert moments["exp_avg"].device.type == "meta" and float(moments["step"]) == 1
+    moments = other.critic_optimiser.state_dict()
+    assert moments["0.exp_avg"].device.type == "meta" and float(moments["0.step"]) == 1
     assert other.critic.mlp.flat.device.type == "meta"
     assert torch.equal(other.generator.get_state(), saved["generator"])
 

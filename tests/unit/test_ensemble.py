@@ -130,7 +130,7 @@ def test_the_heads_start_different_and_all_learn():
 
     assert heads().std(0).min() > 1e-3
     for _ in range(300):
-        agent.update_critics(batch)
+        agent.update_critics(agent.windows(batch))
     torch.testing.assert_close(heads(), torch.from_numpy(batch.reward_B).expand(4, -1), atol=0.15, rtol=0)
 
 

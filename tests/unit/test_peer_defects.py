@@ -97,7 +97,7 @@ def learner(seed=0, **changes):
 
 def critic_after(batch, **changes):
     agent = learner()
-    agent.update_critics(dataclasses.replace(batch, **changes))
+    agent.update_critics(agent.windows(dataclasses.replace(batch, **changes)))
     return torch.cat([p.detach().ravel() for p in agent.critic.parameters()])
 
 
@@ -225,7 +225,7 @@ def test_the_critic_learns_from_the_full_action_and_tells_it_from_the_nearest_re
         phi_BW=np.zeros((size, N_STEP + 1), np.float32),
     )  # fmt: skip
     for _ in range(200):
-        agent.update_critics(batch)
+        agent.update_critics(agent.windows(batch))
     with torch.no_grad():
         q = agent.critic(torch.zeros(2, 2), torch.tensor([[0.8, 0.8], [0.1, 0.1]])).mean(0)
     assert q[0] > 0.9 and q[1] < 0.1
@@ -242,7 +242,7 @@ def test_the_actor_imitates_the_nearest_reachable_residual():
             demonstration_B=np.ones(8, np.float32),
         )  # fmt: skip
         for _ in range(20):
-            agent.update_actor(batch)
+            agent.update_actor(agent.windows(batch))
         weights.append(torch.cat([p.detach().ravel() for p in agent.actor.parameters()]))
     nearest, beyond, opposite = weights
     torch.testing.assert_close(nearest, beyond)
@@ -258,8 +258,8 @@ def test_a_learner_saved_and_loaded_into_another_continues_bit_for_bit(tmp_path)
     def train(agent, rng, updates):
         for _ in range(updates):
             batch = concatenate(replay.sample(8, rng), replay.sample(8, rng))
-            agent.update_critics(batch)
-            agent.update_actor(batch)
+            agent.update_critics(agent.windows(batch))
+            agent.update_actor(agent.windows(batch))
 
     straight, rng = learner(1, **settings), np.random.default_rng(5)
     train(straight, rng, 6)

@@ -77,13 +77,13 @@ def test_only_the_critics_errors_teach_the_encoder(kind):
     agent, rng = learner(kind), np.random.default_rng(0)
     replay = filled([make_episode()])
     before = weights(agent.encoder)
-    agent.update_critics(replay.sample(6, rng))
+    agent.update_critics(agent.windows(replay.sample(6, rng)))
     taught, actor = weights(agent.encoder), weights(agent.actor)
     assert all(not torch.equal(now, then) for now, then in zip(taught, before, strict=True))
     assert changed(agent.encoder_target, before)  # its average follows
     for network in (agent.encoder, agent.critic):
         network.zero_grad(set_to_none=True)
-    agent.update_actor(replay.sample(6, rng))
+    agent.update_actor(agent.windows(replay.sample(6, rng)))
     assert changed(agent.actor, actor) and not changed(agent.encoder, taught)
     assert all(parameter.grad is None for parameter in agent.encoder.parameters())
 
@@ -121,8 +121,8 @@ def test_a_shift_moves_every_frame_by_itself_and_repeats_its_edge():
 def test_acting_is_the_same_every_time_and_looks_at_the_frames():
     agent, replay, rng = learner(tau=0.5, average_rate=0.5), filled([make_episode()]), np.random.default_rng(0)
     for _ in range(3):
-        agent.update_critics(replay.sample(6, rng))
-        agent.update_actor(replay.sample(6, rng))
+        agent.update_critics(agent.windows(replay.sample(6, rng)))
+        agent.update_actor(agent.windows(replay.sample(6, rng)))
     state, base = np.zeros(P, np.float32), np.zeros(A, np.float32)
     frames = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3), dtype=np.uint8)
     chance = agent.generator.get_state()
@@ -136,13 +136,13 @@ def test_acting_is_the_same_every_time_and_looks_at_the_frames():
 @pytest.mark.parametrize("kind", LEARNERS)
 def test_a_saved_learner_goes_on_bit_for_bit(kind):
     agent, replay = learner(kind), filled([make_episode()])
-    agent.update_critics(replay.sample(6, np.random.default_rng(0)))
+    agent.update_critics(agent.windows(replay.sample(6, np.random.default_rng(0))))
     other = learner(kind)
     other.load_state_dict({name: tensor.clone() for name, tensor in agent.state_dict().items()})
     for learning in (agent, other):
         rng = np.random.default_rng(1)
-        learning.update_critics(replay.sample(6, rng))
-        learning.update_actor(replay.sample(6, rng))
+        learning.update_critics(learning.windows(replay.sample(6, rng)))
+        learning.update_actor(learning.windows(replay.sample(6, rng)))
     again = other.state_dict()
     assert all(torch.equal(tensor, again[name]) for name, tensor in agent.state_dict().items())
 

@@ -14,13 +14,14 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from robo_reward.config import AgentConfig  # noqa: E402
+from robo_reward.learning.adam import Adam  # noqa: E402
 from robo_reward.learning.replay import EpisodeReplay  # noqa: E402
 from robo_reward.learning.residual_td3 import ResidualTD3  # noqa: E402
 from robo_reward.runtime.updates import learn  # noqa: E402
 from robo_reward.shaping import SCHEMES  # noqa: E402
 from robo_reward.testing.episodes import make_episode  # noqa: E402
 from robo_reward.testing.learners import ACTION as A  # noqa: E402
-from robo_reward.testing.learners import GAMMA, random_batch, small_learner  # noqa: E402
+from robo_reward.testing.learners import GAMMA, ByAutograd, random_batch, small_learner  # noqa: E402
 from robo_reward.testing.learners import N_STEP as N  # noqa: E402
 from robo_reward.testing.learners import STATE as S  # noqa: E402
 from robo_reward.types import PhiTrack  # noqa: E402
@@ -45,7 +46,7 @@ def test_before_any_update_it_is_the_base_policy():
 def test_critic_updates_alone_leave_the_policy_as_it_is():
     agent = small_learner()
     for seed in range(5):
-        agent.update_critics(random_batch(16, seed))
+        agent.update_critics(agent.windows(random_batch(16, seed)))
     base = np.array([0.3, -0.7], np.float32)
     np.testing.assert_array_equal(agent.act(np.ones(S, np.float32), base), base)
 
@@ -56,8 +57,8 @@ def test_a_step_of_the_actor_moves_the_policy_within_the_residual_s_reach():
     for tau in (0.05, 1.0):
         agent = small_learner(residual_scale=0.2, actor_learning_rate=0.1, tau=tau)
         for seed in range(5):
-            agent.update_critics(random_batch(16, seed))
-            agent.update_actor(random_batch(16, seed))
+            agent.update_critics(agent.windows(random_batch(16, seed)))
+            agent.update_actor(agent.windows(random_batch(16, seed)))
         moved[tau] = np.abs(agent.act(np.ones(S, np.float32), base) - base).max()
     assert 0 < 1.5 * moved[0.05] < moved[1.0] <= 0.2 + 1e-6 and moved[1.0] > 0.01
 
@@ -65,7 +66,7 @@ def test_a_step_of_the_actor_moves_the_policy_within_the_residual_s_reach():
 # ---- the target ----
 
 
-class Constant(nn.Module):
+class Constant(ByAutograd):
     """A critic whose heads say `value`, `value` + 1, ... everywhere."""
 
     def __init__(self, heads, value):
@@ -81,8 +82,8 @@ def target_of(batch, kind, scale=1.0, next_q=2.0, **changes):
     """The target of a batch of one row, read off the loss of a critic that says 0 (so it must not be negative)."""
     agent = small_learner(kind, scale, heads=1, subset=1, tau=0.0, learning_rate=1e-9, **changes)
     agent.critic, agent.critic_target = Constant(1, 0.0), Constant(1, next_q)
-    agent.critic_optimiser = torch.optim.SGD(agent.critic.parameters(), lr=0.0)
-    return np.sqrt(agent.update_critics(batch)["critic_loss"])
+    agent.critic_optimiser = Adam(agent.critic.parameters(), 0.0)
+    return np.sqrt(agent.update_critics(agent.windows(batch))["critic_loss"])
 
 
 ROWS = [random_batch(1, seed, reward_B=np.float32([5.0]), terminated_B=np.float32([seed % 2])) for seed in range(12)]
@@ -119,9 +120,9 @@ def test_the_target_takes_the_smaller_of_the_drawn_heads():
     agent = small_learner("none", tau=0.0)
     agent.critic, agent.critic_target = Constant(4, 0.0), Constant(4, 0.0)
     agent.critic.value.data[:] = 0
-    agent.critic_optimiser = torch.optim.SGD(agent.critic.parameters(), lr=0.0)
+    agent.critic_optimiser = Adam(agent.critic.parameters(), 0.0)
     for _ in range(60):
-        seen.add(round((np.sqrt(agent.update_critics(batch)["critic_loss"]) - 5) / GAMMA, 3))
+        seen.add(round((np.sqrt(agent.update_critics(agent.windows(batch))["critic_loss"]) - 5) / GAMMA, 3))
     assert seen == {0.0, 1.0, 2.0}
 
 
@@ -132,7 +133,7 @@ def test_the_target_takes_the_smaller_of_the_drawn_heads():
 def test_the_actor_climbs_where_the_heads_agree_and_with_pessimism_only_there(pessimism):
     """All heads like the second dimension; on average they like the first one too, but far from all of them."""
 
-    class Divided(nn.Module):
+    class Divided(ByAutograd):
         def __init__(self):
             super().__init__()
             self.liking = nn.Parameter(torch.tensor([3.0, 1.0, 0.0, -2.0]))
@@ -143,7 +144,7 @@ def test_the_actor_climbs_where_the_heads_agree_and_with_pessimism_only_there(pe
     agent = small_learner(pessimism=pessimism, imitation=0.0, actor_learning_rate=3e-2, residual_scale=0.4)
     agent.critic, base = Divided(), np.zeros((16, A), np.float32)
     for seed in range(60):
-        agent.update_actor(random_batch(16, seed, base_BR=base))
+        agent.update_actor(agent.windows(random_batch(16, seed, base_BR=base)))
     agent.actor_target.load_state_dict(agent.actor.state_dict())
     divided, agreed = agent.act(np.zeros(S, np.float32), base[0])
     assert agreed > 0.3 and (abs(divided) < 0.1 if pessimism else divided > 0.3)
@@ -159,13 +160,13 @@ def test_the_actor_climbs_where_the_heads_agree_and_with_pessimism_only_there(pe
 )  # fmt: skip
 def test_a_value_that_is_not_finite_stops_the_critics_and_leaves_every_weight(field, value):
     agent = small_learner()
-    agent.update_critics(random_batch(16))  # so that the optimiser has a state too
+    agent.update_critics(agent.windows(random_batch(16)))  # so that the optimiser has a state too
     before = snapshot(agent)
     batch = random_batch(16, 1)
     array = getattr(batch, field).copy()
     array.flat[0] = value
     with pytest.raises(FloatingPointError, match="not finite"):
-        agent.update_critics(dataclasses.replace(batch, **{field: array}))
+        agent.update_critics(agent.windows(dataclasses.replace(batch, **{field: array})))
     after = snapshot(agent)
     assert after.keys() == before.keys()
     for name in before.keys() - {"generator"}:
@@ -174,17 +175,17 @@ def test_a_value_that_is_not_finite_stops_the_critics_and_leaves_every_weight(fi
 
 def test_a_nan_stops_the_actor_too():
     agent = small_learner()
-    agent.update_actor(random_batch(16))
+    agent.update_actor(agent.windows(random_batch(16)))
     before = snapshot(agent)
     state = random_batch(16).state_BS.copy()
     state[0, 0] = np.nan
     with pytest.raises(FloatingPointError, match="not finite"):
-        agent.update_actor(random_batch(16, state_BS=state))
+        agent.update_actor(agent.windows(random_batch(16, state_BS=state)))
     after = snapshot(agent)
     for name in before.keys() - {"generator"}:
         assert torch.equal(before[name], after[name]), name
-    agent.update_critics(random_batch(16, 2))  # and it goes on with good data
-    agent.update_actor(random_batch(16, 2))
+    agent.update_critics(agent.windows(random_batch(16, 2)))  # and it goes on with good data
+    agent.update_actor(agent.windows(random_batch(16, 2)))
 
 
 # ---- it learns ----
@@ -254,8 +255,8 @@ def test_one_seed_gives_one_learner():
     def trained(seed):
         agent = small_learner(seed=seed)
         for number in range(4):
-            agent.update_critics(random_batch(16, number))
-            agent.update_actor(random_batch(16, number))
+            agent.update_critics(agent.windows(random_batch(16, number)))
+            agent.update_actor(agent.windows(random_batch(16, number)))
         return agent.act(np.ones(S, np.float32), np.zeros(A, np.float32))
 
     np.testing.assert_array_equal(trained(0), trained(0))

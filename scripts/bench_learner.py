@@ -10,7 +10,8 @@ are measured there, the default one and the one that sees pixels, a GPU by the c
 
 The limit is what batched products of 256 x 256 x 256 reach in the same run, in single precision. `share_of_limit` is
 the time that an update's products would take at that speed, divided by the time that the update takes. The rows with
-`_bfloat16` are ours with `agent.precision=bfloat16`, beside the peers in single precision.
+`_bfloat16` are ours with `agent.precision=bfloat16`, beside the peers in single precision; those with `_of_2` ours with
+two of ten heads in the target, as is the default, and two that move the actor (one where the peer's actor has one).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from learner_peers import ACTION, OBSERVATION, PEERS, ROWS
+from learner_peers import ACTION, ALIKE, OBSERVATION, PEERS, ROWS, UPDATES
 
 from robo_reward.config import AgentConfig
 from robo_reward.learning.pixels import Eyes
@@ -70,13 +71,13 @@ def filled(rows: int, settings: AgentConfig, eyes: Eyes | None = None) -> Episod
 
 
 def ours(settings: AgentConfig, rows: int = ROWS, eyes: Eyes | None = None) -> Callable[[], None]:
-    """Two updates of the residual learner, sampling and logged numbers included."""
+    """`UPDATES` updates of the residual learner, sampling and logged numbers included."""
     demonstrations, online = filled(ROWS, settings, eyes), filled(rows, settings, eyes)
     zeros = np.zeros(OBSERVATION - 8, np.float32)
     agent = ResidualTD3(zeros, zeros + 1, ACTION, settings, SCHEMES["potential"], 1.0, 0, phase_size=8, eyes=eyes)
     experience: Any = SimpleNamespace(demonstrations=demonstrations, warmup=online, online=online)
     rng = np.random.default_rng(0)
-    return lambda: (learn(agent, experience, 2, settings, rng), None)[1]
+    return lambda: (learn(agent, experience, UPDATES, settings, rng), None)[1]
 
 
 def products(settings: AgentConfig) -> float:
@@ -86,7 +87,8 @@ def products(settings: AgentConfig) -> float:
     actor, critic = first + middle + hidden * ACTION, first + middle + hidden
     target = actor + settings.subset * critic
     critics = heads * (critic + critic + middle + hidden)  # forward, by weights, by activations
-    actors = actor + actor + middle + hidden * ACTION + heads * (critic + critic)
+    uphill = critic + hidden + middle + hidden * ACTION
+    actors = actor + actor + middle + hidden * ACTION + (settings.actor_subset or heads) * uphill
     return rows * (target + critics + actors / settings.actor_every)
 
 
@@ -102,19 +104,17 @@ def contenders(quick: bool) -> tuple[dict[str, Callable[[], None]], dict[str, Ag
     settings: dict[str, AgentConfig] = {}
     for name, (heads, hidden, batch) in NETWORKS.items():
         equal = AgentConfig(heads=heads, subset=heads, hidden=hidden, batch=batch)
-        for normed in (True, False):
-            for every in (1, 2):
-                alike = replace(equal, layer_norm=normed, actor_every=every)
-                settings[f"ours_{name}_{normed}_{every}"] = alike
-                settings[f"ours_{name}_{normed}_{every}_bfloat16"] = replace(alike, precision="bfloat16")
-    settings["ours_10heads_subset"] = replace(settings["ours_10heads_True_2"], subset=2)
-    default = AgentConfig()
-    settings["ours_default"] = default
-    made |= {name: ours(chosen) for name, chosen in settings.items()}
+        for words, changes in ALIKE.items():
+            settings[f"{name}{words}"] = alike = replace(equal, **changes)
+            if heads > 2:
+                settings[f"{name}{words}_of_2"] = replace(alike, subset=2, actor_subset=alike.actor_subset or 2)
+    settings |= {f"{name}_bfloat16": replace(alike, precision="bfloat16") for name, alike in settings.items()}
+    settings["default"] = default = AgentConfig()
+    made |= {f"ours_{name}": ours(chosen) for name, chosen in settings.items()}
     if not quick:
-        made |= {f"ours_replay_{size}": ours(settings["ours_2x256_True_2"], size) for size in SIZES}
+        made |= {f"ours_replay_{size}": ours(settings["2x256"], size) for size in SIZES}
     missing = []
-    for peer, (load, _, _) in PEERS.items():
+    for peer, (load, _) in PEERS.items():
         try:
             build = load()
         except ImportError as error:
@@ -132,7 +132,7 @@ def on_device(device: str, threads: int, repeats: int) -> dict[str, float]:
     settings = AgentConfig(device=device)
     made = {"default": ours(settings), "pixels_3x84": ours(settings, eyes=EYES)}
     seconds = measure(made, threads, repeats, by_clock=device != "cpu")
-    return {f"updates_per_s_{name}": 2 / seconds[name] for name in made}
+    return {f"updates_per_s_{name}": UPDATES / seconds[name] for name in made}
 
 
 def measure(
@@ -156,22 +156,20 @@ def figures(seconds: dict[str, float], settings: dict[str, AgentConfig]) -> dict
     gflops = 8 * 2 * 256**3 / seconds["limit"] / 1e9
     found = {"limit_gflops": gflops}
     for name, chosen in settings.items():
-        label = name.removeprefix("ours_").replace("_False", "_without_norm").replace("_True", "")
-        label = label.replace("_1", "_actor_every_1").replace("_2_", "_").removesuffix("_2")
-        found[f"updates_per_s_{label}"] = 2 / seconds[name]
-        found[f"share_of_limit_{label}"] = 2 * products(chosen) / gflops / 1e9 / seconds[name]
+        found[f"updates_per_s_{name}"] = UPDATES / seconds[f"ours_{name}"]
+        found[f"share_of_limit_{name}"] = UPDATES * products(chosen) / gflops / 1e9 / seconds[f"ours_{name}"]
     found["share_of_limit"] = found["share_of_limit_2x256"]
-    for peer, (_, normed, every) in PEERS.items():
+    for peer, (_, words) in PEERS.items():
         for network in NETWORKS:
             if (theirs := seconds.get(f"{peer}_{network}")) is not None:
-                found[f"updates_per_s_{peer}_{network}"] = 2 / theirs
-                own = f"ours_{network}_{normed}_{every}"
-                found[f"ratio_{peer}_{network}"] = theirs / seconds[own]
-                found[f"ratio_{peer}_{network}_bfloat16"] = theirs / seconds[f"{own}_bfloat16"]
+                found[f"updates_per_s_{peer}_{network}"] = UPDATES / theirs
+                for change in ("", "_bfloat16", "_of_2", "_of_2_bfloat16"):
+                    if (own := seconds.get(f"ours_{network}{words}{change}")) is not None:
+                        found[f"ratio_{peer}_{network}{change}"] = theirs / own
     found["ratio_plain_td3_default"] = seconds["plain_td3_default"] / seconds["ours_default"]
     if f"ours_replay_{SIZES[0]}" in seconds:
         for size in SIZES:
-            found[f"updates_per_s_replay_{size}"] = 2 / seconds[f"ours_replay_{size}"]
+            found[f"updates_per_s_replay_{size}"] = UPDATES / seconds[f"ours_replay_{size}"]
         found["replay_1m_to_10k_ratio"] = seconds[f"ours_replay_{SIZES[-1]}"] / seconds[f"ours_replay_{SIZES[0]}"]
     return found
 

@@ -1,4 +1,4 @@
-"""Other learners for `bench_learner.py`: each builder returns a function that makes two updates.
+"""Other learners for `bench_learner.py`: each builder returns a function that makes `UPDATES` updates.
 
 An update is one step of every critic; TD3 moves its actor once in two updates, SAC at each. All have two hidden layers
 of HIDDEN, draw their batches from a replay of their own, and take the smallest of all target heads.
@@ -17,8 +17,10 @@ from robo_reward.learning.networks import mlp
 
 OBSERVATION, ACTION, ROWS = 54, 4, 10_000
 """Sizes of the default experiment, and of the replays."""
+UPDATES = 16
+"""Of a call; a rollout of the default experiment brings some hundreds."""
 Build = Callable[[int, int, int], Callable[[], None]]
-"""heads, width, batch -> two updates."""
+"""heads, width, batch -> the updates."""
 
 
 def plain_td3(heads: int, hidden: int, batch: int) -> Callable[[], None]:
@@ -44,8 +46,8 @@ def plain_td3(heads: int, hidden: int, batch: int) -> Callable[[], None]:
         for moved, parameter in zip(target.parameters(), source.parameters(), strict=True):
             moved.data.copy_(0.005 * parameter.data + 0.995 * moved.data)
 
-    def two_updates() -> None:
-        for update in range(2):
+    def updates() -> None:
+        for update in range(UPDATES):
             drawn = rng.integers(ROWS, size=batch)
             state, action, reward, next_state, done = (torch.from_numpy(rows[drawn]) for rows in replay)
             with torch.no_grad():
@@ -53,12 +55,12 @@ def plain_td3(heads: int, hidden: int, batch: int) -> Callable[[], None]:
                 next_action = (actor_target(next_state) + noise).clamp(-1, 1)
                 target = reward + 0.99 * (1 - done) * values(critics_target, next_state, next_action).amin(0)
             step(optimisers[1], (values(critics, state, action) - target).square().mean((1, 2)).sum())
-            if update:
+            if update % 2:
                 step(optimisers[0], -values(critics, state, actor(state)).mean())
                 follow(actor_target, actor)
             follow(critics_target, critics)
 
-    return two_updates
+    return updates
 
 
 def stable_baselines3(kind: str) -> Build:
@@ -81,7 +83,7 @@ def stable_baselines3(kind: str) -> Build:
             rows[:] = rng.normal(size=rows.shape)
         buffer.full = True
         model.set_logger(Logger(None, []))
-        return lambda: model.train(gradient_steps=2, batch_size=batch)
+        return lambda: model.train(gradient_steps=UPDATES, batch_size=batch)
 
     return build
 
@@ -122,15 +124,15 @@ def torchrl_td3() -> Build:
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
 
-        def two_updates() -> None:
-            for update in range(2):
+        def updates() -> None:
+            for update in range(UPDATES):
                 drawn = replay.sample()
                 step(optimisers[1], loss.value_loss(drawn)[0])
-                if update:
+                if update % 2:
                     step(optimisers[0], loss.actor_loss(drawn)[0])
                     moved.step()
 
-        return two_updates
+        return updates
 
     return build
 
@@ -168,8 +170,8 @@ def lerobot_sac() -> Build:
             ACTION_KEY: torch.randn(batch, ACTION).clamp(-1, 1), "done": torch.zeros(batch),
         }  # fmt: skip
 
-        def two_updates() -> None:
-            for _ in range(2):
+        def updates() -> None:
+            for _ in range(UPDATES):
                 for name in ("critic", "actor", "temperature"):
                     value = policy.forward(drawn, model=name)[f"loss_{name}"]
                     optimisers[name].zero_grad()
@@ -178,16 +180,23 @@ def lerobot_sac() -> Build:
                     optimisers[name].step()
                 policy.update_target_networks()
 
-        return two_updates
+        return updates
 
     return build
 
 
-PEERS: dict[str, tuple[Callable[[], Build], bool, int]] = {
-    "plain_td3": (lambda: plain_td3, True, 2),
-    "stable_baselines3_td3": (lambda: stable_baselines3("TD3"), False, 2),
-    "stable_baselines3_sac": (lambda: stable_baselines3("SAC"), False, 1),
-    "torchrl_td3": (torchrl_td3, True, 2),
-    "lerobot_sac": (lerobot_sac, True, 1),
+ALIKE: dict[str, dict[str, Any]] = {
+    "": {},
+    "_actor_every_1": {"actor_every": 1},
+    "_without_norm_actor_of_1": {"layer_norm": False, "actor_subset": 1},
+    "_without_norm_actor_every_1": {"layer_norm": False, "actor_every": 1},
 }
-"""Name -> its builder, whether its hidden layers are normed, and after how many updates its actor moves."""
+"""How ours are set to be like a peer that has no norms, or moves its actor by one critic or at every update."""
+PEERS: dict[str, tuple[Callable[[], Build], str]] = {
+    "plain_td3": (lambda: plain_td3, ""),
+    "stable_baselines3_td3": (lambda: stable_baselines3("TD3"), "_without_norm_actor_of_1"),
+    "stable_baselines3_sac": (lambda: stable_baselines3("SAC"), "_without_norm_actor_every_1"),
+    "torchrl_td3": (torchrl_td3, ""),
+    "lerobot_sac": (lerobot_sac, "_actor_every_1"),
+}
+"""Name -> its builder, and which of ours is like it."""

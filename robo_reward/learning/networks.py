@@ -51,10 +51,9 @@ class EnsembleCritic(nn.Module):
         slope_NBO *= (weight_B / len(weight_B))[:, None]
         if self.mlp.flat.grad is None:
             self.mlp.flat.grad = torch.empty_like(self.mlp.flat)
-        by_input = passage.back(
-            slope_NBO, self.mlp.flat.grad, state_BS.shape[1] + action_BA.shape[1] if of_state else 0
-        )
-        return q_NB, loss_NB, by_input[:, : state_BS.shape[1]]
+        inputs = state_BS.shape[1] + action_BA.shape[1] if of_state else 0
+        by_input_BI = passage.back(slope_NBO, self.mlp.flat.grad, inputs)
+        return q_NB, loss_NB, by_input_BI[:, : state_BS.shape[1]]
 
     @torch.no_grad()
     def uphill(

@@ -66,6 +66,36 @@ def test_the_anchor_share_of_what_is_online_comes_from_the_warm_up(share):
     assert drawn == {"demonstrations": 24, "warmup": 24 * share, "online": 24 * (1 - share)}
 
 
+@pytest.mark.parametrize("priority,draws", [(0.0, [16, 4]), (0.6, [1] * 20)])
+def test_windows_of_many_updates_are_drawn_together_and_each_update_has_its_own(priority, draws):
+    """Its share of each replay, and none that another has; by priority it waits for the errors of the one before."""
+    sizes, seen, number = [], [], iter(range(10_000))
+
+    class Numbered:
+        transitions = 1
+
+        def __init__(self, shown):
+            self.shown = shown
+
+        def sample(self, rows, rng):
+            sizes.append(rows)
+            numbers = np.array([next(number) for _ in range(rows)], np.float32)
+            return random_batch(rows, weight_B=numbers, demonstration_B=np.full(rows, self.shown, np.float32))
+
+        def prioritise(self, place_B, error_B):
+            assert len(place_B) == len(error_B) == 8
+
+    agent = small_learner(priority=priority)
+    agent.update_critics = lambda windows: seen.append(windows) or {}
+    agent.update_actor = lambda windows: {}
+    agent._error_NB = torch.zeros(1, 16)
+    memory = SimpleNamespace(demonstrations=Numbered(1.0), warmup=Numbered(0.0), online=Numbered(0.0))
+    learn(agent, memory, 20, agent.settings, np.random.default_rng(0))
+    assert sizes == [8 * updates for updates in draws for _ in range(2)]
+    assert all(windows.demonstration_B.tolist() == [1.0] * 8 + [0.0] * 8 for windows in seen) and len(seen) == 20
+    assert len({int(value) for windows in seen for value in windows.weight_B}) == 20 * 16
+
+
 def test_a_ppo_that_diverges_is_told_with_what_to_change():
     config = Config(agent=replace(SETTINGS, kind="residual_ppo", on_policy_rollouts=1))
     shape = {"action": np.zeros((5, ACTION), np.float32), "base_action": np.zeros((6, ACTION), np.float32)}

@@ -174,6 +174,16 @@ def figures(seconds: dict[str, float], settings: dict[str, AgentConfig]) -> dict
     return found
 
 
+def table(found: dict[str, Any]) -> dict[str, dict[str, float | None]]:
+    """The ratios to every peer, then our own share of the limit and rate, by networks and products."""
+    columns = {"2 critics": "2x256", "10 critics": "10heads", "two of 10 drawn": "10heads_of_2"}
+    columns |= {f"{name}, bfloat16": f"{key}_bfloat16" for name, key in columns.items()}
+    rows = {peer.replace("_", " "): f"ratio_{peer}_" for peer in PEERS}
+    rows |= {"ours: share of the limit": "share_of_limit_", "ours: updates a second": "updates_per_s_"}
+    made = {row: {name: found.get(stem + key) for name, key in columns.items()} for row, stem in rows.items()}
+    return {row: cells for row, cells in made.items() if any(cells.values())}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="three turns, and nothing is written")
@@ -191,7 +201,8 @@ def main() -> None:
         else:
             found = figures(measure(made, threads, repeats), settings)
         result |= {name + suffix: round(value, 4) for name, value in found.items()}
-    about: dict[str, Any] = {"missing": missing, "command": shlex.join(["python", *sys.argv]), "turns": args.repeats,
+    about: dict[str, Any] = {} if args.device else {"table": table(result)}
+    about |= {"missing": missing, "command": shlex.join(["python", *sys.argv]), "turns": args.repeats,
                **made_on(), "load_average": round(os.getloadavg()[2], 1)}  # fmt: skip
     text = json.dumps({**result, **about}, indent=1)
     print(text)

@@ -78,3 +78,5 @@ def test_a_learner_that_is_not_installed_is_passed_over_and_named(bench, monkeyp
     assert found["missing"] == ["elsewhere"]
     assert {"share_of_limit", "ratio_plain_td3_2x256", "ratio_plain_td3_10heads"} <= found.keys()
     assert not any("elsewhere" in key for key in found)
+    assert found["table"]["plain td3"]["10 critics"] == found["ratio_plain_td3_10heads"]
+    assert "elsewhere" not in found["table"] and found["table"]["ours: share of the limit"]["two of 10 drawn"] > 0

@@ -56,7 +56,6 @@ WITHOUT = {
 """How each ingredient of the recipe is left out; a published residual with none of them scored 0, 0 and 97 %."""
 OTHERWISE = {
     "scale 0.1": ["agent.residual_scale=0.1"],
-    "scale 1.0": ["agent.residual_scale=1.0"],
     "no imitation term": ["agent.imitation=0"],
     "no symmetry": ["agent.symmetry=false"],
 }
@@ -131,6 +130,10 @@ GROUPS: dict[str, tuple[tuple[int, ...], list[Row]]] = {
         *(row("peg_insert", f"with {kept} alone", "potential, oracle",
               [*ORACLE, *(word for name in WITHOUT if name != kept for word in WITHOUT[name])]) for kept in WITHOUT),
         *(row("peg_insert", name, "potential, oracle", [*ORACLE, *words]) for name, words in OTHERWISE.items()),
+    ]),
+    "reach": ((10, 11, 12, 13, 14), [
+        row("peg_insert", "scale 1.0", name, [*SHAPINGS[name], "agent.residual_scale=1.0"])
+        for name in ("none", "potential, learned", "potential, oracle")
     ]),
     "turns": ((10,), [
         row("peg_insert_long", "residual_td3, no symmetry", name, [*SHAPINGS[name], "agent.symmetry=false"])

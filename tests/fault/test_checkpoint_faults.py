@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from robo_reward.learning.residual_td3 import ResidualTD3  # noqa: E402
+from robo_reward.learning.adam import Adam  # noqa: E402
 from robo_reward.runtime import checkpoint as module  # noqa: E402
 from robo_reward.runtime.checkpoint import Checkpoint  # noqa: E402
 from robo_reward.testing.faults import fault_count, record_fault  # noqa: E402
@@ -207,11 +207,12 @@ def batch(rng):
     return random_batch(4, int(rng.integers(1 << 30)))
 
 
-def unguarded(self, optimiser, loss):
-    """The learner's step without its guard."""
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    optimiser.step()
+@torch.no_grad()
+def unguarded(self, largest_norm):
+    """A step without the guard of the learner's."""
+    for parameter in self.parameters:
+        if parameter.grad is not None:
+            parameter -= self.learning_rate * parameter.grad
     return 0.0
 
 
@@ -227,23 +228,23 @@ def broken_by_nan_gradients(folder, gradients):
     before = {name: tensor.clone() for name, tensor in agent.state_dict().items() if name != "generator"}
     broken = []
     for case in range(gradients):
-        network, update = [(agent.critic, agent.update_critics), (agent.actor, agent.update_actor)][case % 2]
-        parameters = list(network.parameters())
+        kinds = (agent.critic_optimiser, agent.update_critics), (agent.actor_optimiser, agent.update_actor)
+        optimiser, update = kinds[case % 2]
         poison = [float("nan"), float("inf")][case // 2 % 2]
 
-        def poisoned(gradient, poison=poison):
-            gradient = gradient.clone()
+        def poisoned(largest_norm, optimiser=optimiser, poison=poison):
+            gradient = optimiser.parameters[int(rng.integers(len(optimiser.parameters)))].grad
             gradient.view(-1)[int(rng.integers(gradient.numel()))] = poison
-            return gradient
+            return Adam.step(optimiser, largest_norm)
 
-        hook = parameters[int(rng.integers(len(parameters)))].register_hook(poisoned)
+        optimiser.step = poisoned
         try:
-            update(batch(rng))
+            update(agent.windows(batch(rng)))
             checkpoint.save()
             broken.append(f"gradient {case}: it was stepped on and saved")
         except FloatingPointError:
             pass
-        hook.remove()
+        del optimiser.step
         if any(not torch.equal(tensor, agent.state_dict()[name]) for name, tensor in before.items()):
             broken.append(f"gradient {case}: the learner changed")
             agent.load_state_dict(agent.state_dict() | {name: tensor.clone() for name, tensor in before.items()})
@@ -256,7 +257,7 @@ def broken_by_nan_gradients(folder, gradients):
 def test_a_gradient_that_is_not_finite_never_steps_and_never_saves(tmp_path, monkeypatch):
     gradients = fault_count(pull_request=20, nightly=200)
     broken = broken_by_nan_gradients(tmp_path / "kept", gradients)
-    monkeypatch.setattr(ResidualTD3, "_step", unguarded)
+    monkeypatch.setattr(Adam, "step", unguarded)
     control = broken_by_nan_gradients(tmp_path / "control", gradients)
     assert all("the learner changed" in case for case in control), "weights of NaN were saved"
     record_fault(

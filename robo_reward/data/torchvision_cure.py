@@ -18,7 +18,7 @@ SCHEMAS = (
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 )
 
-_library: Any = None  # a torch.library.Library un-registers its operators when it is collected
+_declared: Any = None  # torch's Library, which un-registers its operators when it is collected
 
 
 def cure() -> bool:
@@ -27,8 +27,9 @@ def cure() -> bool:
     Returns: True if the operators had to be declared, False where torchvision's own library provides them or
     torchvision is not installed. Calling it again is harmless.
     """
-    global _library
+    global _declared
     import torch
+    from torch import library as operators
 
     spec = importlib.util.find_spec("torchvision")
     if spec is None or not spec.submodule_search_locations or hasattr(torch.ops.torchvision, "nms"):
@@ -42,7 +43,7 @@ def cure() -> bool:
                 return False
             except OSError:  # built for another torch: the case this module is for
                 break
-    _library = torch.library.Library("torchvision", "FRAGMENT")
+    _declared = operators.Library("torchvision", "FRAGMENT")
     for schema in SCHEMAS:
-        _library.define(schema)
+        _declared.define(schema)
     return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 
@@ -20,13 +19,14 @@ from robo_reward.progress.models import grm_sampled  # noqa: E402
 from robo_reward.progress.models.grm import GrmModel, GrmSettings, load_grm  # noqa: E402
 from robo_reward.progress.models.grm_prompt import ANSWERS, answer_text, read_distribution  # noqa: E402
 from robo_reward.progress.models.grm_sampled import processor_inputs  # noqa: E402
-from robo_reward.progress.models.vlm_check import bundled_pair, memory_needed  # noqa: E402
-from robo_reward.progress.models.vlm_files import check_vlm, find_vlm, load_vlm  # noqa: E402
+from robo_reward.progress.models.vlm_check import bundled_pair  # noqa: E402
+from robo_reward.progress.models.vlm_files import check_vlm, load_vlm  # noqa: E402
 from robo_reward.progress.reward_model import load_reward  # noqa: E402
 from robo_reward.progress.tracker import TrackerSettings, hop_rows  # noqa: E402
 from robo_reward.progress.training import TrainSettings  # noqa: E402
 from robo_reward.runtime.steps import check_reward  # noqa: E402
 from robo_reward.testing.episodes import make_episode  # noqa: E402
+from robo_reward.testing.refusals import assert_one_line  # noqa: E402
 from robo_reward.testing.tiny_vlm import ARCHITECTURES, build_vlm  # noqa: E402
 from robo_reward.types import HopQuery  # noqa: E402
 
@@ -294,85 +294,6 @@ def test_doctor_does_not_load_what_has_no_room(folders, monkeypatch, capsys):
     assert "3.0 GiB needed, 0.0 GiB there" in capsys.readouterr().out
 
 
-def test_memory_is_read_off_the_weights_headers(folders):
-    small = memory_needed(folders["qwen2_5_vl"], "cpu")
-    numbers = sum(p.numel() for p in load_vlm(str(folders["qwen2_5_vl"])).model.parameters())
-    assert small - memory_needed(folders["qwen2_5_vl"], "cuda") == 2 * numbers
-
-
-def one_line(call, match):
-    with pytest.raises(ValueError, match=match) as caught:
-        call()
-    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
-
-
-def no(*names):
-    return lambda folder: [(folder / name).unlink() for name in names]
-
-
-def described(**values):
-    def write(folder):
-        path = folder / "config.json"
-        path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
-
-    return write
-
-
-def pickled(folder):
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-
-
-@pytest.mark.parametrize(
-    ("harm", "match"),
-    [
-        (no("config.json"), "no config.json"),
-        (described(model_type="llava"), "architecture 'llava'; reward=grm knows qwen2_5_vl and qwen3_vl"),
-        (lambda folder: (folder / "config.json").write_text("<html>"), "not a model's description"),
-        (no("tokenizer.json"), "no tokenizer"),
-        (no("processor_config.json"), "no image processor"),
-        (no("model.safetensors"), "no weights"),
-        (pickled, "weights are pickles .pytorch_model.bin., which run code"),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 99), "cannot be loaded"),
-        (lambda folder: (folder / "tokenizer.json").write_text("{}"), "cannot be loaded"),
-        (
-            lambda folder: (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "b.safe"}}'),
-            "1 of 1 weight files missing, such as b.safe",
-        ),
-    ],
-)  # fmt: skip
-def test_files_that_make_no_model_are_one_clear_line(broken, harm, match):
-    harm(broken)
-    one_line(lambda: load_vlm(str(broken)), match)
-
-
-def test_a_cut_weights_file_is_named_before_it_is_loaded(broken):
-    (broken / "model.safetensors").write_bytes(b"x" * 99)
-    one_line(lambda: memory_needed(broken, "cpu"), "no safetensors file")
-
-
-@pytest.mark.parametrize(
-    ("source", "revision", "match"),
-    [
-        ("no/such/folder", None, "no such folder, and no hub id"),
-        ("owner/name", None, "needs a pinned revision"),
-        ("owner/name", "main", "needs a pinned revision"),
-        (".", "0" * 40, "leave it out"),
-    ],
-)
-def test_a_hub_model_needs_a_pinned_revision(source, revision, match):
-    one_line(lambda: find_vlm(source, revision), match)
-
-
-def test_a_hub_that_does_not_answer_is_one_clear_line(monkeypatch):
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    def offline(*_, **__):
-        raise LocalEntryNotFoundError("offline\nand more")
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
-    one_line(lambda: find_vlm("owner/name", "0" * 40), "cannot be downloaded .offline.; give a local folder")
-
-
 @pytest.mark.parametrize(
     ("frames", "match"),
     [
@@ -384,31 +305,33 @@ def test_a_hub_that_does_not_answer_is_one_clear_line(monkeypatch):
     ],
 )
 def test_frames_that_cannot_be_shown_are_one_clear_line(vlms, frames, match):
-    one_line(lambda: GrmModel(vlms["qwen2_5_vl"], settings()).hop(asked(frames)), match)
+    assert_one_line(lambda: GrmModel(vlms["qwen2_5_vl"], settings()).hop(asked(frames)), match)
 
 
 def test_questions_that_cannot_be_asked_are_one_clear_line(vlms):
     model = GrmModel(vlms["qwen2_5_vl"], settings())
-    one_line(lambda: model.hop(asked(pictures(5, 0), ("x" * 9000,))), "tokens, the model's context 4096: shorten")
-    one_line(lambda: model.hop(asked(pictures(5, 0), (" ",))), "instruction is empty")
-    one_line(lambda: model.hop(asked(pictures(5, 0), ("see <|image_pad|>",))), "places for pictures")
+    assert_one_line(
+        lambda: model.hop(asked(pictures(5, 0), ("x" * 9000,))), "tokens, the model's context 4096: shorten"
+    )
+    assert_one_line(lambda: model.hop(asked(pictures(5, 0), (" ",))), "instruction is empty")
+    assert_one_line(lambda: model.hop(asked(pictures(5, 0), ("see <|image_pad|>",))), "places for pictures")
     nothing = np.full(1, -1)
     query = HopQuery(pictures(3, 0), *np.zeros((2, 1), int), nothing, nothing, (TASK,))
-    one_line(lambda: model.hop(query), "one of them is missing")
+    assert_one_line(lambda: model.hop(query), "one of them is missing")
 
 
 def test_settings_that_cannot_be_are_one_clear_line(folders, monkeypatch):
     folder = str(folders["qwen2_5_vl"])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    one_line(lambda: load_vlm(folder, device="cuda"), "torch sees no GPU here")
-    one_line(lambda: load_vlm(folder, four_bit=True), "needs a GPU and the package bitsandbytes")
-    one_line(lambda: settings(answer="guess"), "expected one of expectation")
-    one_line(lambda: settings(views=()), "0 views")
-    one_line(lambda: load_config(["reward.model=x"]), "is read with reward=grm: add it")
-    one_line(
+    assert_one_line(lambda: load_vlm(folder, device="cuda"), "torch sees no GPU here")
+    assert_one_line(lambda: load_vlm(folder, four_bit=True), "needs a GPU and the package bitsandbytes")
+    assert_one_line(lambda: settings(answer="guess"), "expected one of expectation")
+    assert_one_line(lambda: settings(views=()), "0 views")
+    assert_one_line(lambda: load_config(["reward.model=x"]), "is read with reward=grm: add it")
+    assert_one_line(
         lambda: load_config(["reward=grm", "model=x", "suite.tasks=[lift]"]), "suite.tasks= trains the compact model"
     )
-    one_line(lambda: check_reward(Config(reward=RewardConfig(kind="grm"))), "add reward.model=FOLDER")
-    one_line(lambda: build_vlm("x", "gpt"), "expected one of qwen2_5_vl, qwen3_vl")
+    assert_one_line(lambda: check_reward(Config(reward=RewardConfig(kind="grm"))), "add reward.model=FOLDER")
+    assert_one_line(lambda: build_vlm("x", "gpt"), "expected one of qwen2_5_vl, qwen3_vl")
     assert check_reward(Config(reward=RewardConfig(kind="grm", model=folder))) == load_vlm(folder).weights
     assert check_vlm(folders["qwen3_vl"]) == "qwen3_vl"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,88 +11,16 @@ from robo_reward.hardware.bridge import HUMAN, POLICY, SLOTS, Bridge
 from robo_reward.hardware.memory_transport import MemoryNetwork, MemoryTransport
 from robo_reward.hardware.messages import (
     Bool,
-    Float64MultiArray,
     Header,
     JointState,
-    JointTrajectory,
     PoseStamped,
-    TwistStamped,
     WrenchStamped,
 )
-from robo_reward.hardware.poses import from_axes, to_axes
-from robo_reward.hardware.robot_config import RobotConfig, load_robot
-from robo_reward.hardware.slots import Slot, share
+from robo_reward.hardware.poses import from_axes
+from robo_reward.hardware.slots import share
 from robo_reward.hardware.transport import LATCHED
 from robo_reward.safety.arm_gate import Mode
-from robo_reward.safety.limits import Limits
-
-CONFIG, LIMITS = load_robot("sim_arm")
-HOME = np.array([0.5, 0.0, 0.12, 0.0, 0.0, 0.0])
-JOINTS = np.array([0.0, 0.15, 0.0, -2.2, 0.0, 2.35, 0.785])
-
-
-class Stand:
-    """A bridge and an arm that is where it was told to be, stepped by hand."""
-
-    def __init__(self, config: RobotConfig = CONFIG, limits: Limits = LIMITS) -> None:
-        self.now, self.config, self.limits = 100.0, config, limits
-        self.network = network = MemoryNetwork()
-        arm, own = (MemoryTransport(network, lambda: self.now) for _ in range(2))
-        self.joints = arm.advertise(config.joint_states, JointState)
-        self.pose = arm.advertise(config.pose, PoseStamped)
-        self.wrench = arm.advertise(config.wrench, WrenchStamped) if config.wrench else None
-        self.stop = arm.advertise(config.stop, Bool, LATCHED)
-        kind = {"target_pose": PoseStamped, "twist": TwistStamped, "joint_positions": Float64MultiArray}
-        self.sent = arm.subscribe(config.command_topic, kind.get(config.command, JointTrajectory))
-        descriptor = os.memfd_create("test")
-        self.slots = share(descriptor, SLOTS)
-        self.policy, self.human, self.console, self.status = share(descriptor, SLOTS)
-        os.close(descriptor)
-        self.bridge = Bridge(config, limits, own, self.slots, lambda: self.now)
-        self.at = HOME.copy()
-
-    def arm_says(self, names: tuple[str, ...] | None = None, joints: np.ndarray = JOINTS, frame: str = "base") -> None:
-        names = names or self.config.joints
-        velocity = np.zeros(len(joints))
-        self.joints(JointState(name=names, position=joints, velocity=velocity))
-        self.pose(PoseStamped(Header(frame_id=frame), *from_axes(self.at, self.config.tool_down)))
-        if self.wrench:
-            self.wrench(WrenchStamped())
-
-    def step(self, times: int = 1, **says: object) -> np.ndarray:
-        for _ in range(times):
-            self.now += 1 / self.limits.rate_hz
-            self.arm_says(**says)
-            self.bridge.step()
-            if (sent := self.sent.latest()) and isinstance(sent.message, PoseStamped):
-                self.at = to_axes(sent.message.position, sent.message.orientation, self.config.tool_down)
-        return self.told
-
-    @property
-    def told(self) -> np.ndarray:
-        return self.status.read()[1]
-
-    def ask(self, slot: Slot, action: list[float], engaged: bool = False) -> None:
-        padded = np.zeros(16)
-        padded[: len(action)] = action
-        slot.write(time_s=self.now, engaged=engaged, size=len(action), action=padded)
-
-    def order(self, order: str) -> str:
-        self.console.write(order=order.encode())
-        return bytes(self.step()["answer"]).decode()
-
-    def armed(self) -> Stand:
-        self.step()
-        assert self.order("arm") == ""
-        return self
-
-    @property
-    def mode(self) -> Mode:
-        return Mode(int(self.told["mode"]))
-
-    @property
-    def reason(self) -> str:
-        return bytes(self.told["reason"]).decode()
+from robo_reward.testing.bridge_stand import CONFIG, HOME, JOINTS, LIMITS, Stand
 
 
 def test_nothing_is_sent_before_arming_and_the_first_target_is_the_measured_pose():
@@ -326,95 +253,3 @@ def test_a_disarmed_bridge_that_ends_sends_no_old_pose(monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: setattr(stand, "now", stand.now + seconds))
     stand.bridge.shut_down("test")
     assert stand.sent.latest().number == sent
-
-
-# ------------------------------------------------------------------ command modes
-
-
-def joint_robot(command: str) -> Stand:
-    names = ("low", "high", "step", "velocity", "acceleration", "jerk", "jump")
-    values = dict(zip(names, (-3.0, 3.0, 0.05, 1.0, 10.0, 400.0, 0.3), strict=True))
-    limits = replace(LIMITS, **{name: (value,) * 7 for name, value in values.items()})
-    return Stand(replace(CONFIG, command=command, axes=tuple(range(7)), wrench=""), limits)
-
-
-@pytest.mark.parametrize("command", ["joint_positions", "joint_trajectory"])
-def test_joint_commands_carry_the_joints(command):
-    stand = joint_robot(command).armed()
-    stand.ask(stand.policy, [1.0] + [0.0] * 6)
-    for _ in range(14):
-        stand.step()
-        stand.ask(stand.policy, [0.0] * 7)
-    message = stand.sent.latest().message
-    values = message.data if isinstance(message, Float64MultiArray) else message.points[0].positions
-    assert len(values) == 7 and values[0] > JOINTS[0]
-    if isinstance(message, JointTrajectory):
-        assert message.joint_names == CONFIG.joints and message.points[0].nanosec == 10_000_000
-
-
-def test_a_velocity_command_is_zero_at_rest_and_after_shutting_down(monkeypatch):
-    stand = Stand(replace(CONFIG, command="twist")).armed()
-    assert not stand.sent.latest().message.linear.any()
-    stand.ask(stand.policy, [1.0, 0, 0, 0])
-    speeds = []
-    for _ in range(14):
-        stand.step()
-        speeds.append(stand.sent.latest().message.linear[0])
-    assert 0.1 < max(speeds) <= 0.25 and speeds[-1] == pytest.approx(0, abs=1e-9)
-    assert sum(speeds) * 0.01 == pytest.approx(0.01, abs=1e-9)
-    stand.ask(stand.policy, [0, 1.0, 0, 0])
-    stand.step(6)
-    assert stand.sent.latest().message.linear[1] > 0.1
-    monkeypatch.setattr("time.sleep", lambda seconds: setattr(stand, "now", stand.now + seconds))
-    stand.bridge.shut_down("test")
-    np.testing.assert_allclose(stand.sent.latest().message.linear, 0, atol=1e-6)
-
-
-# ------------------------------------------------------------------ the gripper
-
-
-GRIPPER = replace(CONFIG, gripper="gripper/command", gripper_open=0.08, gripper_closed=0.02)
-
-
-def gripper_stand() -> tuple[Stand, list[float]]:
-    stand, heard = Stand(GRIPPER), []
-    listener = MemoryTransport(stand.network, lambda: stand.now)
-    listener.subscribe("gripper/command", Float64MultiArray, heard=lambda message: heard.append(float(message.data[0])))
-    return stand.armed(), heard
-
-
-def test_an_actions_last_number_moves_the_gripper_and_comes_back_as_executed():
-    stand, heard = gripper_stand()
-    for grip, opening in ((-1.0, 0.08), (1.0, 0.02), (0.0, 0.05)):
-        stand.ask(stand.policy, [0.5, 0, 0, 0, grip])
-        told = stand.step()
-        np.testing.assert_allclose(told["executed"][: told["size"]], [0.5, 0, 0, 0, grip], atol=1e-9)
-        assert heard[-1] == pytest.approx(opening) == told["opening"]
-
-
-def test_without_its_number_the_gripper_stays_and_the_answer_says_so():
-    stand, heard = gripper_stand()
-    stand.ask(stand.policy, [0, 0, 0, 0, 1.0])
-    stand.step()
-    stand.ask(stand.policy, [0.5, 0, 0, 0])
-    told = stand.step()
-    np.testing.assert_allclose(told["executed"][: told["size"]], [0.5, 0, 0, 0, 1.0], atol=1e-9)
-    assert len(heard) == 1
-
-
-@pytest.mark.parametrize(
-    "action", [[0, 0, 0, 0, np.nan], [0, 0, 0, 0, 1.5], [np.nan, 0, 0, 0, 1.0], [0, 0, 0, 0, 1, 1]]
-)
-def test_a_bad_action_moves_neither_arm_nor_gripper(action):
-    stand, heard = gripper_stand()
-    stand.ask(stand.policy, action)
-    told = stand.step()
-    assert stand.mode is Mode.HELD and heard == [] and not told["executed"][: told["size"]].any()
-
-
-def test_a_held_arm_leaves_the_gripper_as_it_is():
-    stand, heard = gripper_stand()
-    stand.order("hold")
-    stand.ask(stand.policy, [0, 0, 0, 0, 1.0])
-    stand.step(3)
-    assert heard == []
